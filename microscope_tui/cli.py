@@ -1,0 +1,352 @@
+"""The command `microscope-tui`. stdout is data, stderr is talk.
+
+Exit codes: 0 done, 1 a defect of ours, 2 something the user can mend (one sentence on stderr), 130 interrupted.
+What a subcommand needs is imported when it runs, so that `--help` and the screen start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from microscope_tui import __version__
+from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.settings import REQUEST_SETTINGS, Settings
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+
+if TYPE_CHECKING:
+    from microscope_tui.store import Store
+
+PROGRAM = "microscope-tui"
+DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except Cancelled:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough; what Python flushes at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MicroscopeError as error:
+        if options.debug:
+            raise
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if options.debug:
+            raise
+        print(
+            f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)",
+            file=sys.stderr,
+        )
+        return 1
+
+
+# --- the subcommands -------------------------------------------------------------------------------------
+
+
+def explore(options: argparse.Namespace) -> int:
+    """Open the explorer on what the flags name, else on the demo."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise MicroscopeError("The explorer needs a terminal: run it in one, or use `microscope-tui measure … --json`.")
+    from microscope_tui.tui import app
+    from microscope_tui.tui.session import Session
+
+    settings = _settings(options)
+    models = tuple(name for name in (options.model or DEMO_MODEL, options.compare) if name)
+    session = Session(models=models, slice=SliceSpec.parse(options.slice or DEMO_SLICE), metric=Metric(options.metric))
+    return app.run(settings, session)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Open the explorer on the shipped pair of models, laid over each other."""
+    options.model, options.compare, options.slice = DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
+    return explore(options)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure without a screen; the same pipeline, and the same store."""
+    settings = _settings(options)
+    request = Request(
+        model=options.model,
+        slice=SliceSpec.parse(options.slice),
+        metrics=tuple(Metric) if "all" in options.metric else tuple(map(Metric, options.metric)),
+        modalities=tuple(map(Modality, options.modality)),
+        streams=tuple(map(Stream, options.stream)),
+        **settings.of_request(),
+    )
+    with _store(settings) as store, _talk() as on_progress:
+        measurement = store.recall(request)
+        if measurement is None:
+            from microscope_tui.engine.measure import run
+
+            measurement = run(request, store, on_progress=on_progress)
+    for skipped in measurement.skipped:
+        print(f"skipped {skipped.example}: {skipped.reason}", file=sys.stderr)
+    for stream, reason in measurement.refused.items():
+        print(f"no {stream} stream: {reason}", file=sys.stderr)
+    if options.format == "json":
+        _print_json(measurement.to_json())
+    elif options.format == "csv":
+        from microscope_tui.tables import profile_csv
+
+        sys.stdout.write(profile_csv(measurement.profiles))
+    else:
+        from microscope_tui.tables import measurement_text
+
+        print(measurement_text(measurement))
+    return 0
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the models that are here."""
+    from microscope_tui.catalogue import known_models
+
+    return _list(known_models(), options)
+
+
+def slices(options: argparse.Namespace) -> int:
+    """List the slices that are here."""
+    from microscope_tui.catalogue import known_slices
+
+    return _list(known_slices(), options)
+
+
+def jobs(options: argparse.Namespace) -> int:
+    """List the worker's jobs, or cancel one."""
+    settings = _settings(options)
+    if options.cancel:
+        from microscope_tui.worker.client import Client
+
+        with contextlib.closing(Client.connect(settings.cache, start=False)) as client:
+            client.cancel(options.cancel)
+        return 0
+    with _store(settings) as store:
+        known = store.jobs()
+    if options.json:
+        _print_json([job.to_json() for job in known])
+        return 0
+    rows = [
+        (j.id, j.state, f"{j.progress.done}/{j.progress.total}", j.request.model, str(j.request.slice), j.error or "")
+        for j in known
+    ]
+    _table(("job", "state", "examples", "model", "slice", "error"), rows)
+    return 0
+
+
+def cache(options: argparse.Namespace) -> int:
+    """Show, list or remove what the cache holds."""
+    settings = _settings(options)
+    if options.action == "path":
+        print(settings.cache)
+        return 0
+    with _store(settings) as store:
+        if options.action == "rm":
+            for key in options.keys:
+                if not store.remove(key):
+                    raise MicroscopeError(f"The cache has no entry {key!r}: `{PROGRAM} cache ls` lists them.")
+        elif options.action == "clear":
+            store.clear()
+        elif options.json:
+            _print_json([asdict(entry) for entry in store.entries()])
+        else:
+            rows = [(e.key, e.kind, f"{e.size / 1e6:.2f} MB") for e in store.entries()]
+            _table(("key", "kind", "size"), rows)
+            print(f"{settings.cache}: {len(rows)} entries, {store.size() / 1e6:.1f} MB", file=sys.stderr)
+    return 0
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Start, stop or look at the worker of a cache folder."""
+    from microscope_tui.worker.client import Client, log_file
+
+    folder = _settings(options).cache
+    if options.action == "log":
+        try:
+            sys.stdout.write(log_file(folder).read_text(errors="replace"))
+        except FileNotFoundError:
+            raise MicroscopeError(f"There is no worker log in {folder}: no worker has run there yet.") from None
+        return 0
+    if options.action == "status":
+        try:
+            client = Client.connect(folder, start=False)
+        except MicroscopeError as error:
+            print(error)
+            return 0
+        with contextlib.closing(client):
+            running = [job for job in client.jobs() if not job.state.ended]
+            print(f"The worker of {folder} runs; {len(running)} job(s) queued or running.")
+        return 0
+    with contextlib.closing(Client.connect(folder, start=options.action == "start")) as client:
+        if options.action == "stop":
+            client.stop()
+    print(f"The worker of {folder} {'runs' if options.action == 'start' else 'stops after the batch in flight'}.")
+    return 0
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print a completion script for a shell."""
+    import shtab
+
+    sys.stdout.write(shtab.complete(build_parser(), options.shell))
+    return 0
+
+
+# --- the parser ------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--cache", metavar="DIR", default=argparse.SUPPRESS, help="folder of the cache and its worker")
+    common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    resources = argparse.ArgumentParser(add_help=False)
+    resources.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="dtype of the model")
+    resources.add_argument("--device", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one")
+    resources.add_argument("--attention", metavar="NAME", help="attention implementation: eager, sdpa, …")
+    resources.add_argument("--max-batch", type=int, metavar="N", help="examples in one forward pass, at most")
+    resources.add_argument("--sample-tokens", type=int, metavar="N", help="rows kept for dimension")
+    resources.add_argument("--folds", type=int, metavar="N", help="groups of examples for intervals")
+    view = argparse.ArgumentParser(add_help=False)
+    view.add_argument("--metric", choices=tuple(Metric), default=Metric.LINEARITY, help="metric shown first")
+    view.add_argument("--theme", help="theme of the screen")
+
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Explore image and text tokens inside multimodal language models, layer by layer. "
+        "Without a subcommand, open the explorer.",
+        parents=[common, resources, view],
+    )
+    parser.add_argument("--model", metavar="NAME", help="hub id, folder or demo:NAME")
+    parser.add_argument("--compare", metavar="NAME", help="a second model, laid over the first")
+    parser.add_argument("--slice", metavar="SPEC", help="SOURCE?split=test&filter=image&count=200&seed=0")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.set_defaults(run=explore, debug=False, cache=None)
+    commands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        text = run.__doc__ or ""
+        sub = commands.add_parser(name, help=text.rstrip("."), description=text, parents=[common, *parents])
+        sub.set_defaults(run=run)
+        return sub
+
+    command("demo", demo, resources, view)
+
+    sub = command("measure", measure, resources)
+    sub.add_argument("model", metavar="MODEL", help="hub id, folder or demo:NAME")
+    sub.add_argument("slice", metavar="SLICE", help="SOURCE?split=test&filter=image&count=200&seed=0")
+    sub.add_argument("--metric", nargs="+", choices=(*Metric, "all"), default=["all"])
+    sub.add_argument("--modality", nargs="+", choices=tuple(Modality), default=[Modality.TEXT, Modality.IMAGE])
+    sub.add_argument("--stream", nargs="+", choices=tuple(Stream), default=list(Stream))
+    form = sub.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="format", action="store_const", const="json", help="one JSON object on stdout")
+    form.add_argument("--csv", dest="format", action="store_const", const="csv", help="one row per layer on stdout")
+
+    for name, run in (("models", models), ("slices", slices)):
+        command(name, run).add_argument("--json", action="store_true")
+
+    sub = command("jobs", jobs)
+    sub.add_argument("--cancel", metavar="JOB")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("cache", cache)
+    sub.add_argument("action", nargs="?", choices=("ls", "rm", "clear", "path"), default="ls")
+    sub.add_argument("keys", nargs="*", metavar="KEY")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("worker", worker)
+    sub.add_argument("action", nargs="?", choices=("start", "stop", "status", "log"), default="start")
+
+    command("completion", completion).add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    return parser
+
+
+# --- helpers ---------------------------------------------------------------------------------------------
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = ("cache", "theme", *REQUEST_SETTINGS)
+    return Settings.load({name: getattr(options, name, None) for name in names})
+
+
+def _store(settings: Settings) -> Store:
+    from microscope_tui.store import Store
+
+    return Store(settings.cache, limit_bytes=int(settings.cache_limit_gb * 1e9))
+
+
+@contextlib.contextmanager
+def _talk() -> Iterator[Callable[[Progress], None]]:
+    """Progress on stderr: one line rewritten in a terminal, else a line every few seconds."""
+    live = sys.stderr.isatty()
+    every = 0.2 if live else 5.0
+    last, last_phase, width = 0.0, "", 0
+
+    def show(progress: Progress) -> None:
+        nonlocal last, last_phase, width
+        now = time.monotonic()
+        if now - last < every and progress.phase == last_phase:
+            return
+        last, last_phase = now, progress.phase
+        text = describe(progress)
+        print(f"\r{text:<{width}}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        width = len(text)
+
+    try:
+        yield show
+    finally:
+        if live and width:
+            print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
+
+
+def describe(progress: Progress) -> str:
+    """One line for people: `measuring 120/600 examples · 9,812 tokens · 12.3/s · 0:39 left`."""
+    parts = [progress.phase]
+    if progress.done:
+        parts[0] += f" {progress.done}/{progress.total} examples"
+        parts.append(f"{progress.tokens:,} tokens")
+    if progress.done and progress.rate:
+        parts.append(f"{progress.rate:.1f}/s")
+    if progress.eta is not None and progress.done < progress.total:
+        parts.append(f"{int(progress.eta) // 60}:{int(progress.eta) % 60:02d} left")
+    return " · ".join(parts)
+
+
+def _list(entries: Sequence[Any], options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json([asdict(entry) for entry in entries])
+    else:
+        _table(("name", "title", "where"), [(e.name, e.title, e.detail) for e in entries])
+    return 0
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns on stdout; never cut, so that it can be piped."""
+    lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_json(data: Any) -> None:
+    json.dump(data, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
+    print()

@@ -1,0 +1,23 @@
+"""What a user is told when something is wrong with what was asked for.
+
+Everything the program expects to go wrong is raised as a `MicroscopeError`. Its text is one sentence
+that names what was wrong and what to do; the command line prints it and exits with 2, the screen shows
+it in place. Any other exception is a defect of ours.
+"""
+
+
+class MicroscopeError(Exception):
+    """Something the user can mend; `str(error)` is the sentence to show."""
+
+
+class BadExample(MicroscopeError):
+    """One example cannot be used (corrupt picture, too long, …): it is skipped, counted and named."""
+
+    def __init__(self, example: str, reason: str) -> None:
+        super().__init__(f"{example}: {reason}")
+        self.example = example
+        self.reason = reason
+
+
+class Cancelled(MicroscopeError):
+    """The user, or a signal, asked the work to stop."""

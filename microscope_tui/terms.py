@@ -1,0 +1,363 @@
+"""The words of the house, as types. Imports nothing of ours, and nothing that is slow to import.
+
+Everything here is a frozen value that goes through JSON unchanged: `x == type(x).from_json(x.to_json())`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, urlencode
+
+from microscope_tui.errors import MicroscopeError
+
+
+class Modality(StrEnum):
+    """What a token position holds."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+class Stream(StrEnum):
+    """Which rows of the decoder are looked at.
+
+    `RESIDUAL`: hidden states h_0 … h_L, h_L before the final norm. `UPDATE`: what block l adds,
+    h_{l+1} − h_l, for l = 0 … L−1. `MAIN`: the paper's chained residual-free forward,
+    m_{l+1} = MLP(norm(Attn(norm(m_l)))) with m_0 = h_0: a counterfactual that never occurs in the model.
+    """
+
+    RESIDUAL = "residual"
+    UPDATE = "update"
+    MAIN = "main"
+
+
+class Metric(StrEnum):
+    """The three quantities, each a number per layer."""
+
+    LINEARITY = "linearity"
+    DIMENSION = "dimension"
+    ANISOTROPY = "anisotropy"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+METHODS: Mapping[Metric, tuple[str, ...]] = {
+    Metric.LINEARITY: ("in-sample", "held-out", "adjusted", "update", "llm-microscope"),
+    Metric.DIMENSION: ("mle", "facco", "llm-microscope", "dadapy", "scikit-dimension", "gride"),
+    Metric.ANISOTROPY: ("top-eigenvalue", "mean-cosine", "participation-ratio", "isoscore", "llm-microscope"),
+}
+"""The methods of each metric, the default first."""
+
+FORMULAS: Mapping[tuple[Metric, str], str] = {
+    (Metric.LINEARITY, "in-sample"): "R² of the best linear map: 1 − min_A ‖X̃A − Ỹ‖²_F, fitted and scored on all rows",
+    (Metric.LINEARITY, "held-out"): "R² of the best linear map, fitted on some examples and scored on the others",
+    (Metric.LINEARITY, "adjusted"): "in-sample R² less what n and d alone explain: 1 − (1 − R²)(n − 1)/(n − d − 1)",
+    (Metric.LINEARITY, "update"): "R² of the best linear map from h_l to the update h_{l+1} − h_l",
+    (Metric.DIMENSION, "mle"): "TwoNN, maximum likelihood: (n − 1)/Σ log(r₂/r₁) on de-duplicated rows",
+    (Metric.ANISOTROPY, "top-eigenvalue"): "share of the largest eigenvalue of the centred covariance: λ₁/Σλ",
+}
+"""One line for each method that is measured by default: its name on the screen and in JSON output."""
+
+
+@dataclass(frozen=True)
+class SliceSpec:
+    """A named, reproducible choice of examples from a data set.
+
+    `source` is a hub id (`derek-thomas/ScienceQA`), a local folder or file, or `demo:NAME`. `count` is
+    None for every example. `filter` names a filter of the source (`image`, `text-only`, `subject:…`, …),
+    several joined by `,`; empty for none. With a count, `seed` decides which examples are drawn.
+
+    The text form is `SOURCE?split=test&filter=image&count=200&seed=1`; what has its default is left out.
+    """
+
+    source: str
+    split: str = "test"
+    filter: str = ""
+    count: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise MicroscopeError("The slice has no source: give a hub id, a folder or demo:scienceqa.")
+        if self.count is not None and self.count < 1:
+            raise MicroscopeError(f"A slice of {self.count} examples is empty: give count=1 or more.")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The spec of a text form; `MicroscopeError` names the part that is wrong."""
+        source, _, query = text.partition("?")
+        known = {f.name for f in fields(cls)} - {"source"}
+        values: dict[str, Any] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name not in known:
+                raise MicroscopeError(f"A slice has no option {name!r}: use {', '.join(sorted(known))}.")
+            if name in ("count", "seed"):
+                try:
+                    values[name] = int(value)
+                except ValueError:
+                    raise MicroscopeError(f"{name}={value} in the slice is not a whole number.") from None
+            else:
+                values[name] = value
+        return cls(source, **values)
+
+    def __str__(self) -> str:
+        options = {f.name: getattr(self, f.name) for f in fields(self)[1:] if getattr(self, f.name) != f.default}
+        return self.source + ("?" + urlencode(options, safe=":,", quote_via=quote) if options else "")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a measurement depends on, as asked for: one job of the worker.
+
+    `dtype`, `device` and `attention` may be `auto`: resolved by the worker, recorded in the provenance.
+    `sample_tokens` bounds the rows kept of each modality; `folds` is the number of groups of examples for
+    held-out scores and intervals. `max_batch` bounds the examples in one forward pass.
+    """
+
+    model: str
+    slice: SliceSpec
+    metrics: tuple[Metric, ...] = tuple(Metric)
+    modalities: tuple[Modality, ...] = (Modality.TEXT, Modality.IMAGE)
+    streams: tuple[Stream, ...] = tuple(Stream)
+    dtype: str = "auto"
+    device: str = "auto"
+    attention: str = "auto"
+    sample_tokens: int = 4096
+    folds: int = 10
+    max_batch: int = 8
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = dict(data)
+        values["slice"] = SliceSpec.from_json(values["slice"])
+        values["metrics"] = tuple(Metric(m) for m in values["metrics"])
+        values["modalities"] = tuple(Modality(m) for m in values["modalities"])
+        values["streams"] = tuple(Stream(s) for s in values["streams"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with what one must know to believe it.
+
+    `value` is None when the quantity is undefined, and `reason` says why. `low` and `high` bound the 95 %
+    interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    d: int = 0
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows_per_dimension(self) -> float | None:
+        """n/d, the first thing to look at beside a linearity."""
+        return self.n / self.d if self.d else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One metric over the layers of one (model, slice, modality, stream). Lists are of equal length.
+
+    States (anisotropy and dimension of `residual` and `main`) have layers 0 … L. What belongs to a block
+    (linearity, and everything of `update`) has one entry a block, l = 0 … L−1, for the block that layer l
+    enters. `notes[i]` holds the reason where `value[i]` is None, and the traps that apply.
+    """
+
+    metric: Metric
+    method: str
+    modality: Modality
+    stream: Stream
+    layers: tuple[int, ...]
+    value: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    n: tuple[int, ...]
+    d: int
+    examples: int
+    notes: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(getattr(self, name)) for name in ("layers", "value", "low", "high", "n", "notes")}
+        if len(lengths) != 1:
+            raise ValueError(f"the lists of a profile have different lengths: {sorted(lengths)}")
+
+    @property
+    def formula(self) -> str:
+        return FORMULAS.get((self.metric, self.method), self.method)
+
+    @classmethod
+    def of(
+        cls,
+        metric: Metric,
+        method: str,
+        modality: Modality,
+        stream: Stream,
+        estimates: Sequence[Estimate],
+        *,
+        d: int,
+        examples: int,
+    ) -> Self:
+        """The profile of one estimate a layer, from layer 0 on."""
+        return cls(
+            metric,
+            method,
+            modality,
+            stream,
+            layers=tuple(range(len(estimates))),
+            value=tuple(e.value for e in estimates),
+            low=tuple(e.low for e in estimates),
+            high=tuple(e.high for e in estimates),
+            n=tuple(e.n for e in estimates),
+            d=d,
+            examples=examples,
+            notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["formula"] = self.formula
+        data["n_over_d"] = [n / self.d if self.d else None for n in self.n]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = {f.name: data[f.name] for f in fields(cls)}
+        for name in ("layers", "value", "low", "high", "n"):
+            values[name] = tuple(values[name])
+        values["notes"] = tuple(tuple(notes) for notes in values["notes"])
+        values["metric"] = Metric(values["metric"])
+        values["modality"] = Modality(values["modality"])
+        values["stream"] = Stream(values["stream"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An example that could not be used, by name, and why."""
+
+    example: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All profiles of one request. `complete` is False while the worker is still adding examples.
+
+    `accuracy` is the share of the slice's questions answered right, None where it has no answers.
+    `provenance` is what the numbers depend on: identity of model and data, template, dtype, device,
+    attention, versions, cache key. `refused` says of each stream that could not be trusted why not.
+    """
+
+    model: str
+    slice: SliceSpec
+    profiles: tuple[Profile, ...]
+    accuracy: float | None = None
+    examples: int = 0
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
+
+    def profile(self, metric: Metric, modality: Modality, stream: Stream, method: str | None = None) -> Profile | None:
+        """The profile asked for (by default of the metric's first method), None if it was not measured."""
+        method = method or METHODS[metric][0]
+        for p in self.profiles:
+            if (p.metric, p.method, p.modality, p.stream) == (metric, method, modality, stream):
+                return p
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "slice": str(self.slice),
+            "profiles": [p.to_json() for p in self.profiles],
+            "accuracy": self.accuracy,
+            "examples": self.examples,
+            "tokens": dict(self.tokens),
+            "skipped": [asdict(s) for s in self.skipped],
+            "refused": dict(self.refused),
+            "notes": list(self.notes),
+            "provenance": dict(self.provenance),
+            "complete": self.complete,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = {f.name: data[f.name] for f in fields(cls)}
+        values["slice"] = SliceSpec.parse(values["slice"])
+        values["profiles"] = tuple(Profile.from_json(p) for p in values["profiles"])
+        values["skipped"] = tuple(Skipped(**s) for s in values["skipped"])
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is. `phase` is one word or two for people: `loading model`, `measuring`, …
+
+    `rate` is examples a second, `eta` seconds; None while unknown.
+    """
+
+    phase: str
+    done: int = 0
+    total: int = 0
+    tokens: int = 0
+    rate: float | None = None
+    eta: float | None = None
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request to the worker, and where it stands. Times are seconds since the epoch."""
+
+    id: str
+    request: Request
+    state: JobState = JobState.QUEUED
+    progress: Progress = Progress("queued")
+    error: str | None = None
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = dict(data)
+        values["request"] = Request.from_json(values["request"])
+        values["state"] = JobState(values["state"])
+        values["progress"] = Progress(**values["progress"])
+        return cls(**values)
