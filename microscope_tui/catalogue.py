@@ -81,7 +81,7 @@ def hub_cache() -> Path:
 
 def is_path(name: str) -> bool:
     """Whether a name means a place on this machine rather than a hub id."""
-    return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or Path(name).exists()
+    return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or (bool(name) and Path(name).exists())
 
 
 def _locate(name: str, demo: Path, what: str, kind: str) -> Path | None:

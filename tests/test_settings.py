@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import Settings, checkout, default_cache
+
+
+def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('dtype = "bfloat16"\nfolds = 4\nmax_batch = 2\n')
+    environ = {"MICROSCOPE_FOLDS": "5", "MICROSCOPE_MAX_BATCH": "3"}
+    settings = Settings.load({"max_batch": 1, "dtype": None}, environ, file)
+    assert (settings.dtype, settings.folds, settings.max_batch, settings.device) == ("bfloat16", 5, 1, "auto")
+
+
+def test_the_cache_of_a_checkout_is_in_it_and_can_be_moved(tmp_path):
+    assert checkout() == Path(__file__).parent.parent
+    assert default_cache() == Path(__file__).parent.parent / "cache"
+    assert Settings.load(None, {"MICROSCOPE_CACHE": str(tmp_path)}).cache == tmp_path
+    assert Settings.load({"cache": "~/x"}, {}).cache == Path.home() / "x"
+
+
+def test_the_environment_can_name_the_file(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('theme = "microscope-light"')
+    assert Settings.load(None, {"MICROSCOPE_CONFIG": str(file)}).theme == "microscope-light"
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("flods = 3", ("flods", "folds", "config.toml")),
+        ('folds = "many"', ("folds", "many", "whole number", "config.toml")),
+        ("folds = 0", ("folds", "more than 0")),
+        ("folds =", ("config.toml", "cannot be read")),
+    ],
+)
+def test_a_wrong_file_is_refused_by_naming_what_is_wrong(tmp_path, content, parts):
+    file = tmp_path / "config.toml"
+    file.write_text(content)
+    with pytest.raises(MicroscopeError) as error:
+        Settings.load(None, {}, file)
+    assert all(part in str(error.value) for part in parts)
+
+
+def test_a_wrong_variable_is_named():
+    with pytest.raises(MicroscopeError, match="MICROSCOPE_MAX_BATCH"):
+        Settings.load(None, {"MICROSCOPE_MAX_BATCH": "three"})

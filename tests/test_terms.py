@@ -1,0 +1,104 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import (
+    Estimate,
+    Job,
+    Measurement,
+    Metric,
+    Modality,
+    Profile,
+    Progress,
+    Request,
+    Skipped,
+    SliceSpec,
+    Stream,
+)
+
+specs = st.builds(
+    SliceSpec,
+    source=st.text(min_size=1).filter(lambda s: "?" not in s),
+    split=st.text(min_size=1),
+    filter=st.text(),
+    count=st.none() | st.integers(1, 10**6),
+    seed=st.integers(0, 2**31),
+)
+
+
+def through_json(value):
+    return type(value).from_json(json.loads(json.dumps(value.to_json(), allow_nan=False)))
+
+
+@given(specs)
+def test_a_slice_is_its_text_form(spec):
+    assert SliceSpec.parse(str(spec)) == spec
+    assert through_json(spec) == spec
+
+
+def test_what_has_its_default_is_left_out_of_the_text_form():
+    assert str(SliceSpec("demo:scienceqa")) == "demo:scienceqa"
+    assert str(SliceSpec("a/b", filter="image,subject:natural science", count=20)) == (
+        "a/b?filter=image,subject:natural%20science&count=20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("", "no source"), ("a?count=many", "many"), ("a?count=0", "empty"), ("a?cuont=3", "cuont"), ("a?count=-1", "-1")],
+)
+def test_a_wrong_slice_is_refused_by_naming_the_part(text, part):
+    with pytest.raises(MicroscopeError, match=part):
+        SliceSpec.parse(text)
+
+
+@given(specs, st.sampled_from(["auto", "cuda:1"]))
+def test_requests_and_jobs_go_through_json(spec, device):
+    request = Request("demo:llava-next", spec, metrics=(Metric.DIMENSION,), device=device)
+    assert through_json(request) == request
+    job = Job("7", request, progress=Progress("measuring", 3, 9, 120, 1.5, 4.0), error="no")
+    assert through_json(job) == job
+
+
+def profile(values, n=50):
+    estimates = [Estimate(v, n=n, d=4, reason=None if v is not None else "too few rows") for v in values]
+    return Profile.of(Metric.LINEARITY, "in-sample", Modality.TEXT, Stream.RESIDUAL, estimates, d=4, examples=5)
+
+
+@given(st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), max_size=40))
+def test_measurements_go_through_json(values):
+    measurement = Measurement(
+        "m",
+        SliceSpec("s", count=3),
+        (profile(values),),
+        tokens={"text": 9},
+        skipped=(Skipped("row 7", "corrupt"),),
+        refused={"main": "because"},
+        notes=("a note",),
+        provenance={"key": "k"},
+        complete=False,
+    )
+    assert through_json(measurement) == measurement
+
+
+def test_a_profile_carries_n_over_d_and_its_formula_and_says_why_a_value_is_missing():
+    data = profile([0.5, None]).to_json()
+    assert data["n_over_d"] == [12.5, 12.5]
+    assert "min_A" in data["formula"]
+    assert data["notes"] == ((), ("too few rows",))
+
+
+def test_lists_of_different_length_are_no_profile():
+    good = profile([0.5])
+    with pytest.raises(ValueError, match="different lengths"):
+        Profile(**{**vars(good), "layers": (0, 1)})
+
+
+def test_a_profile_is_found_by_its_metrics_default_method():
+    measurement = Measurement("m", SliceSpec("s"), (profile([1.0]),))
+    found = measurement.profile(Metric.LINEARITY, Modality.TEXT, Stream.RESIDUAL)
+    assert found is measurement.profiles[0]
+    assert measurement.profile(Metric.LINEARITY, Modality.TEXT, Stream.RESIDUAL, "held-out") is None
