@@ -1,0 +1,36 @@
+"""The words put to a model: the customary form of ScienceQA's multiple-choice questions.
+
+The chat around them is the model's own (`models`), and so is the place of the picture, first as is customary.
+"""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from microscope_tui.slices.examples import Example
+
+TEMPLATE = "scienceqa-multiple-choice-1"
+"""Name of the form below, for the provenance. A change of the form needs a new name."""
+
+LETTERS = ascii_uppercase
+INSTRUCTION = "Answer with the option's letter from the given choices directly."
+
+
+def question_text(example: Example) -> str:
+    """The question as LLaVA's evaluation and lmms-eval put it; without choices, the question alone.
+
+        Context: {hint}          (only if there is a hint)
+        {question}
+        A. {first choice}
+        B. {second choice}
+        Answer with the option's letter from the given choices directly.
+
+    The row's own text is taken as it is: braces and placeholders in it mean nothing here.
+    """
+    if not example.choices:
+        return example.question
+    context = (f"Context: {example.hint}",) if example.hint else ()
+    choices = (f"{letter}. {choice}" for letter, choice in zip(LETTERS, example.choices, strict=False))
+    return "\n".join((*context, example.question, *choices, INSTRUCTION))

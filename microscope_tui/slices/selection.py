@@ -1,0 +1,92 @@
+"""Which rows a slice takes: filters first, then a draw that only grows with the count."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+from collections.abc import Sequence
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.slices.examples import META
+from microscope_tui.slices.rows import Rows
+from microscope_tui.terms import SliceSpec
+
+PICTURE, TEXT_ONLY = "image", "text-only"
+
+SHOWN = 12
+"""How many of a column's values a sentence lists."""
+
+
+def choose_rows(rows: Rows, spec: SliceSpec) -> tuple[int, ...]:
+    """The indices of the chosen rows. Raises `MicroscopeError` if there are none.
+
+    Without a count all that pass the filter, in the source's order; with one the first of them in an order
+    that the seed decides. So a smaller slice is the beginning of a larger one with the same seed.
+    """
+    if not len(rows):
+        raise MicroscopeError(f"The split {spec.split!r} of the data set {spec.source} is empty.")
+    passed = filtered(rows, spec)
+    if spec.count is None:
+        return tuple(passed)
+    return tuple(heapq.nsmallest(spec.count, passed, key=lambda row: rank(row, spec.seed)))
+
+
+def rank(row: int, seed: int) -> bytes:
+    """A row's place in the draw: a hash, hence the same on every machine, and independent of the other rows."""
+    return hashlib.blake2b(f"{seed}:{row}".encode(), digest_size=16).digest()
+
+
+def filtered(rows: Rows, spec: SliceSpec) -> Sequence[int]:
+    """The rows that pass every term of the filter; of several terms for one column, one is enough."""
+    passed: Sequence[int] = range(len(rows))
+    for name, wanted in _terms(spec).items():
+        before = passed
+        if name in (PICTURE, TEXT_ONLY):
+            passed = [row for row in passed if rows.pictured[row] == (name == PICTURE)]
+        else:
+            values = rows.column(name)
+            if values is None:
+                raise MicroscopeError(f"The data set {spec.source} has no column {name} to filter by.")
+            passed = [row for row in passed if _plain(values[row], name) in wanted]
+        if not passed:
+            raise MicroscopeError(_nothing_left(rows, spec, name, before))
+    return passed
+
+
+def _terms(spec: SliceSpec) -> dict[str, set[str]]:
+    """The filter by name: `image`, `text-only`, or a column with the values that pass."""
+    terms: dict[str, set[str]] = {}
+    for term in filter(None, (term.strip() for term in spec.filter.split(","))):
+        name, colon, value = (part.strip() for part in term.partition(":"))
+        if (name in META) != bool(colon) or (not colon and name not in (PICTURE, TEXT_ONLY)) or (colon and not value):
+            raise MicroscopeError(
+                f"There is no filter {term!r}: use {PICTURE}, {TEXT_ONLY}, or one of {', '.join(META)} "
+                "with a value, like subject:natural science."
+            )
+        terms.setdefault(name, set()).add(_plain(value, name))
+    return terms
+
+
+def _plain(value: str | None, name: str) -> str:
+    """A value as people type it: case, hyphens and the word grade in front of a grade do not matter."""
+    plain = re.sub(r"[\s_-]+", " ", (value or "").strip().casefold())
+    return plain.removeprefix("grade").strip() if name == "grade" else plain
+
+
+def _nothing_left(rows: Rows, spec: SliceSpec, name: str, before: Sequence[int]) -> str:
+    """The sentence for a term that no row passes: what there would have been to choose from."""
+    start = f"No example of the data set {spec.source} passes the filter {spec.filter!r}"
+    if name == PICTURE:
+        return f"{start}: none that is left has a picture."
+    if name == TEXT_ONLY:
+        return f"{start}: all that are left have a picture."
+    values = rows.column(name) or ()
+    there = sorted({value for row in before if (value := values[row])}, key=_natural)
+    more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+    return f"{start}: of {name} there is {', '.join(there[:SHOWN]) or 'nothing'}{more}."
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sorts grade2 before grade10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
