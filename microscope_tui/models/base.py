@@ -1,0 +1,185 @@
+"""What an open model is, and what it takes and gives: examples, batches, captured rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.modality import CODES
+from microscope_tui.slices.examples import Example
+from microscope_tui.terms import Modality, Stream
+
+if TYPE_CHECKING:
+    from microscope_tui.models.blocks import Decoder
+
+
+class OutOfMemory(MicroscopeError):
+    """A model or a batch did not fit into the device's memory: a smaller batch may."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples that go through the model in one forward pass, B of them, padded to T positions.
+
+    `inputs` are the model's own arguments, on its device. `example` (B,) int64 is each row's index in the batch.
+    `valid` (B, T) is False on padding. `modality` (B, T) int8 has the code of each position, −1 on padding.
+    `ids` (B, T) int64 are token ids, negative where the position is not a row of the embedding table.
+    `replaced` (B, T) is True where the embedding is expected to differ from the table's row of its id.
+    """
+
+    inputs: Mapping[str, Any]
+    example: Tensor
+    valid: Tensor
+    modality: Tensor
+    ids: Tensor
+    replaced: Tensor
+
+    @property
+    def rows(self) -> Tensor:
+        """(n,) int64: the flat indices of the n valid positions, row by row."""
+        return self.valid.flatten().nonzero().squeeze(1)
+
+    @property
+    def last(self) -> Tensor:
+        """(B,) int64: the last valid position of each example, wherever its padding is."""
+        positions = torch.arange(self.valid.shape[1], device=self.valid.device)
+        return (self.valid * positions).argmax(1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples ready on the model's device. Those with and without pictures go through in separate parts."""
+
+    keys: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def tokens(self) -> int:
+        """Positions that are not padding."""
+        return sum(int(part.valid.sum()) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The rows of a batch's n unpadded positions.
+
+    `example` (n,) int64 indexes the batch, `position` (n,) int64 counts from 0 within its example, `modality` (n,)
+    int8 holds codes in the order of `Modality`. `rows[stream]` are L+1 tensors (n, d) in the model's dtype for
+    `residual` (h_0 … h_L, h_L before the final norm) and `main` (m_0 … m_L). `last_logits` (B, V) float32 are those
+    at the last position of each example, None for a model without an output head.
+    """
+
+    example: Tensor
+    position: Tensor
+    modality: Tensor
+    rows: Mapping[Stream, Sequence[Tensor]]
+    last_logits: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.example)
+
+    def mask(self, modality: Modality) -> Tensor:
+        """(n,) bool: which rows are of the modality."""
+        return self.modality == CODES[modality]
+
+
+class OpenModel(ABC):
+    """A loaded model that can say which of its positions is what, and hand out its streams.
+
+    `layers` is L, `width` d, `context` the most positions of one example (None: unbounded). `template` names how an
+    example becomes a prompt. `streams` may be captured; `refused` says of each other one why it cannot be trusted.
+    """
+
+    name: str
+    identity: str
+    files: tuple[Path, ...]
+    architecture: str
+    template: str
+    modalities: tuple[Modality, ...]
+    context: int | None
+    attention: str
+    notes: tuple[str, ...] = ()
+    refused: Mapping[Stream, str]
+
+    # transformers types neither its models' attributes nor its tokenizers.
+    network: Any
+    tokenizer: Any
+    decoder: Decoder
+
+    def __init__(self) -> None:
+        self.refused = {}
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that passed the self-check."""
+        return tuple(stream for stream in Stream if stream not in self.refused)
+
+    @property
+    def layers(self) -> int:
+        return len(self.decoder.layers)
+
+    @cached_property
+    def width(self) -> int:
+        return int(self.embed(torch.zeros(1, dtype=torch.int64)).shape[-1])
+
+    @property
+    def dtype(self) -> str:
+        """The precision that the decoder computes in, as torch names it."""
+        return str(next(self.decoder.module.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> str:
+        return str(self.input_device)
+
+    @property
+    @abstractmethod
+    def input_device(self) -> torch.device:
+        """Where inputs go."""
+
+    @abstractmethod
+    def prepare(self, examples: Sequence[Example]) -> Batch:
+        """The examples as inputs on the device. Raises `BadExample`, which names the one that cannot be used."""
+
+    @abstractmethod
+    def forward(self, part: Part, **options: Any) -> Any:
+        """One plain forward pass; `options` go to the model. Returns its output object."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Rows of the embedding table as the model itself looks them up: int64 (…) to (…, d)."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module | None:
+        """The output head, whose input is cut to the last position."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """The ids of a plain text, without special tokens: to score an answer at the last position."""
+        return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def capture(self, batch: Batch, streams: Sequence[Stream]) -> Captured:
+        """The rows of `streams` for every unpadded position of the batch. `update` is derived from `residual`.
+
+        Raises `OutOfMemory`, `BadExample` for an example whose rows are not finite, and `MicroscopeError` for a
+        refused stream or when positions and embeddings disagree.
+        """
+        from microscope_tui.models.capture import capture
+
+        return capture(self, batch, streams)
+
+    def check(self) -> None:
+        """Run the self-check and set `refused`; raises `MicroscopeError` when no stream can be trusted."""
+        from microscope_tui.models.selfcheck import check
+
+        check(self)

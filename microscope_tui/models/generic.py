@@ -1,0 +1,206 @@
+"""Any image-, video- or audio-text model of transformers, by its Auto classes and by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.models.base import Batch, OpenModel, Part
+from microscope_tui.models.blocks import find_decoder
+from microscope_tui.models.identity import check_files, identify
+from microscope_tui.models.loading import Place, load_weights, read_part
+from microscope_tui.models.modality import modality_codes, placeholder_ids
+from microscope_tui.models.prompts import PLAIN, Form, Text, forms
+from microscope_tui.models.quiet import OnPhase, one_line, quiet
+from microscope_tui.models.selfcheck import probe
+from microscope_tui.slices.examples import Example
+from microscope_tui.terms import Modality
+
+
+class GenericModel(OpenModel):
+    """A multimodal model of transformers with its processor."""
+
+    def __init__(
+        self, name: str, folder: Path, network: Any, processor: Any, placeholders: Mapping[Modality, int]
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.identity, self.files = identify(folder)
+        self.network, self.processor = network, processor
+        self.tokenizer = processor.tokenizer
+        self.decoder = find_decoder(network)
+        self.placeholders = placeholders
+        self.modalities = (Modality.TEXT, *placeholders)
+        self.architecture = type(network).__name__
+        text_config = network.config.get_text_config(decoder=True)
+        self.context = getattr(text_config, "max_position_embeddings", None)
+        self.attention = str(text_config._attn_implementation)
+        self.tokenizer.padding_side = "right"
+        self.text = Text(self.tokenizer, placeholders, _placeholder_strings(processor))
+        self.form, self.text_alone = self._working_form()
+        self.template = self.form.name
+        if self.template == PLAIN:
+            self.notes += ("This model has no usable chat template: its prompt is the question alone.",)
+
+    @property
+    def input_device(self) -> torch.device:
+        device: torch.device = self.network.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def head(self) -> nn.Module | None:
+        head = self.network.get_output_embeddings()
+        return head if isinstance(head, nn.Module) else None
+
+    def embed(self, ids: Tensor) -> Tensor:
+        table = self.network.get_input_embeddings()
+        ids = ids.to(self.input_device)
+        size = getattr(table, "num_embeddings", None)
+        rows: Tensor = table(ids if size is None else ids.where(ids < size, 0))
+        return rows
+
+    def forward(self, part: Part, **options: Any) -> Any:
+        return self.network(**part.inputs, use_cache=False, **options)
+
+    def prepare(self, examples: Sequence[Example]) -> Batch:
+        with quiet():
+            texts = [self.text(example) for example in examples]
+            parts = []
+            for with_pictures in (False, True):
+                chosen = [i for i, example in enumerate(examples) if bool(example.images) == with_pictures]
+                if chosen:
+                    inputs = self._process([examples[i] for i in chosen], [texts[i] for i in chosen])
+                    parts.append(self._part(inputs, chosen, examples))
+        return Batch(tuple(example.key for example in examples), tuple(parts))
+
+    def _process(self, examples: Sequence[Example], texts: Sequence[str]) -> Mapping[str, Any]:
+        """The processor's output for examples that all have pictures or all have none; `BadExample` names a culprit."""
+        for example in examples:
+            if example.images and Modality.IMAGE not in self.modalities:
+                raise BadExample(example.key, f"it has a picture and {self.name} takes none")
+            if not example.images and not self.text_alone:
+                raise BadExample(example.key, f"it has no picture and {self.name} takes no text without one")
+        try:
+            return self._inputs(self.form, examples, texts)
+        except Exception as error:  # a processor or a chat template may raise anything over an example it cannot use
+            if len(examples) == 1:
+                raise BadExample(examples[0].key, f"the model's processor cannot use it ({one_line(error)})") from error
+        for example, text in zip(examples, texts, strict=True):
+            self._process([example], [text])
+        raise MicroscopeError(
+            f"The processor of {self.name} takes {examples[0].key} … {examples[-1].key} one by one but not together: "
+            "measure with a batch of one."
+        )
+
+    def _inputs(self, form: Form, examples: Sequence[Example], texts: Sequence[str]) -> Mapping[str, Any]:
+        prompts = [form.render(len(example.images), text) for example, text in zip(examples, texts, strict=True)]
+        pictures = [[picture.convert("RGB") for picture in example.images] for example in examples]
+        bos = self.tokenizer.bos_token
+        inputs: Mapping[str, Any] = self.processor(
+            text=prompts,
+            **({"images": pictures} if any(pictures) else {}),
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=not (bos and prompts[0].startswith(bos)),
+        )
+        return inputs
+
+    def _part(self, inputs: Mapping[str, Any], chosen: Sequence[int], examples: Sequence[Example]) -> Part:
+        ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
+        for row, index in enumerate(chosen):
+            length = int(valid[row].sum())
+            if self.context is not None and length > self.context:
+                raise BadExample(
+                    examples[index].key,
+                    f"it has {length:,} tokens and the context of {self.name} holds {self.context:,}",
+                )
+        device, dtype = self.input_device, self.network.dtype
+        codes = modality_codes(ids, valid, self.placeholders)
+        return Part(
+            inputs={name: _placed(value, device, dtype) for name, value in inputs.items() if name != "labels"},
+            example=torch.tensor(chosen, device=device),
+            valid=valid.to(device),
+            modality=codes.to(device),
+            ids=ids.to(device),
+            replaced=(codes > 0).to(device),
+        )
+
+    def _working_form(self) -> tuple[Form, bool]:
+        """The first form that the processor accepts, and whether it also takes text without a picture."""
+        placeholder = self.placeholders.get(Modality.IMAGE)
+        token = getattr(self.processor, "image_token", None)
+        if token is None and placeholder is not None:
+            token = self.tokenizer.convert_ids_to_tokens(placeholder)
+        problem = "it has no form of prompt"
+        with quiet():
+            for form in forms(self.processor, self.tokenizer, None if token is None else str(token)):
+                try:
+                    if placeholder is not None:
+                        self._try(form, probe(picture=True), placeholder)
+                except Exception as error:  # as above: then the next form is tried
+                    problem = one_line(error)
+                    continue
+                try:
+                    self._try(form, probe(picture=False), None)
+                except Exception as error:  # as above: then the next form is tried
+                    problem = one_line(error)
+                    if placeholder is None:
+                        continue
+                    return form, False
+                return form, True
+        raise MicroscopeError(
+            f"The processor of {self.name} cannot make inputs of a picture and a question ({problem})."
+        )
+
+    def _try(self, form: Form, example: Example, placeholder: int | None) -> None:
+        text = self.text(example)
+        if example.question not in form.render(len(example.images), text):
+            raise ValueError("the chat template leaves the question out")
+        inputs = self._inputs(form, [example], [text])
+        if placeholder is not None and not bool((inputs["input_ids"] == placeholder).any()):
+            raise ValueError(f"the prompt has no token {placeholder}, which marks pictures")
+
+
+def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase) -> GenericModel:
+    """Open a multimodal checkpoint of transformers. Raises `MicroscopeError`."""
+    check_files(folder)
+    config = read_part(AutoConfig, "its configuration", name, folder)
+    if type(config) not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        raise MicroscopeError(
+            f"{name} is a {config.model_type} model, which takes text only or is not a language model: "
+            "choose one that takes pictures, video or sound beside text."
+        )
+    placeholders = placeholder_ids(config)
+    if not placeholders:
+        raise MicroscopeError(
+            f"The configuration of {name} ({config.model_type}) names no token id for pictures, video or sound, so its "
+            "positions cannot be told apart."
+        )
+    on_phase("loading processor")
+    processor = read_part(AutoProcessor, "its processor", name, folder, backend="pil")
+    if isinstance(processor, PreTrainedTokenizerBase) or not hasattr(processor, "tokenizer"):
+        raise MicroscopeError(
+            f"{name} has no processor for pictures and text (processor_config.json): download it again."
+        )
+    network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
+    return GenericModel(name, folder, network, processor, placeholders)
+
+
+def _placeholder_strings(processor: Any) -> set[str]:
+    """Every text that a processor looks for to put a picture, video or sound in its place."""
+    names = (f"{kind}_token" for kind in ("image", "video", "audio", "boi", "fake_image"))
+    return {str(token) for name in names if (token := getattr(processor, name, None))}
+
+
+def _placed(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """An input on the device, in the model's precision if it is not of whole numbers."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(device, dtype) if value.is_floating_point() else value.to(device)

@@ -1,0 +1,156 @@
+"""What a checkpoint on disk is and whether it is whole, without torch and without reading a tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from microscope_tui.catalogue import locate_model
+from microscope_tui.errors import MicroscopeError
+
+READ = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken", ".pt"})
+"""Endings of the files that a model is read from; the rest of a folder (README, pictures, logs) is not."""
+
+OMNIFUSION_PARTS = ("tokenizer", "tuned-model")
+OMNIFUSION_SUFFIXES = (".safetensors", ".pt")
+OMNIFUSION_DEFAULTS: Mapping[str, Any] = {
+    "prompt": "This is a dialog with AI assistant.\n",
+    "vision_tower": "openai/clip-vit-large-patch14-336",
+    "vision_feature_layer": -2,
+    "nhead": 4,
+    "activation": "relu",
+}
+"""What the published code has fixed; `omnifusion.json` in the folder overrides it."""
+
+
+def identify(folder: Path) -> tuple[str, tuple[Path, ...]]:
+    """Identity of the checkpoint in `folder`, and the files that must be unchanged for it to hold.
+
+    A snapshot of the hub's cache is `OWNER/NAME@COMMIT`; any other folder is `blake2b:` and a digest over the
+    names and contents of its configuration, tokenizer and weight files. OmniFusion's is joined by `+` with that
+    of its vision tower when this lies outside the folder.
+    """
+    layout = omnifusion_folder(folder)
+    if layout is None:
+        return _identity(folder, tuple(_files(folder)))
+    files = [path for part in OMNIFUSION_PARTS for path in _files(layout / part)] + list(_files(layout))
+    tower = vision_tower(layout)
+    if tower is not None and tower.is_relative_to(layout):
+        files += _files(tower)
+        tower = None
+    identity, own = _identity(layout, tuple(files))
+    if tower is None:
+        return identity, own
+    tower_identity, tower_files = _identity(tower, tuple(_files(tower)))
+    return f"{identity}+{tower_identity}", own + tower_files
+
+
+def omnifusion_folder(folder: Path) -> Path | None:
+    """The folder in OmniFusion's layout: `folder` or, as in its hub repository, the latest one directly below."""
+    candidates = [folder, *sorted((p for p in folder.iterdir() if p.is_dir()), reverse=True)]
+    return next((p for p in candidates if all((p / part).is_dir() for part in OMNIFUSION_PARTS)), None)
+
+
+def omnifusion_settings(layout: Path) -> dict[str, Any]:
+    """The published settings, with what the folder's `omnifusion.json` says instead."""
+    file = layout / "omnifusion.json"
+    own = read_json(file) if file.exists() else {}
+    if unknown := sorted(set(own) - set(OMNIFUSION_DEFAULTS)):
+        raise MicroscopeError(
+            f"{file} sets {unknown[0]!r}, which OmniFusion has not: use {', '.join(OMNIFUSION_DEFAULTS)}."
+        )
+    for name, value in own.items():
+        if type(value) is not type(OMNIFUSION_DEFAULTS[name]):
+            kind = type(OMNIFUSION_DEFAULTS[name]).__name__
+            raise MicroscopeError(f"{name} = {value!r} in {file} must be of type {kind}.")
+    return {**OMNIFUSION_DEFAULTS, **own}
+
+
+def vision_tower(layout: Path) -> Path | None:
+    """Folder of OmniFusion's vision tower, None while it is a hub id that is not in the local cache."""
+    named = omnifusion_settings(layout)["vision_tower"]
+    inside = layout / named
+    return inside if inside.is_dir() else locate_model(named)
+
+
+def check_files(folder: Path) -> None:
+    """Raise `MicroscopeError` unless `folder` holds a configuration and safetensors weights, complete and whole."""
+    if not (folder / "config.json").is_file():
+        raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")
+    read_json(folder / "config.json")
+    for file in _weights(folder):
+        _check_safetensors(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; `MicroscopeError` when there is none."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MicroscopeError(f"{file} cannot be read ({error}): download or write it again.") from error
+    if not isinstance(data, dict):
+        raise MicroscopeError(f"{file} holds no JSON object: download or write it again.")
+    return data
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    """The weight files that the folder's index names, or its single one; all of them exist."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        single = folder / "model.safetensors"
+        if single.is_file():
+            return (single,)
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
+            raise MicroscopeError(
+                f"{folder} has only pickled weights (.bin), which could run code when opened: "
+                "convert them to safetensors first."
+            )
+        raise MicroscopeError(f"{folder} has no weights (model.safetensors): download the checkpoint again.")
+    shards = read_json(index).get("weight_map", {})
+    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        of = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise MicroscopeError(
+            f"The checkpoint in {folder} is incomplete: {missing[0]}{of} of {len(names)} weight files missing; "
+            "download it again."
+        )
+    if not names:
+        raise MicroscopeError(f"{index} names no weight files: download the checkpoint again.")
+    return tuple(folder / name for name in names)
+
+
+def _check_safetensors(file: Path) -> None:
+    """Compare a safetensors file's length with what its header promises (8 bytes of header length, JSON, data)."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = struct.unpack("<Q", stream.read(8))[0]
+            header = json.loads(stream.read(length)) if length <= size else {}
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise MicroscopeError(f"{file} is not a readable safetensors file ({error}): download it again.") from error
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise MicroscopeError(f"{file} is damaged: it has {size:,} of {expected:,} bytes; download it again.")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (path for path in sorted(folder.iterdir()) if path.suffix in READ and path.is_file())
+
+
+def _identity(folder: Path, files: tuple[Path, ...]) -> tuple[str, tuple[Path, ...]]:
+    for parent in (folder, folder.parent):
+        if parent.parent.name == "snapshots" and parent.parent.parent.name.startswith("models--"):
+            repo = parent.parent.parent.name.removeprefix("models--").replace("--", "/")
+            return f"{repo}@{parent.name}" + ("" if parent == folder else f"/{folder.name}"), files
+    digest = hashlib.blake2b(digest_size=20)
+    for path in files:
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        digest.update(f"{path.relative_to(folder) if path.is_relative_to(folder) else path.name}\0{content}\n".encode())
+    return f"blake2b:{digest.hexdigest()}", files

@@ -1,0 +1,99 @@
+"""Where a model goes and in which precision; weights read from safetensors; failures as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.base import OutOfMemory
+from microscope_tui.models.quiet import is_out_of_memory, one_line
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+NO_CODE = "{} needs code of its own, which is never run: choose a model that transformers knows."
+
+LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Given to everything that reads a folder: nothing is fetched and no code of a checkpoint is run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Device, precision (None: the checkpoint's own) and attention implementation (None: transformers' choice)."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+    attention: str | None
+
+    @classmethod
+    def of(cls, *, dtype: str, device: str, attention: str) -> Place:
+        """What the settings mean here. `auto`: a GPU when there is one; float32 on the CPU, else as saved."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            where = torch.device(device)
+        except RuntimeError:
+            raise MicroscopeError(f"There is no kind of device {device!r}: use cpu, cuda, cuda:1, … or auto.") from None
+        if where.type == "cuda" and not (torch.cuda.is_available() and (where.index or 0) < torch.cuda.device_count()):
+            raise MicroscopeError(
+                f"There is no {device} here ({torch.cuda.device_count()} GPUs that torch can use): use cpu or auto."
+            )
+        if dtype != "auto" and dtype not in DTYPES:
+            raise MicroscopeError(f"There is no precision {dtype!r}: use {', '.join(DTYPES)} or auto.")
+        own = torch.float32 if where.type == "cpu" else None
+        return cls(where, own if dtype == "auto" else DTYPES[dtype], None if attention == "auto" else attention)
+
+
+def load_weights(auto: Any, name: str, folder: Path, place: Place, **options: Any) -> Any:
+    """A network by an Auto class from a folder of safetensors, in evaluation mode on its device.
+
+    Raises `MicroscopeError` also when a tensor is missing, which transformers would fill with random numbers.
+    """
+    if place.attention is not None:
+        options["attn_implementation"] = place.attention
+    if place.device.type != "cpu":
+        options["device_map"] = {"": place.device}
+    try:
+        network, info = auto.from_pretrained(
+            folder,
+            dtype=place.dtype or "auto",
+            use_safetensors=True,
+            output_loading_info=True,
+            **LOCAL,
+            **options,
+        )
+    except MicroscopeError:  # of who hears the progress
+        raise
+    except Exception as error:  # transformers and safetensors raise nearly everything over damaged weights
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"{name} does not fit into the memory of {place.device}: use a smaller model, half precision "
+                "(--dtype bfloat16) or another device."
+            ) from error
+        if place.attention is not None and ("attn" in str(error).lower() or "attention" in str(error).lower()):
+            raise MicroscopeError(
+                f"{name} cannot use the attention implementation {place.attention!r} here ({one_line(error)})."
+            ) from error
+        if "trust_remote_code" in str(error):
+            raise MicroscopeError(NO_CODE.format(name)) from error
+        raise MicroscopeError(f"{name} cannot be opened: its weights cannot be read ({one_line(error)}).") from error
+    if missing := sorted(info["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise MicroscopeError(f"The weights of {name} lack {missing[0]}{more}: download the checkpoint again.")
+    return network.eval()
+
+
+def read_part(auto: Any, what: str, name: str, folder: Path, **options: Any) -> Any:
+    """A part of a checkpoint by an Auto class, any failure told as one sentence."""
+    try:
+        return auto.from_pretrained(folder, **LOCAL, **options)
+    except Exception as error:  # transformers raises nearly everything over a folder it cannot read
+        if "torchvision" in str(error).lower():
+            raise MicroscopeError(f"The processor of {name} needs torchvision: install torchvision.") from error
+        if "trust_remote_code" in str(error):
+            raise MicroscopeError(NO_CODE.format(name)) from error
+        raise MicroscopeError(f"{name} cannot be opened: {what} cannot be read ({one_line(error)}).") from error

@@ -1,0 +1,207 @@
+"""OmniFusion: its published layout, and its own sequence of embeddings.
+
+    prompt, (SOI, projected patches, EOI) for each picture, USER, text, BOT
+
+Everything that is not a projected patch counts as text, as the paper does. The sequence enters the language model as
+`inputs_embeds`; texts are tokenised without special tokens.
+Source: https://github.com/AIRI-Institute/OmniFusion, folder OmniMistral-v1_1 of its hub repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+
+from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.models.base import Batch, OpenModel, Part
+from microscope_tui.models.blocks import find_decoder
+from microscope_tui.models.fetch import fetch
+from microscope_tui.models.identity import check_files, identify, omnifusion_settings, vision_tower
+from microscope_tui.models.loading import Place, load_weights, read_part
+from microscope_tui.models.modality import CODES, PADDING
+from microscope_tui.models.projection import Projection, load_projection, load_special
+from microscope_tui.models.prompts import Text
+from microscope_tui.models.quiet import OnPhase, one_line, quiet
+from microscope_tui.slices.examples import Example
+from microscope_tui.terms import Modality
+
+SPECIAL_ROW = -1
+PATCH = -2
+"""What stands in place of a token id where the embedding is no row of the table."""
+
+
+@dataclass(frozen=True)
+class Vision:
+    """The vision tower, which of its hidden states is used, and its image processor."""
+
+    tower: Any
+    layer: int
+    processor: Any
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(P, 3, h, w) pixels to (P, patches, d_vision): hidden states of the chosen layer without the class token."""
+        states = self.tower(pixels, output_hidden_states=True).hidden_states
+        patches: Tensor = states[self.layer][:, 1:]
+        return patches
+
+
+class OmniFusion(OpenModel):
+    """A language model that reads a picture as projected patches between learned marks."""
+
+    modalities = (Modality.TEXT, Modality.IMAGE)
+    architecture = "OmniFusion"
+
+    def __init__(
+        self,
+        name: str,
+        layout: Path,
+        network: Any,
+        tokenizer: Any,
+        vision: Vision,
+        projection: Projection,
+        special: Mapping[str, Tensor],
+        prompt: str,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.identity, self.files = identify(layout)
+        self.network, self.tokenizer, self.vision, self.projection = network, tokenizer, vision, projection
+        self.special = special
+        self.decoder = find_decoder(network)
+        self.context = network.config.max_position_embeddings
+        self.attention = str(network.config._attn_implementation)
+        self.text = Text(tokenizer, {})
+        self.prompt = self.token_ids(prompt)
+        self.template = f"omnifusion-1, prompt blake2b:{hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()}"
+
+    @property
+    def input_device(self) -> torch.device:
+        return self.projection.linear.weight.device
+
+    @property
+    def head(self) -> nn.Module | None:
+        head = self.network.get_output_embeddings()
+        return head if isinstance(head, nn.Module) else None
+
+    def embed(self, ids: Tensor) -> Tensor:
+        rows: Tensor = self.network.get_input_embeddings()(ids.to(self.input_device))
+        return rows
+
+    def forward(self, part: Part, **options: Any) -> Any:
+        """The sequence is put together here, so that a batch on the device is no larger than its ids and pixels."""
+        embeds = self.embed(part.ids.clamp(min=0))
+        embeds[~part.valid] = 0
+        pixels = part.inputs["pixel_values"]
+        if len(pixels):
+            patches = self.projection(self.vision.features(pixels))
+            embeds[part.ids == PATCH] = patches.flatten(0, 1).to(embeds)
+        marks = part.inputs["marks"]
+        embeds[part.ids == SPECIAL_ROW] = torch.cat([self.special[name] for name in marks]).to(embeds)
+        return self.network(
+            inputs_embeds=embeds, attention_mask=part.inputs["attention_mask"], use_cache=False, **options
+        )
+
+    def prepare(self, examples: Sequence[Example]) -> Batch:
+        with quiet(), torch.no_grad():
+            pictures = [self._pixels(example) for example in examples]
+            layouts = [self._layout(example, len(pixels)) for example, pixels in zip(examples, pictures, strict=True)]
+        for example, (ids, _) in zip(examples, layouts, strict=True):
+            if self.context is not None and len(ids) > self.context:
+                raise BadExample(
+                    example.key, f"it has {len(ids):,} tokens and the context of {self.name} holds {self.context:,}"
+                )
+        ids = pad_sequence([ids for ids, _ in layouts], batch_first=True, padding_value=0)
+        lengths = torch.tensor([len(ids) for ids, _ in layouts])
+        valid = torch.arange(ids.shape[1]) < lengths[:, None]
+        codes = torch.where(ids == PATCH, CODES[Modality.IMAGE], CODES[Modality.TEXT]).to(torch.int8)
+        codes[~valid] = PADDING
+        device = self.input_device
+        part = Part(
+            inputs={
+                "attention_mask": valid.long().to(device),
+                "pixel_values": torch.cat(pictures).to(device, self.network.dtype),
+                "marks": tuple(mark for _, marks in layouts for mark in marks),
+            },
+            example=torch.arange(len(examples), device=device),
+            valid=valid.to(device),
+            modality=codes.to(device),
+            ids=ids.to(device),
+            replaced=(ids < 0).to(device),
+        )
+        return Batch(tuple(example.key for example in examples), (part,))
+
+    def _pixels(self, example: Example) -> Tensor:
+        """(P, 3, h, w): the pictures of an example as the tower's image processor makes them, P = 0 without one."""
+        size = self.vision.tower.config.image_size
+        if not example.images:
+            return torch.empty(0, 3, size, size)
+        try:
+            pictures = [picture.convert("RGB") for picture in example.images]
+            pixels: Tensor = self.vision.processor(pictures, return_tensors="pt")["pixel_values"]
+        except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
+            raise BadExample(example.key, f"its picture cannot be used ({one_line(error)})") from error
+        if pixels.shape[1:] != (3, size, size):
+            raise MicroscopeError(
+                f"The image processor of {self.name} makes pictures of {tuple(pixels.shape[1:])}, and its vision tower "
+                f"takes {(3, size, size)}: mend preprocessor_config.json."
+            )
+        return pixels
+
+    def _layout(self, example: Example, pictures: int) -> tuple[Tensor, tuple[str, ...]]:
+        """The positions of an example as ids (T,), with `SPECIAL_ROW` and `PATCH` where there are none; the marks."""
+        config = self.vision.tower.config
+        patches = (config.image_size // config.patch_size) ** 2
+        mark = {name: [SPECIAL_ROW] * len(rows) for name, rows in self.special.items()}
+        picture = mark["SOI"] + [PATCH] * patches + mark["EOI"]
+        text = self.token_ids(self.text(example))
+        ids = self.prompt + picture * pictures + mark["USER"] + text + mark["BOT"]
+        return torch.tensor(ids), ("SOI", "EOI") * pictures + ("USER", "BOT")
+
+
+def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) -> OmniFusion:
+    """Open a folder in OmniFusion's layout (see the module). Raises `MicroscopeError`."""
+    settings = omnifusion_settings(layout)
+    tuned = layout / "tuned-model"
+    check_files(tuned)
+    projection = load_projection(layout, settings)
+    special = load_special(layout, projection.linear.out_features)
+    tokenizer = read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer")
+    network = load_weights(AutoModelForCausalLM, name, tuned, place)
+    width = network.config.hidden_size
+    if projection.linear.out_features != width:
+        raise MicroscopeError(
+            f"The projection of {name} makes rows of width {projection.linear.out_features} and its language model "
+            f"takes {width}: they do not belong together."
+        )
+    on_phase("loading vision tower")
+    vision = load_vision(name, layout, settings, place, on_phase)
+    takes, makes = projection.linear.in_features, vision.tower.config.hidden_size
+    if takes != makes:
+        raise MicroscopeError(
+            f"The projection of {name} takes vision features of width {takes} and its vision tower makes {makes}: "
+            "they do not belong together."
+        )
+    projection.to(place.device, network.dtype)
+    placed = {key: rows.to(place.device, network.dtype) for key, rows in special.items()}
+    return OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"])
+
+
+def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_phase: OnPhase) -> Vision:
+    """The vision tower that the settings name, inside the folder or by hub id."""
+    folder = vision_tower(layout) or fetch(settings["vision_tower"], on_phase)
+    check_files(folder)
+    tower = load_weights(CLIPVisionModel, name, folder, place)
+    processor = read_part(AutoImageProcessor, "its image processor", name, folder, backend="pil")
+    layers = tower.config.num_hidden_layers + 1
+    layer = settings["vision_feature_layer"]
+    if not -layers <= layer < layers:
+        raise MicroscopeError(f"vision_feature_layer = {layer} of {name}: its vision tower has {layers} hidden states.")
+    return Vision(tower, layer, processor)

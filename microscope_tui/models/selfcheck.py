@@ -1,0 +1,221 @@
+"""Before a model's streams are shown: is what the hooks see what the model computes?
+
+A small probe goes through the real path. Five questions, in this order:
+1. Do token ids and embeddings agree on which positions are pictures? If not, nothing can be shown.
+2. Are the states finite? A stream that overflows the model's precision is refused.
+3. Are the states at the hooks those that transformers reports as `output_hidden_states`, bit for bit, and is the last
+   one it under the final norm? If not, `residual` and `update` are refused.
+4. Is each block's output the next block's input, bit for bit? If not, something is added between blocks, and neither
+   `update` nor `main` is what a block does.
+5. Is each block x + attention, then that + feed-forward? If not, `main` is not defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.base import OpenModel, Part
+from microscope_tui.models.blocks import Decoder, Roles, entering, first
+from microscope_tui.models.capture import check_part_embeddings, forward_states, main_states, selector
+from microscope_tui.models.modality import check_counts
+from microscope_tui.models.quiet import quiet
+from microscope_tui.slices.examples import Example
+from microscope_tui.terms import Modality, Stream
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+"""Largest |in + attention − middle| and |middle + feed-forward − out| as a share of |out − in|: (out − in) must be
+(attention + feed-forward), and what is between them the norm's input.
+
+The sum is recomputed in the block's own order and precision, so that rounding cancels; in half precision a block that
+adds in another order may differ by the rounding of one addition.
+"""
+
+TINY = 1e-30
+"""Stands for the norm of an update that is exactly zero."""
+
+
+def probe(*, picture: bool) -> Example:
+    """A small example made here: a picture of two slopes, 64 × 48 pixels, and a short question."""
+    slope = Image.linear_gradient("L").resize((64, 48))
+    image = Image.merge("RGB", (slope, slope.transpose(Image.Transpose.ROTATE_180), slope))
+    return Example(
+        key="probe",
+        images=(image,) if picture else (),
+        question="What is in the middle?",
+        choices=("a line", "a dot"),
+        answer=None,
+        hint="",
+        meta={},
+    )
+
+
+def check(model: OpenModel) -> None:
+    """See `OpenModel.check`. Costs two small forward passes."""
+    examples = [probe(picture=Modality.IMAGE in model.modalities)]
+    part = model.prepare(examples).parts[0]
+    check_counts(part.modality, part.valid)
+    with torch.no_grad(), quiet():
+        with watch_blocks(model.decoder) as blocks:
+            output, residual, call = forward_states(model, part, output_hidden_states=True)
+        check_part_embeddings(model, part, call, residual[0])
+        refused = _refusals(model, part, _reported(output), residual, blocks)
+        if Stream.MAIN not in refused and (reason := _main_problem(model, part, residual, call)):
+            refused[Stream.MAIN] = reason
+    model.refused = refused
+    if set(refused) == set(Stream):
+        raise MicroscopeError(f"No stream of {model.name} can be trusted: {refused[Stream.RESIDUAL]}")
+
+
+@dataclass(frozen=True)
+class Block:
+    """What was seen of one block in a pass.
+
+    `added_before` is what the block before gave, kept where that is not what entered this one: something was added in
+    between. `error` is how far the block is from input + attention + feed-forward, as a share of its update; None where
+    its roles are unknown.
+    """
+
+    added_before: Tensor | None
+    error: float | None
+
+
+@contextmanager
+def watch_blocks(decoder: Decoder) -> Iterator[list[Block]]:
+    """Within: compare each block with the sum of its parts, and what enters it with what left the one before."""
+    blocks: list[Block] = []
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for layer, roles in zip(decoder.layers, decoder.roles, strict=True):
+            _watch(layer, roles, seen, blocks, hooks)
+        yield blocks
+
+
+def _watch(
+    layer: nn.Module, roles: Roles | None, seen: dict[str, Tensor], blocks: list[Block], hooks: ExitStack
+) -> None:
+    def enters(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen["in"] = entering(args, kwargs).detach().clone()
+
+    def attended(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        seen["attention"] = first(output)
+
+    def before_ffn(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen["middle"] = entering(args, kwargs).detach().clone()
+
+    def fed_forward(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        seen["ffn"] = first(output)
+
+    def leaves(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        out = first(output).detach().clone()
+        before = seen.get("out")
+        joined = before is None or torch.equal(before.to(seen["in"].device), seen["in"])
+        error = None
+        if {"attention", "middle", "ffn"} <= seen.keys():
+            after_attention = seen["in"] + seen["attention"] - seen["middle"]
+            after_ffn = seen["middle"] + seen["ffn"].view_as(out) - out
+            error = max(_norm(after_attention), _norm(after_ffn)) / max(_norm(out - seen["in"]), TINY)
+        blocks.append(Block(None if joined else before, error))
+        seen.clear()
+        seen["out"] = out
+
+    hooks.callback(layer.register_forward_pre_hook(enters, with_kwargs=True).remove)
+    if roles is not None:
+        hooks.callback(roles.attention.register_forward_hook(attended).remove)
+        hooks.callback(roles.pre_ffn.register_forward_pre_hook(before_ffn, with_kwargs=True).remove)
+        hooks.callback(roles.ffn.register_forward_hook(fed_forward).remove)
+    hooks.callback(layer.register_forward_hook(leaves).remove)
+
+
+def _norm(difference: Tensor) -> float:
+    return float(difference.float().norm())
+
+
+def _reported(output: Any) -> Sequence[Tensor] | None:
+    """The hidden states that transformers itself reports, None when this family reports none."""
+    states = getattr(output, "hidden_states", None)
+    return states if isinstance(states, tuple | list) else None
+
+
+def _refusals(
+    model: OpenModel, part: Part, reported: Sequence[Tensor] | None, residual: Sequence[Tensor], blocks: Sequence[Block]
+) -> dict[Stream, str]:
+    """The streams that must not be shown, each with the reason."""
+    if reason := _overflow(model, Stream.RESIDUAL, residual):
+        return dict.fromkeys(Stream, reason)
+    refused: dict[Stream, str] = {}
+    if reason := _residual_problem(model, part, reported, residual, blocks):
+        refused[Stream.RESIDUAL] = refused[Stream.UPDATE] = reason
+    if reason := _chain_problem(blocks):
+        refused.setdefault(Stream.UPDATE, reason)
+        refused[Stream.MAIN] = reason
+    elif reason := _sum_problem(blocks, residual[0].dtype):
+        refused[Stream.MAIN] = reason
+    return refused
+
+
+def _residual_problem(
+    model: OpenModel, part: Part, reported: Sequence[Tensor] | None, residual: Sequence[Tensor], blocks: Sequence[Block]
+) -> str | None:
+    if reported is None or len(reported) != len(residual):
+        count = "no" if reported is None else str(len(reported))
+        return f"transformers reports {count} hidden states for {model.layers} layers, so the hooks cannot be checked."
+    keep = selector(part.rows)
+    for layer, (ours, theirs, block) in enumerate(zip(residual[:-1], reported[:-1], blocks, strict=True)):
+        # Where something is added between blocks, transformers reports what the block before gave.
+        candidates = [ours] if block.added_before is None else [ours, keep(block.added_before)]
+        if not any(torch.equal(candidate, keep(theirs)) for candidate in candidates):
+            return (
+                f"at layer {layer} the residual stream at the hook is not the hidden state that transformers reports."
+            )
+    top = keep(reported[-1])
+    normed = model.decoder.norm(residual[-1]) if model.decoder.norm is not None else residual[-1]
+    # The norm of some rows alone may round otherwise than that of all of them, so that bits are not compared here.
+    off = _norm(normed - top) / max(_norm(top), TINY)
+    if not off <= TOLERANCE[top.dtype] and not torch.equal(residual[-1], top):
+        return (
+            f"at layer {model.layers} the final norm of the residual stream at the hook is not the last hidden state "
+            "that transformers reports."
+        )
+    return None
+
+
+def _chain_problem(blocks: Sequence[Block]) -> str | None:
+    for layer, block in enumerate(blocks):
+        if block.added_before is not None:
+            return f"what leaves block {layer - 1} is not what enters block {layer}: something is added between them."
+    return None
+
+
+def _sum_problem(blocks: Sequence[Block], dtype: torch.dtype) -> str | None:
+    tolerance = TOLERANCE[dtype]
+    for layer, block in enumerate(blocks):
+        if block.error is None:
+            return f"block {layer} is not attention, norm and feed-forward by name, so it has no residual-free forward."
+        if not block.error <= tolerance:
+            return (
+                f"block {layer} is not its input + attention + feed-forward (off by {block.error:.1e} of its update, "
+                f"allowed {tolerance:.0e}), so it has no residual-free forward."
+            )
+    return None
+
+
+def _main_problem(model: OpenModel, part: Part, residual: Sequence[Tensor], call: Any) -> str | None:
+    states = main_states(model.decoder, call, part)
+    if not torch.equal(states[0], residual[0]):
+        return "at layer 0 the main stream does not start from the residual stream."
+    return _overflow(model, Stream.MAIN, states)
+
+
+def _overflow(model: OpenModel, stream: Stream, states: Sequence[Tensor]) -> str | None:
+    for layer, rows in enumerate(states):
+        if not bool(torch.isfinite(rows).all()):
+            return f"at layer {layer} the {stream} stream is not finite in {model.dtype}; float32 may hold it."
+    return None

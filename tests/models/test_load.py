@@ -1,0 +1,268 @@
+"""Names to models, and one sentence for everything that stands in the way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMultimodalLM, MistralForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.base import OutOfMemory
+from microscope_tui.models.load import open_model
+from microscope_tui.terms import Modality, Stream
+from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
+
+
+@pytest.fixture
+def folder(tmp_path, llava_next_folder) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(llava_next_folder, tmp_path / "model"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty hub cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def refusal(name, **options) -> str:
+    with pytest.raises(MicroscopeError) as caught:
+        open_model(str(name), **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith((".", ")."))
+    return text
+
+
+def edit(file: Path, **changes) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_an_open_model_says_what_it_is(llava_next, llava_next_folder):
+    assert llava_next.name == str(llava_next_folder)
+    assert llava_next.architecture == "LlavaNextForConditionalGeneration"
+    assert (llava_next.layers, llava_next.width, llava_next.context) == (LAYERS, WIDTH, CONTEXT)
+    assert (llava_next.dtype, llava_next.device, llava_next.attention) == ("float32", "cpu", "sdpa")
+    assert llava_next.modalities == (Modality.TEXT, Modality.IMAGE)
+    assert llava_next.streams == tuple(Stream)
+
+
+def test_phases_are_told_and_the_terminal_is_left_alone(llava_next_folder, capfd):
+    phases: list[str] = []
+    model = open_model(str(llava_next_folder), on_phase=phases.append)
+    model.prepare([])
+    assert phases[0] == "looking for the model"
+    assert "loading weights 100 %" in phases
+    assert phases[-1] == "checking the model"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_libraries_speak_again_afterwards(llava_next_folder):
+    before = logging.getLogger("transformers").level
+    open_model(str(llava_next_folder))
+    assert logging.getLogger("transformers").level == before
+    assert transformers_logging.set_tqdm_hook(None) is None
+
+
+def test_dtype_and_device(llava_next_folder):
+    assert open_model(str(llava_next_folder), dtype="bfloat16").dtype == "bfloat16"
+    assert "no precision 'int3'" in refusal(llava_next_folder, dtype="int3")
+    assert "no kind of device 'abacus'" in refusal(llava_next_folder, device="abacus")
+    if not torch.cuda.is_available():
+        assert "There is no cuda here (0 GPUs" in refusal(llava_next_folder, device="cuda")
+    assert "attention implementation 'nonesuch'" in refusal(llava_next_folder, attention="nonesuch")
+
+
+def test_missing_folder_and_unknown_demo(tmp_path):
+    assert "There is no folder" in refusal(tmp_path / "nowhere")
+    assert "There is no demo model" in refusal("demo:nothing")
+    (tmp_path / "file").write_text("")
+    assert "is not a folder" in refusal(tmp_path / "file")
+
+
+def test_a_folder_without_configuration(folder):
+    (folder / "config.json").unlink()
+    assert "has no config.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\xff"])
+def test_a_damaged_configuration(folder, text):
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    assert "config.json" in refusal(folder)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    folder = build_llava_next(tmp_path, max_shard_size="100KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    assert open_model(str(folder)).streams == tuple(Stream)
+    shards[1].unlink()
+    text = refusal(folder)
+    assert "is incomplete" in text
+    assert f"{shards[1].name} of {len(shards)} weight files missing" in text
+
+
+def test_a_truncated_file_is_named(folder):
+    weights = folder / "model.safetensors"
+    whole = weights.stat().st_size
+    with weights.open("r+b") as stream:
+        stream.truncate(whole - 1000)
+    assert f"it has {whole - 1000:,} of {whole:,} bytes" in refusal(folder)
+    with weights.open("r+b") as stream:
+        stream.truncate(4)
+    assert "model.safetensors is not a readable safetensors file" in refusal(folder)
+
+
+def test_a_missing_tensor_is_not_made_up(folder):
+    tensors = load_file(folder / "model.safetensors")
+    gone = next(name for name in tensors if name.endswith("layers.2.mlp.down_proj.weight"))
+    del tensors[gone]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "lack model.language_model.layers.2.mlp.down_proj.weight" in refusal(folder)
+
+
+def test_a_tensor_of_another_shape(folder):
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit(folder / "config.json", text_config={**text, "intermediate_size": 64})
+    assert "its weights cannot be read" in refusal(folder)
+
+
+def test_pickled_weights_are_not_read(folder):
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "only pickled weights (.bin)" in refusal(folder)
+    (folder / "pytorch_model.bin").unlink()
+    assert "has no weights" in refusal(folder)
+
+
+def test_a_text_only_model(tmp_path):
+    MistralForCausalLM(text_config()).save_pretrained(tmp_path)
+    assert "is a mistral model, which takes text only" in refusal(tmp_path)
+
+
+def test_a_model_type_that_needs_its_own_code(folder):
+    edit(folder / "config.json", model_type="homemade", auto_map={"AutoConfig": "code.HomemadeConfig"})
+    (folder / "code.py").write_text("raise SystemExit('executed')")
+    assert "code of its own, which is never run" in refusal(folder)
+    edit(folder / "config.json", auto_map=None)
+    assert "its configuration cannot be read" in refusal(folder)
+
+
+def test_a_configuration_that_names_no_placeholder(folder, monkeypatch):
+    monkeypatch.setattr("microscope_tui.models.generic.placeholder_ids", lambda config: {})
+    assert "names no token id" in refusal(folder)
+
+
+def test_no_processor(folder):
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    assert "processor" in refusal(folder)
+
+
+def test_a_processor_that_needs_torchvision(folder, monkeypatch):
+    def needs(*_args, **_options):
+        raise ImportError("Qwen2VLVideoProcessor requires the Torchvision library\nbut it was not found")
+
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", needs)
+    assert "install torchvision" in refusal(folder)
+
+
+def test_a_processor_that_does_not_fit_the_model(folder):
+    edit(folder / "processor_config.json", patch_size=None)
+    assert "cannot make inputs of a picture and a question" in refusal(folder)
+
+
+def test_memory_that_runs_out_while_loading(folder, monkeypatch):
+    def full(*_args, **_options):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(AutoModelForMultimodalLM, "from_pretrained", full)
+    with pytest.raises(OutOfMemory, match="does not fit into the memory of cpu"):
+        open_model(str(folder))
+
+
+def response(status: int):
+    return SimpleNamespace(status_code=status, headers={}, request=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (lambda: GatedRepoError("no", response=response(403)), "someone/model is gated: ask for access"),
+        (lambda: RepositoryNotFoundError("no", response=response(404)), "The hub has no model someone/model"),
+        (lambda: RevisionNotFoundError("no", response=response(404)), "someone/model has no revision"),
+        (lambda: LocalEntryNotFoundError("no"), "the hub cannot be reached"),
+        (lambda: OfflineModeIsEnabled("no"), "the hub cannot be reached"),
+        (lambda: OSError(errno.ENOSPC, "No space left on device"), "No space is left for someone/model"),
+        (lambda: OSError("odd"), "someone/model could not be downloaded (odd)"),
+    ],
+)
+def test_downloads_that_fail(hub, monkeypatch, error, sentence):
+    def fail(*_args, **_options):
+        raise error()
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    assert sentence in refusal("someone/model")
+
+
+def test_offline_and_not_in_the_cache(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "someone/model is not in the local hub cache and the hub cannot be reached" in refusal("someone/model")
+
+
+def snapshot(hub: Path, folder: Path, repo: str = "someone/model", commit: str = "0123abcd") -> Path:
+    root = hub / f"models--{repo.replace('/', '--')}"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(commit)
+    return Path(shutil.copytree(folder, root / "snapshots" / commit))
+
+
+def test_a_cached_hub_id_is_opened_without_the_hub(hub, monkeypatch, llava_next_folder):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    snapshot(hub, llava_next_folder)
+    model = open_model("someone/model")
+    assert model.identity == "someone/model@0123abcd"
+    assert model.name == "someone/model"
+
+
+def test_an_incomplete_snapshot_that_cannot_be_completed_is_named(hub, monkeypatch, llava_next_folder):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    (snapshot(hub, llava_next_folder) / "model.safetensors").unlink()
+    assert "has no weights (model.safetensors)" in refusal("someone/model")
+
+
+def test_what_is_missing_is_downloaded(hub, monkeypatch, llava_next_folder):
+    asked = []
+
+    def download(repo, *, revision, allow_patterns, tqdm_class):
+        asked.append((repo, revision, allow_patterns))
+        with tqdm_class(total=200e6, unit="B") as bar:
+            bar.update(100e6)
+            bar.update(100e6)
+        return str(llava_next_folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    phases: list[str] = []
+    open_model("someone/model@v2", on_phase=phases.append)
+    assert asked[0][:2] == ("someone/model", "v2")
+    assert not any(pattern == "*" or pattern.endswith((".bin", ".py")) for pattern in asked[0][2])
+    assert "downloading 0.2 of 0.2 GB" in phases
