@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from microscope_tui.engine import measure
+    from microscope_tui.engine.measure import measure
 
 __all__ = ["__version__", "measure"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "measure":
-        from microscope_tui.engine import measure
+        from microscope_tui.engine.measure import measure
 
         return measure
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

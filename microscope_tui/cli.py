@@ -71,7 +71,9 @@ def explore(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     models = tuple(name for name in (options.model or DEMO_MODEL, options.compare) if name)
-    session = Session(models=models, slice=SliceSpec.parse(options.slice or DEMO_SLICE), metric=Metric(options.metric))
+    session = Session(
+        models, SliceSpec.parse(options.slice or DEMO_SLICE), Metric(options.metric), theme=settings.theme
+    )
     return app.run(settings, session)
 
 
@@ -159,9 +161,11 @@ def cache(options: argparse.Namespace) -> int:
         return 0
     with _store(settings) as store:
         if options.action == "rm":
+            known = {entry.key for entry in store.entries()}
             for key in options.keys:
-                if not store.remove(key):
+                if key not in known:
                     raise MicroscopeError(f"The cache has no entry {key!r}: `{PROGRAM} cache ls` lists them.")
+                store.remove(key)
         elif options.action == "clear":
             store.clear()
         elif options.json:

@@ -1,0 +1,57 @@
+"""Multiple choice scored by the forward pass that is captured anyway: the logits at the last position.
+
+The prompt asks for the option's letter; some models answer with the option's words. An option's score is the
+larger of the logits of its letter and of its first word, so the form that the model itself prefers decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from string import ascii_uppercase
+
+from torch import Tensor
+
+from microscope_tui.slices import Example
+
+SCORING = "largest logit of letter or first word, last position"
+
+
+class Answers:
+    """Counts the questions with a known answer, and those that the model answers right."""
+
+    def __init__(self, token_ids: Callable[[str], Sequence[int]]) -> None:
+        self._token_ids = token_ids
+        self._known: dict[str, frozenset[int]] = {}
+        self.asked = 0
+        self.right = 0
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.right / self.asked if self.asked else None
+
+    def add(self, examples: Sequence[Example], logits: Tensor | None) -> None:
+        """Add a batch: `logits` (B, V) at the last position of each example, None for a model without a head."""
+        if logits is None:
+            return
+        for example, scores in zip(examples, logits, strict=True):
+            if example.answer is None or len(example.choices) < 2:
+                continue
+            # Words that begin alike cannot be told apart by their first token: then the letters alone count.
+            options = [self._forms(letter) for letter in ascii_uppercase[: len(example.choices)]]
+            words = [self._forms(choice) for choice in example.choices]
+            if _disjoint(words):
+                options = [letter | word for letter, word in zip(options, words, strict=True)]
+            best = [max((float(scores[i]) for i in option), default=float("-inf")) for option in options]
+            self.asked += 1
+            self.right += best.index(max(best)) == example.answer
+
+    def _forms(self, text: str) -> frozenset[int]:
+        """First ids of a text as it may begin an answer: with and without a space before it."""
+        if text not in self._known:
+            firsts = (self._token_ids(form)[:1] for form in (text, f" {text}"))
+            self._known[text] = frozenset(i for ids in firsts for i in ids)
+        return self._known[text]
+
+
+def _disjoint(sets: Sequence[frozenset[int]]) -> bool:
+    return sum(map(len, sets)) == len(frozenset().union(*sets))

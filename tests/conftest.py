@@ -1,0 +1,17 @@
+"""For every test: nothing of the user's own machine is read or written, and the network is off."""
+
+import os
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("NO_COLOR", None)
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path_factory, monkeypatch):
+    """No settings file and no variable of the user's is in force."""
+    for name in [name for name in os.environ if name.startswith("MICROSCOPE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MICROSCOPE_CONFIG", str(tmp_path_factory.getbasetemp() / "none.toml"))

@@ -1,0 +1,217 @@
+"""The pipeline against numbers computed directly from transformers' own hidden states with numpy and scipy."""
+
+import itertools
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from microscope_tui import measure
+from microscope_tui.catalogue import locate_model, locate_slice
+from microscope_tui.engine.measure import run
+from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.slices import open_slice, question_text
+from microscope_tui.store import Store
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+
+SLICE = "demo:scienceqa?count=24"
+
+
+@pytest.fixture(scope="module")
+def measurement():
+    return measure("demo:llava-next", SLICE)
+
+
+@pytest.fixture(scope="module")
+def hidden_states():
+    """For each modality, L+1 arrays (n, d) of every token of the slice, from a plain loop over examples."""
+    folder = locate_model("demo:llava-next")
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    slice_ = open_slice(SliceSpec.parse(SLICE))
+    before_norm = []
+    model.model.language_model.norm.register_forward_pre_hook(lambda _, args: before_norm.append(args[0]))
+    rows: dict[Modality, list[list[np.ndarray]]] = {Modality.TEXT: [], Modality.IMAGE: []}
+    for i in range(len(slice_)):
+        example = slice_.example(i)
+        content = [{"type": "image"}] * len(example.images) + [{"type": "text", "text": question_text(example)}]
+        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        inputs = processor(text=prompt, images=list(example.images) or None, return_tensors="pt")
+        with torch.no_grad():
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        states = [*states[:-1], before_norm[-1]]
+        image = (inputs["input_ids"] == model.config.image_token_id)[0].numpy()
+        for modality, mask in ((Modality.IMAGE, image), (Modality.TEXT, ~image)):
+            if mask.any():
+                rows[modality].append([h[0].double().numpy()[mask] for h in states])
+    return {m: [np.concatenate(layer) for layer in zip(*r, strict=True)] for m, r in rows.items()}
+
+
+def values(measurement, metric, modality, stream, method=None):
+    return np.array(measurement.profile(metric, modality, stream, method).value, dtype=float)
+
+
+@pytest.mark.parametrize("modality", [Modality.TEXT, Modality.IMAGE])
+def test_linearity_is_the_r2_of_least_squares(measurement, hidden_states, modality):
+    def r2(x, y):
+        x, y = x - x.mean(0), y - y.mean(0)
+        residual = y - x @ np.linalg.lstsq(x, y, rcond=1e-12)[0]
+        return 1 - (residual**2).sum() / (y**2).sum()
+
+    states = hidden_states[modality]
+    pairs = list(itertools.pairwise(states))
+    expected = [r2(x, y) for x, y in pairs]
+    assert values(measurement, Metric.LINEARITY, modality, Stream.RESIDUAL) == pytest.approx(expected, rel=1e-5)
+    of_update = [r2(x, y - x) for x, y in pairs]
+    assert values(measurement, Metric.LINEARITY, modality, Stream.UPDATE) == pytest.approx(of_update, rel=1e-5)
+
+
+@pytest.mark.parametrize("modality", [Modality.TEXT, Modality.IMAGE])
+def test_anisotropy_is_the_top_share_of_the_spectrum(measurement, hidden_states, modality):
+    def top(x):
+        spectrum = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
+        return spectrum[0] / spectrum.sum()
+
+    states = hidden_states[modality]
+    expected = [top(x) for x in states]
+    assert values(measurement, Metric.ANISOTROPY, modality, Stream.RESIDUAL) == pytest.approx(expected, rel=1e-5)
+    of_update = [top(y - x) for x, y in itertools.pairwise(states)]
+    assert values(measurement, Metric.ANISOTROPY, modality, Stream.UPDATE) == pytest.approx(of_update, rel=1e-5)
+
+
+@pytest.mark.parametrize("modality", [Modality.TEXT, Modality.IMAGE])
+def test_dimension_is_twonn_on_distinct_rows(measurement, hidden_states, modality):
+    def twonn(x):
+        distance = cdist(x, x)
+        # The shared beginning of every prompt gives equal rows: of those, one is kept.
+        same = np.triu(distance < 1e-5 * np.median(distance), 1).any(0)
+        distance = np.sort(distance[~same][:, ~same], axis=1)
+        return (len(distance) - 1) / np.log(distance[:, 2] / distance[:, 1]).sum()
+
+    layer = 5
+    expected = twonn(hidden_states[modality][layer])
+    assert values(measurement, Metric.DIMENSION, modality, Stream.RESIDUAL)[layer] == pytest.approx(expected, rel=1e-3)
+
+
+def test_every_pane_has_layers_0_to_L_with_n_d_and_a_formula(measurement):
+    assert measurement.complete
+    assert measurement.examples == 24
+    for modality in (Modality.TEXT, Modality.IMAGE):
+        for stream in Stream:
+            for metric in Metric:
+                profile = measurement.profile(metric, modality, stream)
+                of_blocks = stream is Stream.UPDATE or metric is Metric.LINEARITY
+                assert profile.layers == tuple(range(8 if of_blocks else 9))
+                assert profile.d == 96
+                assert max(profile.n) <= measurement.tokens[modality]
+                assert profile.formula != profile.method
+                assert all(v is not None for v in profile.value), profile.notes
+
+
+def test_intervals_hold_the_value_and_come_with_every_linearity_and_anisotropy(measurement):
+    for metric in (Metric.LINEARITY, Metric.ANISOTROPY):
+        profile = measurement.profile(metric, Modality.TEXT, Stream.RESIDUAL)
+        for value, low, high in zip(profile.value, profile.low, profile.high, strict=True):
+            assert low < value < high
+
+
+def test_fewer_rows_than_dimensions_never_score_1():
+    few = measure("demo:omnifusion", "demo:scienceqa?count=2&filter=image", metrics=["linearity"], modalities=["image"])
+    profile = few.profile(Metric.LINEARITY, Modality.IMAGE, Stream.RESIDUAL)
+    assert profile.n[0] <= profile.d + 1
+    assert profile.value == (None,) * 8
+    assert "n" in profile.notes[0][0]
+
+
+def test_the_batch_size_does_not_change_the_numbers(measurement):
+    request = Request("demo:llava-next", SliceSpec.parse(SLICE), max_batch=1)
+    single = run(request, None, on_progress=lambda _: None)
+    for one, many in zip(single.profiles, measurement.profiles, strict=True):
+        assert np.array(one.value, float) == pytest.approx(np.array(many.value, float), rel=2e-3)
+
+
+def test_a_result_is_read_the_second_time_and_found_by_content_under_another_name(tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    source = locate_model("demo:omnifusion")
+    shutil.copytree(source, copy)
+    first = measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache")
+
+    def fail(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("microscope_tui.engine.measure._Walk", fail)
+    assert measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache") == first
+    again = measure(str(copy), "demo:scienceqa?count=6", cache=tmp_path / "cache")
+    assert again == replace(first, model=str(copy))
+    assert measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache") == first
+    with pytest.raises(AssertionError, match="measured again"):
+        measure("demo:omnifusion", "demo:scienceqa?count=7", cache=tmp_path / "cache")
+
+
+def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("microscope_tui.engine.measure.PARTIAL_SECONDS", 0.0)
+    progress: list[Progress] = []
+    partials = []
+    request = Request("demo:omnifusion", SliceSpec.parse("demo:scienceqa?count=40"), max_batch=8)
+    with Store(tmp_path) as store, pytest.raises(Cancelled):
+        run(
+            request,
+            store,
+            on_progress=progress.append,
+            on_partial=partials.append,
+            should_stop=lambda: bool(progress) and progress[-1].done >= 16,
+        )
+    assert next(p.phase for p in progress) == "opening slice"
+    assert progress[-1].done == 16
+    assert progress[-1].total == 40
+    assert progress[-1].rate > 0
+    assert progress[-1].tokens > 0
+    assert partials
+    assert not partials[-1].complete
+    profile = partials[-1].profile(Metric.ANISOTROPY, Modality.IMAGE, Stream.MAIN)
+    assert profile.value[0] is not None
+    assert profile.examples <= 16
+
+
+def test_a_corrupt_picture_is_skipped_counted_and_named(tmp_path, picture_rows):
+    picture_rows[7]["image"]["bytes"] = b"not a picture"
+    folder = write_rows(tmp_path / "rows", picture_rows)
+    result = measure("demo:omnifusion", str(folder), metrics=["anisotropy"])
+    assert result.examples == len(picture_rows) - 1
+    assert [s.example for s in result.skipped] == ["row 7"]
+    assert "picture" in result.skipped[0].reason
+
+
+def test_an_example_longer_than_the_context_is_skipped_and_named(tmp_path, picture_rows):
+    picture_rows[3]["question"] = "why " * 5000
+    folder = write_rows(tmp_path / "rows", picture_rows)
+    result = measure("demo:llava-next", str(folder), metrics=["anisotropy"])
+    assert [s.example for s in result.skipped] == ["row 3"]
+    assert "context" in result.skipped[0].reason or "long" in result.skipped[0].reason
+
+
+def test_a_slice_of_which_nothing_can_be_used_is_an_error_that_says_why(tmp_path, picture_rows):
+    for row in picture_rows:
+        row["image"]["bytes"] = b"not a picture"
+    folder = write_rows(tmp_path / "rows", picture_rows)
+    with pytest.raises(MicroscopeError, match="row 0"):
+        measure("demo:omnifusion", str(folder), metrics=["anisotropy"])
+
+
+@pytest.fixture
+def picture_rows():
+    """Ten rows of the demo slice as dicts, each with a picture."""
+    table = pq.read_table(next(locate_slice("demo:scienceqa").glob("*.parquet")))
+    return [row for row in table.slice(0, 60).to_pylist() if row["image"] is not None][:10]
+
+
+def write_rows(folder, rows):
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "test-00000-of-00001.parquet")
+    return folder

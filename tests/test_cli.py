@@ -1,0 +1,256 @@
+"""The command line as a user meets it: real processes for exit codes, `main` for the many ways to be wrong."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from microscope_tui import __version__
+from microscope_tui.catalogue import locate_model, locate_slice
+from microscope_tui.cli import build_parser, describe, main
+from microscope_tui.terms import Progress
+
+COMMAND = [sys.executable, "-m", "microscope_tui"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MICROSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def run(*arguments, **options):
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=240, **options)
+
+
+def test_measure_prints_one_json_object_and_reads_it_the_second_time():
+    first = run("measure", "demo:llava-next", "demo:scienceqa?count=12", "--metric", "all", "--json")
+    assert first.returncode == 0, first.stderr
+    data = json.loads(first.stdout)
+    assert data["model"] == "demo:llava-next"
+    assert data["slice"] == "demo:scienceqa?count=12"
+    seen = {(p["metric"], p["modality"], p["stream"]) for p in data["profiles"]}
+    metrics, streams = ("linearity", "dimension", "anisotropy"), ("residual", "update", "main")
+    assert seen == {(m, mod, s) for m in metrics for mod in ("text", "image") for s in streams}
+    for p in data["profiles"]:
+        assert len({len(p[name]) for name in ("layers", "value", "low", "high", "n", "n_over_d", "notes")}) == 1
+        assert p["layers"][0] == 0
+        assert p["d"] == 96
+        assert p["formula"]
+    assert max(max(p["layers"]) for p in data["profiles"]) == 8
+    assert 0 <= data["accuracy"] <= 1
+    assert data["provenance"]["key"]
+    assert data["provenance"]["dtype"] == "float32"
+    assert "measuring" in first.stderr
+    second = run("measure", "demo:llava-next", "demo:scienceqa?count=12", "--metric", "all", "--json")
+    assert json.loads(second.stdout) == data
+    assert second.stderr == ""
+
+
+def test_csv_has_one_row_per_layer():
+    done = run(
+        "measure", "demo:omnifusion", "demo:scienceqa?count=8", "--metric", "anisotropy", "--stream", "main", "--csv"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [int(r["layer"]) for r in rows] == [*range(9)] * 2
+    assert {r["modality"] for r in rows} == {"text", "image"}
+    assert all(0 < float(r["value"]) <= 1 for r in rows)
+
+
+def test_an_interrupt_ends_with_130_and_one_line():
+    process = subprocess.Popen(
+        [*COMMAND, "measure", "demo:llava-next", "demo:scienceqa", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said = ""
+    while "measuring" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_a_closed_pipe_is_no_error():
+    line = f"{sys.executable} -m microscope_tui slices | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
+def broken_model(folder, *, without=None, cut=None):
+    shutil.copytree(locate_model("demo:llava-next"), folder)
+    if without:
+        (folder / without).unlink()
+    if cut:
+        os.truncate(folder / cut, (folder / cut).stat().st_size // 2)
+    return folder
+
+
+def sharded_model(folder):
+    """A checkpoint in two shards whose second one is missing, as a broken download leaves it."""
+    from safetensors.torch import load_file, save_file
+
+    broken_model(folder)
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    shards = {f"model-0000{i}-of-00002.safetensors": names[i - 1 :: 2] for i in (1, 2)}
+    for shard, kept in shards.items():
+        save_file({name: tensors[name] for name in kept}, folder / shard, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: shard for shard, kept in shards.items() for name in kept}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").unlink()
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    return folder
+
+
+def rows_without(folder, column=None, keep=None):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(next(locate_slice("demo:scienceqa").glob("*.parquet"))).slice(0, 20)
+    folder.mkdir()
+    pq.write_table(
+        table.drop_columns([column]) if column else table.slice(0, keep), folder / "test-00000-of-00001.parquet"
+    )
+    return folder
+
+
+def read_only_folder(folder):
+    folder.mkdir()
+    folder.chmod(0o500)
+    return folder
+
+
+WRONG = {
+    "an unknown demo model": (lambda t: ["demo:gpt", "demo:scienceqa"], ["demo:gpt", "demo:llava-next"]),
+    "a missing folder": (lambda t: [f"{t}/nowhere", "demo:scienceqa"], ["nowhere", "folder"]),
+    "a hub id that is not here": (lambda t: ["owner/absent", "demo:scienceqa"], ["owner/absent"]),
+    "no name at all": (lambda t: ["hello", "demo:scienceqa"], ["hello", "hub id"]),
+    "a missing shard": (
+        lambda t: [str(sharded_model(t / "m")), "demo:scienceqa"],
+        ["model-00002-of-00002.safetensors", "incomplete"],
+    ),
+    "cut weights": (
+        lambda t: [str(broken_model(t / "m", cut="model.safetensors")), "demo:scienceqa"],
+        ["model.safetensors", "damaged"],
+    ),
+    "no config": (lambda t: [str(broken_model(t / "m", without="config.json")), "demo:scienceqa"], ["config.json"]),
+    "no image column": (
+        lambda t: ["demo:llava-next", str(rows_without(t / "d", column="image"))],
+        ["image", "column"],
+    ),
+    "an empty slice": (lambda t: ["demo:llava-next", "demo:scienceqa?filter=subject:alchemy"], ["alchemy"]),
+    "an empty file": (lambda t: ["demo:llava-next", str(rows_without(t / "d", keep=0))], ["is empty"]),
+    "an unknown slice": (lambda t: ["demo:llava-next", "demo:nothing"], ["demo:nothing", "demo:scienceqa"]),
+    "an unknown split": (lambda t: ["demo:llava-next", "demo:scienceqa?split=train"], ["train", "test"]),
+    "a wrong option": (lambda t: ["demo:llava-next", "demo:scienceqa?size=3"], ["size", "count"]),
+    "a read-only cache": (
+        lambda t: ["demo:llava-next", "demo:scienceqa", "--cache", str(read_only_folder(t / "ro"))],
+        ["ro"],
+    ),
+    "a file for a cache": (
+        lambda t: [
+            "demo:llava-next",
+            "demo:scienceqa",
+            "--cache",
+            str(locate_model("demo:llava-next") / "config.json"),
+        ],
+        ["config.json", "folder"],
+    ),
+    "a wrong setting": (lambda t: ["demo:llava-next", "demo:scienceqa", "--folds", "0"], ["folds"]),
+    "a device that is not here": (
+        lambda t: ["demo:llava-next", "demo:scienceqa", "--device", "cuda:77"],
+        ["cuda:77"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_bad_input_is_one_sentence_on_stderr_and_exit_code_2(case, tmp_path, capsys):
+    arguments, parts = WRONG[case]
+    code = main(["measure", *arguments(tmp_path), "--json"])
+    out, err = capsys.readouterr()
+    assert code == 2, err
+    assert out == ""
+    sentence = [line for line in err.splitlines() if line.startswith("microscope-tui: ")]
+    assert len(sentence) == 1
+    assert "internal error" not in err
+    assert "Traceback" not in err
+    assert all(part in sentence[0] for part in parts), sentence[0]
+
+
+def test_the_explorer_needs_a_terminal():
+    done = run(stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "terminal" in done.stderr
+
+
+def test_lists_are_text_or_json(capsys):
+    assert main(["models"]) == 0
+    assert "demo:omnifusion" in capsys.readouterr().out
+    assert main(["slices", "--json"]) == 0
+    assert "demo:scienceqa" in {entry["name"] for entry in json.loads(capsys.readouterr().out)}
+    assert main(["jobs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["cache", "path"]) == 0
+    assert capsys.readouterr().out.strip() == os.environ["MICROSCOPE_CACHE"]
+
+
+def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
+    assert main(["measure", "demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--csv"]) == 0
+    capsys.readouterr()
+    assert main(["cache", "ls", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    key = next(e["key"] for e in entries if e["key"].startswith("measurement/"))
+    assert main(["cache", "rm", key]) == 0
+    assert main(["cache", "rm", key]) == 2
+    assert key in capsys.readouterr().err
+    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_version_help_and_completion(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert __version__ in capsys.readouterr().out
+    for shell in ("bash", "zsh", "tcsh"):
+        assert main(["completion", shell]) == 0
+        assert "measure" in capsys.readouterr().out
+    assert build_parser().format_help().count("demo:NAME") >= 1
+
+
+def test_help_and_lists_load_nothing_heavy():
+    code = (
+        "import sys; from microscope_tui.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "main(['models'])\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'textual', 'pyarrow'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress("loading model", total=9), "loading model"),
+        (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 examples · 1,200 tokens · 1.5/s · 1:04 left"),
+        (Progress("measuring", 9, 9, 1200, 1.5, 0.0), "measuring 9/9 examples · 1,200 tokens · 1.5/s"),
+    ],
+)
+def test_progress_is_one_line(progress, text):
+    assert describe(progress) == text
