@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microscope_tui import __version__
@@ -132,13 +133,14 @@ def slices(options: argparse.Namespace) -> int:
 
 
 def jobs(options: argparse.Namespace) -> int:
-    """List the worker's jobs, or cancel one."""
+    """List the worker's jobs, cancel one, or try one again."""
     settings = _settings(options)
-    if options.cancel:
+    if options.cancel or options.retry:
         from microscope_tui.worker.client import Client
 
-        with contextlib.closing(Client.connect(settings.cache, start=False)) as client:
-            client.cancel(options.cancel)
+        with Client.connect(settings.cache, start=bool(options.retry)) as client:
+            job = client.cancel(options.cancel) if options.cancel else client.retry(options.retry)
+        print(f"Job {job.id} is {job.state}.", file=sys.stderr)
         return 0
     with _store(settings) as store:
         known = store.jobs()
@@ -154,54 +156,76 @@ def jobs(options: argparse.Namespace) -> int:
 
 
 def cache(options: argparse.Namespace) -> int:
-    """Show, list or remove what the cache holds."""
+    """Show what the cache holds, remove from it, check it, or carry it elsewhere."""
     settings = _settings(options)
-    if options.action == "path":
+    action, arguments = options.action, options.arguments
+    if (action in ("rm", "export", "import")) != bool(arguments) or (action != "rm" and len(arguments) > 1):
+        wanted = {"rm": "one or more keys", "export": "a file", "import": "a file"}.get(action, "nothing more")
+        raise MicroscopeError(f"`{PROGRAM} cache {action}` wants {wanted} behind it.")
+    if action == "path":
         print(settings.cache)
         return 0
     with _store(settings) as store:
-        if options.action == "rm":
-            known = {entry.key for entry in store.entries()}
-            for key in options.keys:
-                if key not in known:
-                    raise MicroscopeError(f"The cache has no entry {key!r}: `{PROGRAM} cache ls` lists them.")
-                store.remove(key)
-        elif options.action == "clear":
-            store.clear()
-        elif options.json:
-            _print_json([asdict(entry) for entry in store.entries()])
-        else:
-            rows = [(e.key, e.kind, f"{e.size / 1e6:.2f} MB") for e in store.entries()]
-            _table(("key", "kind", "size"), rows)
+        if action == "ls":
+            entries = store.entries()
+            if options.json:
+                _print_json([asdict(entry) for entry in entries])
+                return 0
+            rows = [(e.key, f"{e.size / 1e6:.2f} MB", "in use" if e.in_use else "") for e in entries]
+            _table(("key", "size", ""), rows)
             print(f"{settings.cache}: {len(rows)} entries, {store.size() / 1e6:.1f} MB", file=sys.stderr)
+        elif action == "verify":
+            damaged = store.verify()
+            for each in damaged:
+                print(f"{each.key}: {each.reason}; set aside in {each.kept}")
+            print(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.", file=sys.stderr)
+        else:
+            print(_change_cache(store, action, arguments), file=sys.stderr)
     return 0
+
+
+def _change_cache(store: Store, action: str, arguments: Sequence[str]) -> str:
+    """Carry out what changes the cache; what was done, as a sentence."""
+    if action == "rm":
+        known = {entry.key for entry in store.entries()}
+        if missing := next((key for key in arguments if key not in known), None):
+            raise MicroscopeError(f"The cache has no entry {missing!r}: `{PROGRAM} cache ls` lists them.")
+        for key in arguments:
+            store.remove(key)
+        return f"Removed {len(arguments)} entries."
+    if action == "clear":
+        return f"Removed {store.clear()} entries."
+    if action == "gc":
+        collected = store.gc()
+        return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
+    if action == "export":
+        return f"Wrote {store.export_to(Path(arguments[0]))} results to {arguments[0]}."
+    return f"Read {store.import_from(Path(arguments[0]))} results from {arguments[0]}."
 
 
 def worker(options: argparse.Namespace) -> int:
     """Start, stop or look at the worker of a cache folder."""
-    from microscope_tui.worker.client import Client, log_file
+    from microscope_tui.worker import client
 
-    folder = _settings(options).cache
-    if options.action == "log":
-        try:
-            sys.stdout.write(log_file(folder).read_text(errors="replace"))
-        except FileNotFoundError:
-            raise MicroscopeError(f"There is no worker log in {folder}: no worker has run there yet.") from None
-        return 0
-    if options.action == "status":
-        try:
-            client = Client.connect(folder, start=False)
-        except MicroscopeError as error:
-            print(error)
-            return 0
-        with contextlib.closing(client):
-            running = [job for job in client.jobs() if not job.state.ended]
-            print(f"The worker of {folder} runs; {len(running)} job(s) queued or running.")
-        return 0
-    with contextlib.closing(Client.connect(folder, start=options.action == "start")) as client:
-        if options.action == "stop":
-            client.stop()
-    print(f"The worker of {folder} {'runs' if options.action == 'start' else 'stops after the batch in flight'}.")
+    settings = _settings(options)
+    folder = settings.cache
+    if options.action == "start":
+        client.Client.connect(
+            folder, idle_minutes=settings.idle_minutes, limit_bytes=int(settings.cache_limit_gb * 1e9)
+        ).close()
+        print(f"The worker of {folder} runs.")
+    elif options.action == "stop":
+        print(f"The worker of {folder} has ended." if client.stop(folder) else f"No worker runs on {folder}.")
+    elif options.action == "log":
+        print(client.log_tail(folder, size=1_000_000) or f"No worker has written anything in {folder} yet.")
+    elif status := client.status(folder):
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started))
+        print(
+            f"The worker of {folder} runs since {since} (process {status.pid}, version {status.version}): "
+            f"{status.running} job(s) running, {status.queued} queued, {status.screens} screen(s). Log: {status.log}"
+        )
+    else:
+        print(f"No worker runs on {folder}.")
     return 0
 
 
@@ -269,12 +293,15 @@ def build_parser() -> argparse.ArgumentParser:
         command(name, run).add_argument("--json", action="store_true")
 
     sub = command("jobs", jobs)
-    sub.add_argument("--cancel", metavar="JOB")
+    which = sub.add_mutually_exclusive_group()
+    which.add_argument("--cancel", metavar="JOB")
+    which.add_argument("--retry", metavar="JOB")
     sub.add_argument("--json", action="store_true")
 
     sub = command("cache", cache)
-    sub.add_argument("action", nargs="?", choices=("ls", "rm", "clear", "path"), default="ls")
-    sub.add_argument("keys", nargs="*", metavar="KEY")
+    actions = ("ls", "path", "rm", "clear", "gc", "verify", "export", "import")
+    sub.add_argument("action", nargs="?", choices=actions, default="ls")
+    sub.add_argument("arguments", nargs="*", metavar="KEY|FILE", help="keys to rm; the file to export or import")
     sub.add_argument("--json", action="store_true")
 
     sub = command("worker", worker)

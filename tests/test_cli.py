@@ -216,9 +216,38 @@ def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
     assert main(["cache", "rm", key]) == 0
     assert main(["cache", "rm", key]) == 2
     assert key in capsys.readouterr().err
+    archive = os.environ["MICROSCOPE_CACHE"] + ".tar"
+    assert main(["cache", "export", archive]) == 0
     assert main(["cache", "clear"]) == 0
+    assert main(["cache", "import", archive]) == 0
+    assert main(["cache", "verify"]) == 0
+    assert main(["cache", "gc"]) == 0
+    assert "Removed 0 orphan files" in capsys.readouterr().err
+    assert main(["cache", "ls", "--json"]) == 0
+    assert {e["key"].partition("/")[0] for e in json.loads(capsys.readouterr().out)} == {"blob"}
+    assert main(["cache", "import"]) == 2
+    assert main(["cache", "clear"]) == 0
+    capsys.readouterr()
     assert main(["cache", "ls", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_worker_is_started_asked_and_stopped(capsys):
+    assert main(["worker", "status"]) == 0
+    assert "No worker runs" in capsys.readouterr().out
+    assert main(["worker", "start"]) == 0
+    try:
+        capsys.readouterr()
+        assert main(["worker", "status"]) == 0
+        assert "0 job(s) running, 0 queued" in capsys.readouterr().out
+        assert main(["jobs", "--cancel", "nothing"]) == 2
+        assert main(["worker", "log"]) == 0
+        assert "serves" in capsys.readouterr().out
+    finally:
+        assert main(["worker", "stop"]) == 0
+    assert "has ended" in capsys.readouterr().out
+    assert main(["jobs", "--cancel", "nothing"]) == 2
+    assert "worker" in capsys.readouterr().err
 
 
 def test_version_help_and_completion(capsys):

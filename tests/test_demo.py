@@ -1,0 +1,107 @@
+"""The whole house, as a newcomer meets it: the real explorer in a real terminal, on the demo, with a real worker."""
+
+import contextlib
+
+import pytest
+
+from microscope_tui.store import Store
+from microscope_tui.terms import JobState
+from microscope_tui.worker import client
+from tests.terminal import Terminal
+
+PANES = ("text · main", "text · residual", "image · main", "image · residual")
+PATIENCE = 240.0
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """A cache folder whose worker is stopped at the end."""
+    folder = tmp_path / "cache"
+    yield folder
+    client.stop(folder)
+
+
+@contextlib.contextmanager
+def explorer(cache, *arguments, **options):
+    terminal = Terminal("microscope_tui", *arguments, "--cache", str(cache), **options)
+    try:
+        yield terminal
+    finally:
+        terminal.child.close(force=True)
+
+
+def leave(terminal):
+    terminal.child.send("q")
+    assert terminal.end() == 0
+    assert terminal.is_clean()
+    assert b"Traceback" not in terminal.raw
+
+
+def jobs(cache):
+    with Store(cache) as store:
+        return store.jobs()
+
+
+def test_four_panes_fill_without_a_key_press_and_at_once_the_second_time(cache):
+    small = ("--model", "demo:omnifusion", "--slice", "demo:scienceqa?count=40")
+    with explorer(cache, *small, width=120, height=40) as terminal:
+        terminal.until(lambda: all(pane in terminal.text for pane in PANES))
+        terminal.until(lambda: "worker idle" in terminal.text and terminal.braille > 200, PATIENCE)
+        assert "n/d" in terminal.text
+        linearity = terminal.text
+        terminal.press("3", lambda: "λ₁/Σλ" in terminal.text)
+        assert terminal.text != linearity
+        terminal.press("c", lambda: "Model to lay over" in terminal.text)
+        terminal.press("llava\r", lambda: "◆" in terminal.text and "Model to lay over" not in terminal.text)
+        terminal.until(lambda: "worker idle" in terminal.text and terminal.text.count("◆") > 4, PATIENCE)
+        terminal.press("z", lambda: "image · main" not in terminal.text)
+        leave(terminal)
+    assert [job.state for job in jobs(cache)] == [JobState.DONE] * 2
+    client.stop(cache)
+    with explorer(cache, *small, width=120, height=40) as terminal:
+        terminal.until(lambda: terminal.braille > 200)
+        leave(terminal)
+    assert not client.is_running(cache), "what is in the cache needs no worker"
+
+
+def test_quitting_leaves_the_worker_alive_until_its_job_ends(cache):
+    with explorer(cache, "--model", "demo:llava-next", "--slice", "demo:scienceqa?count=120") as terminal:
+        terminal.until(lambda: "measuring" in terminal.text, PATIENCE)
+        leave(terminal)
+    assert client.is_running(cache)
+    (job,) = jobs(cache)
+    assert not job.state.ended
+    with client.Client.connect(cache, start=False) as asked:
+        for event in asked.follow():
+            if event.job and event.job.state.ended:
+                break
+    (job,) = jobs(cache)
+    assert job.state is JobState.DONE
+    assert job.progress.done == job.progress.total == 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "demo:gpt"), ("demo:gpt", "demo:llava-next")),
+        (("--model", "/nowhere/model"), ("/nowhere/model",)),
+        (("--slice", "demo:scienceqa?filter=subject:alchemy"), ("alchemy",)),
+    ],
+)
+def test_what_is_wrong_is_said_in_place_and_the_app_goes_on(cache, arguments, words):
+    with explorer(cache, *arguments, width=120, height=40) as terminal:
+        terminal.until(lambda: all(word in " ".join(terminal.text.split()) for word in words), PATIENCE)
+        terminal.press("?", lambda: "the worker goes on until" in terminal.text)
+        terminal.press("\x1b", lambda: "the worker goes on until" not in terminal.text)
+        leave(terminal)
+
+
+def test_the_screens_process_never_loads_what_computes(cache):
+    """Measured on the living process: its memory maps name no library of torch, and it stays small."""
+    small = ("--model", "demo:omnifusion", "--slice", "demo:scienceqa?count=8")
+    with explorer(cache, *small) as terminal:
+        terminal.until(lambda: "worker idle" in terminal.text and terminal.braille > 50, PATIENCE)
+        with open(f"/proc/{terminal.child.pid}/maps") as maps:
+            loaded = maps.read()
+        leave(terminal)
+    assert not [name for name in ("libtorch", "numpy", "pyarrow", "PIL") if name in loaded]
