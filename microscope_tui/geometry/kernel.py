@@ -1,0 +1,58 @@
+"""Fewer rows than dimensions: all that the metrics need is in one n × n matrix, K = X̃X̃ᵀ.
+
+Its eigenvalues are those of the scatter, and its eigenvectors give the rows' coordinates in the span of the
+rows themselves. Linearity with a ridge penalty, distances and anisotropy do not change under rotation, so they
+may be computed there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from microscope_tui.geometry.products import CHUNK
+from microscope_tui.geometry.rows import chunks
+from microscope_tui.geometry.spectrum import largest_eigenvalue, top_eigenvalue
+
+PATIENCE = 32
+"""Products with all the rows before a largest eigenvalue is sought in a Gram matrix instead."""
+
+
+def centred_rows(x: Tensor) -> Tensor:
+    """x (n, d) less its column means, float64."""
+    return x.double() - x.mean(0, dtype=torch.float64)
+
+
+def kernel(x: Tensor) -> Tensor:
+    """K = X̃X̃ᵀ (n, n), X̃ the centred rows of x (n, d), float64."""
+    centred = centred_rows(x)
+    return centred @ centred.T
+
+
+def smaller_gram(centred: Tensor) -> Tensor:
+    """X̃ᵀX̃ (d, d) or X̃X̃ᵀ (n, n), whichever is smaller: their eigenvalues differ only by zeros."""
+    n, d = centred.shape
+    return centred @ centred.T if n < d else centred.T @ centred
+
+
+def compact(x: Tensor) -> Tensor:
+    """The rows of x (n, d) in an orthonormal basis of the span of the centred rows: (n, r), r < n, centred."""
+    values, vectors = torch.linalg.eigh(kernel(x))
+    held = values > len(x) * torch.finfo(torch.float64).eps * values[-1:].clamp(min=0)
+    turned: Tensor = vectors[:, held] * values[held].sqrt()
+    return turned
+
+
+def top_eigenvalue_of_rows(centred: Tensor) -> float:
+    """The largest eigenvalue of X̃ᵀX̃ for float64 rows (n, d), without making that matrix where it can.
+
+    Lanczos on v ↦ X̃ᵀ(X̃v); where the largest eigenvalues are so close that this needs many steps, in the
+    smaller Gram matrix.
+    """
+    parts = chunks(centred, CHUNK // 8)
+
+    def apply(v: Tensor) -> Tensor:
+        return torch.stack([part.T @ (part @ v) for part in parts]).sum(0)
+
+    found = largest_eigenvalue(apply, centred.shape[1], device=centred.device, steps=PATIENCE)
+    return top_eigenvalue(smaller_gram(centred)) if found is None else found

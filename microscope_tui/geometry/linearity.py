@@ -1,0 +1,232 @@
+"""Linearity of a block: how much of its output rows the best linear map of its input rows explains.
+
+With x (n, d) and y (n, e) column-centred, R² = 1 − min_A ‖xA − y‖²/‖y‖² = tr(C_yx C_xx⁺ C_xy)/tr C_yy
+(Razzhigaev et al., arXiv 2405.12250, section 3, there called the Procrustes similarity although A is
+unconstrained). Bounds: 0 to 1 in-sample; held-out it can be negative. All of it comes from moments.
+
+A residual stream carries its input forward, so R² near 1 says little by itself: R² = 1 − ρ(1 − R²_Δ), with
+ρ = tr Cov(y − x)/tr Cov(y). ρ and R²_Δ (method `update`) belong beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry import reference
+from microscope_tui.geometry.heldout import heldout_of
+from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
+from microscope_tui.geometry.kernel import compact
+from microscope_tui.geometry.masks import screen
+from microscope_tui.geometry.moments import Moments
+from microscope_tui.geometry.rows import (
+    ArrayLike,
+    as_pair,
+    consecutive_blocks,
+    finite_rows,
+    fold_members,
+    group_codes,
+    nonfinite_reason,
+)
+from microscope_tui.geometry.solve import factor, varying
+from microscope_tui.terms import METHODS, Estimate, Metric
+
+NO_CHANGE = 1e-12
+"""An update with less than this share of the stream's variance is rounding."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The in-sample fit of one block: score R², rank and condition number of x, tr C_yy as `total`."""
+
+    score: float
+    rank: int
+    condition: float
+    total: float
+
+
+def fit(moments: Moments) -> Fit:
+    """The least-squares fit of y on x, rank-revealing. Assumes y varies."""
+    solved = factor(moments.n, moments.mean_x, moments.xx)
+    total = float(moments.yy.trace())
+    explained = float(solved.whiten(moments.xy).square().sum())
+    return Fit(min(explained / total, 1.0), solved.rank, solved.condition, total)
+
+
+def score(moments: Moments) -> float:
+    """R² of the least-squares fit of y on x. Assumes y varies."""
+    solved = factor(moments.n, moments.mean_x, moments.xx)
+    return min(float(solved.whiten(moments.xy).square().sum() / moments.yy.trace()), 1.0)
+
+
+def adjusted_score(moments: Moments) -> float:
+    """R² less what n rows and r directions alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1), r the rank of x.
+
+    Near 0 for independent x and y, whatever n/d; may be a little below.
+    """
+    solved = factor(moments.n, moments.mean_x, moments.xx)
+    raw = float(solved.whiten(moments.xy).square().sum() / moments.yy.trace())
+    return 1 - (1 - raw) * (moments.n - 1) / (moments.n - solved.rank - 1)
+
+
+def update_share(moments: Moments) -> float:
+    """ρ = tr Cov(y − x)/tr Cov(y): how large the update is beside the stream it is added to."""
+    x, cross, y = (float(c.trace()) for c in (moments.xx, moments.xy, moments.yy))
+    return y / (x + 2 * cross + y) if moments.is_update else max(x - 2 * cross + y, 0.0) / y
+
+
+def undefined(moments: Moments) -> str | None:
+    """Why no linearity can be made of these rows, whatever the method; None if it can."""
+    if moments.nonfinite:
+        return nonfinite_reason(moments.nonfinite, moments.n + moments.left_out)
+    if moments.n == 0:
+        return "there are no rows"
+    if moments.n <= 2:
+        return f"n = {moments.n}: a linear map needs at least 3 rows"
+    if not bool(varying(moments.n, moments.mean_x, moments.xx.diagonal()).any()):
+        return "all rows of x are equal"
+    if moments.is_update and float(moments.yy.trace()) <= NO_CHANGE * float(moments.xx.trace()):
+        return "y equals x: there is no update to explain"
+    if not bool(varying(moments.n, moments.mean_y, moments.yy.diagonal()).any()):
+        return "all rows of y are equal"
+    return None
+
+
+def linearity_of(moments: Moments, *, method: str = "in-sample", folds: Sequence[Moments] | None = None) -> Estimate:
+    """Linearity from moments. `folds`: moments of disjoint groups of examples that add up to `moments`.
+
+    Methods: `in-sample`, `held-out` (needs folds), `adjusted`, `update` (R² of the update y − x from x),
+    `llm-microscope` (the in-sample score as the reference reports it: also where it is 1 whatever the data).
+    Intervals are by delete-a-fold jackknife, where there are folds.
+    """
+    if method not in METHODS[Metric.LINEARITY]:
+        raise MicroscopeError(f"linearity has no method {method!r}: use {', '.join(METHODS[Metric.LINEARITY])}.")
+    d = len(moments.mean_x)
+    blank = Estimate(None, n=moments.n, d=d)
+    if method == "update":
+        moments, folds = moments.difference(), None if folds is None else [f.difference() for f in folds]
+    reason = undefined(moments)
+    if reason is not None:
+        return replace(blank, reason=reason)
+    if method == "held-out":
+        return heldout_of(moments, folds)
+    notes: list[str] = []
+    if moments.left_out:
+        notes.append(f"{moments.left_out} rows left out: not finite at another layer")
+    if moments.n <= d + 1:
+        if method != "llm-microscope":
+            held = None if folds is None else heldout_of(moments, folds)
+            return replace(blank, reason=_too_few(moments.n, d, held), notes=tuple(notes))
+        notes.append(f"n = {moments.n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
+    fitted = fit(moments)
+    value = fitted.score
+    if method == "adjusted":
+        value = 1 - (1 - value) * (moments.n - 1) / (moments.n - fitted.rank - 1)
+    low, high = _interval(moments, folds, value, method) if moments.n > d + 1 else (None, None)
+    notes += _notes(moments, fitted, d, method)
+    return Estimate(value, low, high, moments.n, d, notes=tuple(notes))
+
+
+def linearity(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    method: str = "in-sample",
+    groups: ArrayLike | None = None,
+    drop_sinks: bool = False,
+    drop_duplicates: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Estimate:
+    """Linearity of paired rows x (n, d), y (n, d), any float type; `groups` (n,): the example of each row.
+
+    With groups the value has an interval (by example). `held-out` without groups takes blocks of consecutive
+    rows as folds, and says so. See `linearity_of` for the methods; `llm-microscope` follows the reference's
+    own computation on the rows, in float64. Sinks and duplicates are counted in the notes, and left out on
+    request (see `masks`). `dtype`: float64, or float32 for products twice as fast and about 1e-6 off. Undefined
+    values come back with `value` None and a reason.
+    """
+    rows_x, rows_y = as_pair(x, y)
+    codes = group_codes(groups, len(rows_x))
+    keep, found = screen(rows_x, rows_y, drop_sinks=drop_sinks, drop_duplicates=drop_duplicates)
+    if keep is not None:
+        rows_x, rows_y = rows_x[keep], rows_y[keep]
+        codes = None if codes is None else codes[keep.cpu()]
+    estimate = _of_rows(rows_x, rows_y, method, codes, dtype)
+    return replace(estimate, notes=(*estimate.notes, *found))
+
+
+def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: torch.dtype) -> Estimate:
+    if method == "llm-microscope":
+        return reference.linearity(x, y)
+    blocks = codes is None and method == "held-out"
+    if blocks:
+        codes = consecutive_blocks(len(x))
+    if codes is None:
+        return linearity_of(Moments.of(x, y, dtype=dtype, squares_only=True), method=method)
+    members = fold_members(codes.to(x.device))
+    estimate = _of_few_rows(x, y, method, members) if 2 < len(x) < x.shape[1] else None
+    if estimate is None:
+        folds = [Moments.of(x[where], y[where], dtype=dtype, squares_only=True) for where in members]
+        total = sum(folds, start=Moments.empty(x.shape[1], y.shape[1], device=x.device))
+        estimate = linearity_of(total, method=method, folds=folds)
+    if blocks and estimate.value is not None:
+        note = "no groups given: folds are blocks of consecutive rows, and there is no interval"
+        estimate = replace(estimate, low=None, high=None, notes=(*estimate.notes, note))
+    return estimate
+
+
+def _of_few_rows(x: Tensor, y: Tensor, method: str, members: Sequence[Tensor]) -> Estimate | None:
+    """n < d: the held-out score in the coordinates of the rows' own span; None where it is undefined anyway."""
+    n, d = x.shape
+    if not bool((finite_rows(x) & finite_rows(y)).all()):
+        return None
+    x, y = compact(x), compact(y.double() - x.double() if method == "update" else y)
+    if not x.shape[1] or not y.shape[1]:
+        return None
+    folds = [Moments.of(x[where], y[where]) for where in members]
+    held = heldout_of(sum(folds, start=Moments.empty(x.shape[1], y.shape[1], device=x.device)), folds, width=d)
+    return held if method == "held-out" else Estimate(None, n=n, d=d, reason=_too_few(n, d, held))
+
+
+def _too_few(n: int, d: int, held: Estimate | None) -> str:
+    reason = f"n = {n} ≤ d + 1 = {d + 1}: in-sample the score is 1 whatever the data"
+    if held is None:
+        return f"{reason}; see the held-out score"
+    if held.value is None:
+        return f"{reason}; held-out: {held.reason}"
+    bounds = "" if held.low is None or held.high is None else f" ({held.low:.3g} to {held.high:.3g})"
+    return f"{reason}; held-out it is {held.value:.3g}{bounds}"
+
+
+def _interval(
+    moments: Moments, folds: Sequence[Moments] | None, value: float, method: str
+) -> tuple[float | None, float | None]:
+    d = len(moments.mean_x)
+    if folds is None or any(moments.n - f.n <= d + 1 for f in folds):
+        return None, None
+    statistic = adjusted_score if method == "adjusted" else score
+    without = []
+    for fold in folds:
+        rest = moments - fold
+        if not bool(varying(rest.n, rest.mean_y, rest.yy.diagonal()).any()):
+            return None, None
+        without.append(statistic(rest))
+    sizes = [f.n for f in folds]
+    return jackknife_interval(value, without, sizes, forward=log_unexplained, back=from_log_unexplained)
+
+
+def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:
+    notes = []
+    if fitted.rank < d:
+        notes.append(f"rank {fitted.rank} of {d}")
+    if fitted.condition > 1e4:
+        notes.append(f"condition number {fitted.condition:.1e}")
+    if method != "adjusted" and moments.n < 10 * d:
+        notes.append(f"n/d = {moments.n / d:.1f}: independent rows would score {fitted.rank / (moments.n - 1):.2g}")
+    if moments.xy.shape[0] == moments.xy.shape[1]:
+        notes.append(f"ρ = {update_share(moments):.3g}")
+    return notes

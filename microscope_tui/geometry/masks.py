@@ -1,0 +1,106 @@
+"""Rows that distort every metric: duplicates and attention sinks. Counted always, left out on request."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from microscope_tui.geometry.rows import chunks
+
+SINK_RATIO = 10.0
+"""A row this many times longer than the median row is a sink."""
+
+_INTEGERS = {
+    torch.float64: torch.int64,
+    torch.float32: torch.int32,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
+
+_SLICE = 4_000_000
+"""Numbers hashed at once."""
+
+
+def duplicate_of(x: Tensor) -> Tensor:
+    """For each row of x (n, d), the index of the first row that equals it exactly (itself if none), int64 (n,).
+
+    Rows are compared by a 64-bit hash of their bits, and equal hashes by value. 0 and −0 are equal.
+    """
+    n = len(x)
+    first = torch.arange(n, device=x.device)
+    if n < 2:
+        return first
+    keys = _row_hash(x)
+    order = torch.argsort(keys, stable=True)
+    ordered = keys[order]
+    starts = torch.ones(n, dtype=torch.bool, device=x.device)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    leaders = order[starts][starts.cumsum(0) - 1]
+    first[order] = leaders
+    doubtful = (first != torch.arange(n, device=x.device)).nonzero()[:, 0]
+    differ = (
+        torch.cat([(x[part] != x[first[part]]).any(1) for part in chunks(doubtful, 1024)]) if len(doubtful) else None
+    )
+    if differ is not None and bool(differ.any()):
+        first[doubtful[differ]] = doubtful[differ]
+    return first
+
+
+def duplicates(x: Tensor) -> Tensor:
+    """Which rows repeat an earlier row exactly, bool (n,)."""
+    return duplicate_of(x) != torch.arange(len(x), device=x.device)
+
+
+def sinks(x: Tensor, groups: Tensor | None = None, *, ratio: float = SINK_RATIO) -> Tensor:
+    """Which rows have a massive norm, over `ratio` times the median norm, bool (n,).
+
+    Rows that are not finite are none. With `groups` (n,) the median is that of the row's own example, so the
+    answer does not depend on how examples are batched. Attention sinks (the first token, some image patches)
+    look like this (Sun et al. 2024, "Massive activations in large language models").
+    """
+    length: Tensor = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
+    if not len(length):
+        return torch.zeros(0, dtype=torch.bool, device=x.device)
+    if groups is None:
+        return (length > ratio * length.median()) & length.isfinite()
+    out = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for code in torch.unique(groups):
+        where = (groups == code).nonzero()[:, 0]
+        out[where] = (length[where] > ratio * length[where].median()) & length[where].isfinite()
+    return out
+
+
+def screen(
+    *matrices: Tensor, drop_sinks: bool = False, drop_duplicates: bool = False
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Counts sinks and duplicates among paired rows, and says which to keep.
+
+    A token is a sink if it is one in any of the matrices, and a duplicate if it repeats in all. Returns the
+    mask of rows to keep, bool (n,), None for all of them, and the notes to show.
+    """
+    n = len(matrices[0])
+    notes = []
+    keep: Tensor | None = None
+    massive = torch.stack([sinks(x) for x in matrices]).any(0)
+    repeated = torch.stack([duplicates(x) for x in matrices]).all(0)
+    for rows, name, what, drop in (
+        (massive, "sink", f"norm over {SINK_RATIO:g}× the median", drop_sinks),
+        (repeated, "duplicate", "exact copies of earlier rows", drop_duplicates),
+    ):
+        count = int(rows.sum())
+        if count:
+            notes.append(f"{count} {name} {'row' if count == 1 else 'rows'} of {n} ({what}){' left out' * drop}")
+            if drop:
+                keep = ~rows if keep is None else keep & ~rows
+    return keep, tuple(notes)
+
+
+def _row_hash(x: Tensor) -> Tensor:
+    """A 64-bit hash of each row: Σ_j odd_j · bits_j, wrapping; exact, so it does not depend on the order of sums."""
+    integer = _INTEGERS[x.dtype]
+    generator = torch.Generator().manual_seed(0x5EED)
+    weights = torch.randint(-(2**63), 2**63 - 1, (x.shape[1],), generator=generator, dtype=torch.int64) | 1
+    weights = weights.to(x.device)
+    return torch.cat(
+        [((part + 0.0).view(integer).long() * weights).sum(1) for part in chunks(x, max(1, _SLICE // x.shape[1]))]
+    )

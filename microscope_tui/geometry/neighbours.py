@@ -1,0 +1,106 @@
+"""Exact nearest neighbours of every row.
+
+Distances from matrix products cancel: with a common offset or one massive row, ‖a‖² + ‖b‖² − 2a·b loses the
+small ones. So products only *screen* (`screening`): centred rows, float32, a few candidates a row; the
+candidates' distances are then summed from direct float64 differences, and a bound on the screen's rounding
+certifies that no other row can be nearer. Rows without the certificate are screened again in float64 with more
+candidates, and at last compared directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry.rows import chunks
+from microscope_tui.geometry.screening import screen_all, screen_some
+
+SPARE = 2
+"""Candidates beyond k that the screen keeps; 8 times as many when it is repeated in float64."""
+
+_HELD = 500_000
+"""Numbers held at once while candidates are compared directly: about a processor's cache."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest other rows of each query, nearest first: `distance` (q, k) float64, `index` (q, k) int64.
+
+    Where fewer than k rows are allowed, `distance` is infinite.
+    """
+
+    distance: Tensor
+    index: Tensor
+
+
+def nearest(x: Tensor, k: int, *, queries: Tensor | None = None, apart: Tensor | None = None) -> Neighbours:
+    """The k nearest other rows of x (n, d), for all rows or for the row indices `queries` (q,).
+
+    `apart` (n,) codes: rows with the query's own code are not neighbours (tokens of the same example, say).
+    Euclidean, exact in float64; time O(q n d), memory O(n d + q k) and one tile. x must be finite.
+    """
+    n = len(x)
+    if not 1 <= k < n:
+        raise MicroscopeError(f"{k} neighbours need more than {k} rows, and there are {n}.")
+    codes = None if apart is None else apart.to(x.device)
+    rows = None if queries is None else queries.to(x.device)
+    distance, index, sure = _screened(x, k, rows, codes, torch.float32, SPARE)
+    rows = torch.arange(n, device=x.device) if rows is None else rows
+    doubtful = (~sure).nonzero()[:, 0]
+    if len(doubtful):
+        distance[doubtful], index[doubtful], sure[doubtful] = _screened(
+            x, k, rows[doubtful], codes, torch.float64, 8 * SPARE
+        )
+    for i in (~sure).nonzero()[:, 0].tolist():
+        distance[i], index[i] = _direct(x, k, rows[i], codes)
+    return Neighbours(distance, index)
+
+
+def _screened(
+    x: Tensor, k: int, queries: Tensor | None, codes: Tensor | None, dtype: torch.dtype, spare: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances and indices of the k nearest among screened candidates, and which rows are certified."""
+    n, d = x.shape
+    keep = min(k + spare, n - 1)
+    found = screen_all(x, keep, codes) if queries is None else screen_some(x, queries, keep, codes, dtype)
+    rows = torch.arange(n, device=x.device) if queries is None else queries
+    missing = found.value.isinf()
+    candidates = found.index.masked_fill(missing, 0)
+    best, order = squared_distances(x, rows, candidates).masked_fill_(missing, float("inf")).sort(1)
+    reach, squares = best[:, k - 1], found.square
+    # A row nearer than √reach has a norm of at most ‖a‖ + √reach, so its screen value is off by at most
+    # γ(‖a‖² + (‖a‖ + √reach)²), γ = 6√d·u (Higham & Mary 2019, probabilistic), and it would have been kept
+    # if that put it under the largest value kept.
+    gamma = 6 * d**0.5 * torch.finfo(dtype).eps
+    slack = gamma * (squares + (squares.sqrt() + reach.sqrt()).square())
+    horizon = found.value.max(1).values.double() + squares - slack
+    sure = (reach <= horizon) | (reach == 0) if keep < n - 1 else torch.ones_like(reach, dtype=torch.bool)
+    return best[:, :k].sqrt(), candidates.gather(1, order[:, :k]), sure
+
+
+def squared_distances(x: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
+    """‖x_i − x_j‖² (q, m) for each row index i of `rows` (q,) and its candidates (q, m), by float64 differences."""
+    q, m = candidates.shape
+    out = torch.empty(q, m, dtype=torch.float64, device=x.device)
+    step = max(1, _HELD // (m * x.shape[1]))
+    for start in range(0, q, step):
+        here = slice(start, start + step)
+        gap = x[candidates[here]].double()
+        gap -= x[rows[here]].double()[:, None]
+        out[here] = torch.linalg.vecdot(gap, gap)
+    return out
+
+
+def _direct(x: Tensor, k: int, row: Tensor, codes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The k nearest by direct differences with every row: for the few rows that no screen can certify."""
+    everyone = torch.arange(len(x), device=x.device)
+    step = max(1, _HELD // x.shape[1])
+    squared = torch.cat([squared_distances(x, row[None], part[None])[0] for part in chunks(everyone, step)])
+    squared[row] = float("inf")
+    if codes is not None:
+        squared[codes == codes[row]] = float("inf")
+    best = squared.topk(k, largest=False, sorted=True)
+    return best.values.sqrt(), best.indices

@@ -1,0 +1,226 @@
+"""Moments of one set of rows, and of paired rows: sums that combine exactly.
+
+See `microscope_tui.geometry.moments` for the formulas and for what happens to rows that are not finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry.products import (
+    add_cross,
+    add_gram,
+    centred,
+    combination,
+    gram_of,
+    parts_of,
+    rounded_pair,
+    sum_of_directions,
+)
+from microscope_tui.geometry.rows import as_pair, as_rows, finite_rows
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Moments of one set of rows: `n` rows, `mean` (d,), centred `scatter` (d, d) = Σ (x − m)(x − m)ᵀ.
+
+    `unit_sum` (d,) is the sum of the rows scaled to length 1, over the `units` rows that are not zero: all
+    that the mean pairwise cosine needs; `units` is None where it was not accumulated. `nonfinite`, `left_out`:
+    see the module.
+    """
+
+    n: int
+    mean: Tensor
+    scatter: Tensor
+    unit_sum: Tensor
+    units: int | None
+    nonfinite: int = 0
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, x: Tensor, *, dtype: torch.dtype = torch.float64) -> Self:
+        """The moments of rows (n, d); `dtype` is the type the products are made in."""
+        x = as_rows(x)
+        finite = finite_rows(x)
+        bad = int((~finite).sum())
+        d = x.shape[1]
+        n, units = 0, 0
+        mean, unit_sum = (torch.zeros(d, dtype=torch.float64, device=x.device) for _ in range(2))
+        scatter = torch.zeros(d, d, dtype=torch.float64, device=x.device)
+        for (part,), kind in parts_of([x], finite, dtype):
+            exact = part.double()
+            total, shift, weight = combination(n, len(exact), 1)
+            here = exact.mean(0)
+            delta = here - mean
+            add_gram(scatter, centred(exact, here, delta, weight), kind)
+            mean = mean + shift * delta
+            n = total
+            directions, known = sum_of_directions(exact)
+            unit_sum += directions
+            units += known
+        return cls(n, mean, scatter, unit_sum, units, bad, bad)
+
+    def __add__(self, other: Spread) -> Spread:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: Spread) -> Spread:
+        return self._combine(other, -1)
+
+    def _combine(self, other: Spread, sign: int) -> Spread:
+        n, shift, weight = combination(self.n, other.n, sign)
+        delta = other.mean - self.mean
+        return Spread(
+            n,
+            self.mean + shift * delta,
+            self.scatter + sign * other.scatter + weight * torch.outer(delta, delta),
+            self.unit_sum + sign * other.unit_sum,
+            None if self.units is None or other.units is None else self.units + sign * other.units,
+            self.nonfinite + sign * other.nonfinite,
+            self.left_out + sign * other.left_out,
+        )
+
+
+@dataclass(eq=False)
+class Moments:
+    """Moments of paired rows x (n, d) and y (n, e): means, and centred scatter sums xx, xy, yy, float64.
+
+    xy[i, j] = Σ (x_i − m_i)(y_j − m_j). Divide by n − 1 for covariances. `is_update`: y is the update that is
+    added to x, not the next state.
+    """
+
+    n: int
+    mean_x: Tensor
+    mean_y: Tensor
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+    nonfinite: int = 0
+    left_out: int = 0
+    is_update: bool = False
+
+    @classmethod
+    def empty(cls, d: int, e: int | None = None, *, device: torch.device | str = "cpu") -> Self:
+        """Moments of no rows of widths `d` and `e` (as wide as x by default)."""
+        e = d if e is None else e
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        return cls(0, zeros(d), zeros(e), zeros(d, d), zeros(d, e), zeros(e, e))
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64, squares_only: bool = False) -> Self:
+        """Moments of paired rows x (n, d), y (n, e); for the options see `update`."""
+        x, y = as_pair(x, y)
+        start = cls.empty(x.shape[1], y.shape[1], device=x.device)
+        return start.update(x, y, dtype=dtype, squares_only=squares_only)
+
+    def update(self, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64, squares_only: bool = False) -> Self:
+        """Adds paired rows, in place.
+
+        `dtype` is the type the products are made in (see `ChainMoments`). `squares_only` makes only the diagonal
+        of yy, which is all that linearity needs; the rest of yy then means nothing.
+        """
+        x, y = as_pair(x, y)
+        if (x.shape[1], y.shape[1]) != tuple(self.xy.shape):
+            raise MicroscopeError(
+                f"rows of widths {x.shape[1]} and {y.shape[1]} cannot be added to moments of widths "
+                f"{self.xy.shape[0]} and {self.xy.shape[1]}."
+            )
+        finite = finite_rows(x) & finite_rows(y)
+        bad = int((~finite).sum())
+        self.nonfinite += bad
+        self.left_out += bad
+        for part, kind in parts_of([x, y], finite, dtype):
+            n, shift, weight = combination(self.n, len(part[0]), 1)
+            means = [p.mean(0, dtype=torch.float64) for p in part]
+            deltas = [means[0] - self.mean_x, means[1] - self.mean_y]
+            cx, cy = (centred(p, m, d, weight) for p, m, d in zip(part, means, deltas, strict=True))
+            self._add(cx, cy, kind, squares_only)
+            self.mean_x = self.mean_x + shift * deltas[0]
+            self.mean_y = self.mean_y + shift * deltas[1]
+            self.n = n
+        return self
+
+    def _add(self, cx: Tensor, cy: Tensor, kind: torch.dtype, squares_only: bool) -> None:
+        if kind != torch.float64:
+            grown = gram_of(cx, kind)
+            cross, squares = rounded_pair(cx, cy, grown, kind, squares_only=squares_only)
+            self.xx += grown
+            self.xy += cross
+            self.yy += squares
+            return
+        add_gram(self.xx, cx, kind)
+        add_cross(self.xy, cx, cy, kind)
+        if squares_only:
+            self.yy.diagonal().add_(cy.square().sum(0))
+        else:
+            add_gram(self.yy, cy, kind)
+
+    def __add__(self, other: Moments) -> Moments:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: Moments) -> Moments:
+        """The moments without the rows of `other`, which must be among these."""
+        return self._combine(other, -1)
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both sets of rows together; the same as `self + other`."""
+        return self + other
+
+    def _combine(self, other: Moments, sign: int) -> Moments:
+        if self.xy.shape != other.xy.shape:
+            raise MicroscopeError(
+                f"moments of widths {tuple(self.xy.shape)} and {tuple(other.xy.shape)} cannot be combined."
+            )
+        n, shift, weight = combination(self.n, other.n, sign)
+        dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
+        return Moments(
+            n,
+            self.mean_x + shift * dx,
+            self.mean_y + shift * dy,
+            self.xx + sign * other.xx + weight * torch.outer(dx, dx),
+            self.xy + sign * other.xy + weight * torch.outer(dx, dy),
+            self.yy + sign * other.yy + weight * torch.outer(dy, dy),
+            self.nonfinite + sign * other.nonfinite,
+            self.left_out + sign * other.left_out,
+            self.is_update,
+        )
+
+    def about(self, mean_x: Tensor, mean_y: Tensor) -> Moments:
+        """The same sums taken about other centres: S + n (m − c)(m − c)ᵀ. `mean_x`, `mean_y` become the centres."""
+        dx, dy = self.mean_x - mean_x, self.mean_y - mean_y
+        return Moments(
+            self.n,
+            mean_x,
+            mean_y,
+            self.xx + self.n * torch.outer(dx, dx),
+            self.xy + self.n * torch.outer(dx, dy),
+            self.yy + self.n * torch.outer(dy, dy),
+            self.nonfinite,
+            self.left_out,
+            self.is_update,
+        )
+
+    def difference(self) -> Moments:
+        """Moments of (x, y − x), without a second pass: C_xΔ = C_xy − C_xx, C_ΔΔ = C_yy − C_xy − C_xyᵀ + C_xx."""
+        if self.is_update:
+            raise MicroscopeError("these are moments of an update already.")
+        if self.xy.shape[0] != self.xy.shape[1]:
+            raise MicroscopeError("the update y − x needs x and y of the same width.")
+        return Moments(
+            self.n,
+            self.mean_x,
+            self.mean_y - self.mean_x,
+            self.xx,
+            self.xy - self.xx,
+            self.yy - self.xy - self.xy.T + self.xx,
+            self.nonfinite,
+            self.left_out,
+            is_update=True,
+        )

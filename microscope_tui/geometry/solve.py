@@ -1,0 +1,141 @@
+"""Least squares from scatter matrices, without ever trusting a nearly singular one.
+
+The scatter G of the inputs is equilibrated (divided by its diagonal, so that columns of very different size
+do not count as ill-conditioned), factored by Cholesky, and, where the smallest pivot is lost in rounding,
+by an eigendecomposition with a rank cut instead.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microscope_tui.geometry.spectrum import largest_eigenvalue
+
+TOLERANCE = 1e-12
+"""Directions with less than d·1e-12 of the largest variance (after equilibration) count as absent.
+
+Scatter entries carry relative rounding near 1e-16·d, and rows that were float32 noise near 1e-14: what lies
+below this cut is rounding, not data.
+"""
+
+CONSTANT = 1e-12
+"""A column whose standard deviation is below this share of its mean is constant up to rounding."""
+
+
+@dataclass(frozen=True)
+class Factor(ABC):
+    """A factored scatter matrix: G⁺ on the `rank` of `d` directions that hold data.
+
+    `active`: the columns that vary; `scale`: the square roots of their diagonal in G.
+    """
+
+    d: int
+    rank: int
+    active: Tensor
+    scale: Tensor
+
+    def whiten(self, c: Tensor) -> Tensor:
+        """W (rank, e) with WᵀW = cᵀ G⁺ c, for c (d, e)."""
+        return self._forward(c[self.active] / self.scale[:, None])
+
+    def solve(self, c: Tensor) -> Tensor:
+        """The map A = G⁺ c (d, e), zero on constant columns."""
+        out = torch.zeros_like(c)
+        out[self.active] = self._back(self.whiten(c)) / self.scale[:, None]
+        return out
+
+    @property
+    @abstractmethod
+    def condition(self) -> float:
+        """Condition number of the equilibrated rows on the directions kept: the square root of G's."""
+
+    @abstractmethod
+    def _forward(self, scaled: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _back(self, white: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class CholeskyFactor(Factor):
+    """Full rank: `lower` (r, r), the Cholesky factor of the equilibrated G."""
+
+    lower: Tensor
+
+    @property
+    def condition(self) -> float:
+        def forward(v: Tensor) -> Tensor:
+            return self.lower @ (self.lower.T @ v)
+
+        def inverse(v: Tensor) -> Tensor:
+            return self._back(self._forward(v[:, None]))[:, 0]
+
+        product = 1.0
+        for apply in (forward, inverse):
+            end = largest_eigenvalue(apply, self.rank, device=self.lower.device, tolerance=1e-4, steps=self.rank)
+            product *= math.nan if end is None else end
+        return math.sqrt(product)
+
+    def _forward(self, scaled: Tensor) -> Tensor:
+        out: Tensor = torch.linalg.solve_triangular(self.lower, scaled, upper=False)
+        return out
+
+    def _back(self, white: Tensor) -> Tensor:
+        out: Tensor = torch.linalg.solve_triangular(self.lower.T, white, upper=True)
+        return out
+
+
+@dataclass(frozen=True)
+class EigenFactor(Factor):
+    """Rank-deficient: the `eigenvalues` (rank,) kept of the equilibrated G, ascending, and their `vectors`."""
+
+    eigenvalues: Tensor
+    vectors: Tensor
+
+    @property
+    def condition(self) -> float:
+        return float((self.eigenvalues[-1] / self.eigenvalues[0]).sqrt()) if self.rank else 1.0
+
+    def _forward(self, scaled: Tensor) -> Tensor:
+        return (self.vectors.T @ scaled) / self.eigenvalues.sqrt()[:, None]
+
+    def _back(self, white: Tensor) -> Tensor:
+        return self.vectors @ (white / self.eigenvalues.sqrt()[:, None])
+
+
+def varying(n: int, mean: Tensor, squares: Tensor) -> Tensor:
+    """Which columns vary at all, bool (d,): the others are constant up to rounding.
+
+    `squares` (d,): the sum of squares of each centred column, the diagonal of the scatter.
+    """
+    moves: Tensor = squares > n * (CONSTANT * mean).square()
+    return moves
+
+
+def factor(n: int, mean: Tensor, scatter: Tensor, *, ridge: float = 0.0) -> Factor:
+    """Factors the centred scatter (d, d) of `n` rows with that `mean`.
+
+    `ridge` is added to the diagonal first.
+    """
+    d = len(mean)
+    active = varying(n, mean, scatter.diagonal()).nonzero()[:, 0]
+    width = len(active)
+    g = scatter.clone() if width == d else scatter[active][:, active]
+    if ridge:
+        g.diagonal().add_(ridge)
+    scale = g.diagonal().sqrt()
+    g.div_(scale[:, None]).div_(scale)
+    if width == 0:
+        return EigenFactor(d, 0, active, scale, scale, g)
+    if ridge or n > width:
+        lower, failed = torch.linalg.cholesky_ex(g)
+        if not failed and float(lower.diagonal().min()) ** 2 > TOLERANCE * d:
+            return CholeskyFactor(d, width, active, scale, lower)
+    values, vectors = torch.linalg.eigh(g)
+    keep = values > TOLERANCE * d * values[-1]
+    return EigenFactor(d, int(keep.sum()), active, scale, values[keep], vectors[:, keep])

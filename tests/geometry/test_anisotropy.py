@@ -1,0 +1,106 @@
+"""Anisotropy against numpy and the definitions as published."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ortho_group
+
+from microscope_tui.geometry import anisotropy
+from microscope_tui.geometry.anisotropy import spread_anisotropy
+from microscope_tui.geometry.moments import Spread
+from microscope_tui.geometry.spectrum import top_eigenvalue
+
+
+def rows(n=400, d=12, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.7 + rng.normal(size=d)
+
+
+def eigenvalues(x):
+    return np.linalg.eigvalsh(np.cov(x.T))[::-1]
+
+
+def test_each_method_is_its_definition():
+    x = rows()
+    values = eigenvalues(x)
+    assert anisotropy(x).value == pytest.approx(values[0] / values.sum(), rel=1e-9)
+    ratio = values.sum() ** 2 / (values**2).sum()
+    assert anisotropy(x, method="participation-ratio").value == pytest.approx(ratio, rel=1e-9)
+    share = values / values.sum()
+    rank = np.exp(-(share * np.log(share)).sum())
+    assert anisotropy(x, method="effective-rank").value == pytest.approx(rank, rel=1e-9)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    mean = cosines[~np.eye(len(x), dtype=bool)].mean()
+    assert anisotropy(x, method="mean-cosine").value == pytest.approx(mean, rel=1e-9)
+
+
+def published_isoscore(x):
+    """Rudman et al. 2022, algorithm 1, step by step."""
+    d = x.shape[1]
+    variances = np.cov(x.T @ np.eye(len(x)))
+    centred = x - x.mean(0)
+    turned = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
+    variances = np.diag(np.cov(turned.T))
+    hat = np.sqrt(d) * variances / np.linalg.norm(variances)
+    defect = np.linalg.norm(hat - 1) / np.sqrt(2 * (d - np.sqrt(d)))
+    used = (d - defect**2 * (d - np.sqrt(d))) ** 2 / d**2
+    return (d * used - 1) / (d - 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_isoscore_is_the_published_algorithm(seed):
+    x = rows(seed=seed)
+    assert anisotropy(x, method="isoscore").value == pytest.approx(published_isoscore(x), rel=1e-9)
+
+
+def test_the_ends_of_the_scales():
+    line = np.outer(np.arange(50.0), np.ones(6))
+    assert anisotropy(line).value == pytest.approx(1)
+    assert anisotropy(line, method="participation-ratio").value == pytest.approx(1)
+    assert anisotropy(line, method="isoscore").value == pytest.approx(0, abs=1e-9)
+    even = np.concatenate([np.eye(6), -np.eye(6)])
+    assert anisotropy(even).value == pytest.approx(1 / 6)
+    assert anisotropy(even, method="participation-ratio").value == pytest.approx(6)
+    assert anisotropy(even, method="isoscore").value == pytest.approx(1)
+    assert anisotropy(np.abs(line[1:]), method="mean-cosine").value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("gap", [0.5, 1e-3, 1e-7, 0.0])
+def test_the_largest_eigenvalue_where_two_are_close(gap):
+    values = np.concatenate([[1.0, 1.0 - gap], np.linspace(0.9, 0, 298)])
+    turn = ortho_group.rvs(300, random_state=0)
+    matrix = torch.tensor(turn * values @ turn.T)
+    assert top_eigenvalue(matrix) == pytest.approx(1, rel=1e-8 if gap == 1e-7 else 1e-10)
+
+
+def test_the_interval_is_by_example_and_inside_the_range():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 30)
+    x = rng.normal(size=(600, 8)) + 2 * rng.normal(size=(20, 8))[groups]
+    for method in ("top-eigenvalue", "mean-cosine", "participation-ratio", "isoscore", "effective-rank"):
+        got = anisotropy(x, method=method, groups=groups)
+        assert got.low < got.value < got.high
+    top = anisotropy(x, groups=groups)
+    assert top.low > 0
+    assert top.high < 1
+    alone = anisotropy(x, groups=np.arange(600))
+    assert alone.high - alone.low < top.high - top.low
+
+
+def test_fewer_rows_than_dimensions_use_the_rows_own_products():
+    x = rows(n=30, d=200)
+    values = eigenvalues(x)
+    assert anisotropy(x).value == pytest.approx(values[0] / values.sum(), rel=1e-9)
+    assert any("few rows" in note for note in anisotropy(x).notes)
+    groups = np.arange(30) // 3
+    for method in ("top-eigenvalue", "participation-ratio", "isoscore", "effective-rank"):
+        few = anisotropy(x, method=method, groups=groups)
+        folds = [Spread.of(torch.tensor(x[groups == g])) for g in range(10)]
+        whole = spread_anisotropy(sum(folds[1:], start=folds[0]), method=method, folds=folds)
+        assert (few.n, few.d) == (30, 200)
+        assert few.value == pytest.approx(whole.value, rel=1e-9)
+        assert few.low == pytest.approx(whole.low, rel=1e-6)
+        assert anisotropy(x, method=method).value == pytest.approx(whole.value, rel=1e-9)

@@ -1,0 +1,216 @@
+"""The ladder, the surrogates, the residuals and the paired test, against direct computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import orthogonal_procrustes
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.geometry.controls import (
+    gaussian_surrogate,
+    ladder,
+    rms_normalise,
+    shuffle_coordinates,
+    shuffle_tokens,
+)
+from microscope_tui.geometry.curves import dimension_against_size
+from microscope_tui.geometry.permutation import paired_test
+from microscope_tui.geometry.residuals import residuals
+
+
+def pair(n=400, d=6, seed=0, noise=0.3):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) * np.arange(1, d + 1) + 3
+    turn = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    y = x + 0.4 * x @ turn + noise * rng.normal(size=(n, d))
+    return x, y
+
+
+def test_the_rungs_of_the_ladder_are_the_fits_of_scipy():
+    x, y = pair()
+    cx, cy = x - x.mean(0), y - y.mean(0)
+    got = ladder(x, y)
+    total = (cy**2).sum()
+    assert got.identity.value == pytest.approx(1 - ((cy - cx) ** 2).sum() / total, rel=1e-10)
+    c = (cx * cy).sum() / (cx**2).sum()
+    assert got.scalar.value == pytest.approx(1 - ((cy - c * cx) ** 2).sum() / total, rel=1e-10)
+    turn, scale = orthogonal_procrustes(cx, cy)
+    fit = cx @ turn * scale / (cx**2).sum()
+    assert got.orthogonal.value == pytest.approx(1 - ((cy - fit) ** 2).sum() / total, rel=1e-10)
+    assert got.linear.value == linearity(x, y).value
+    assert got.identity.value <= got.scalar.value <= got.orthogonal.value <= got.linear.value
+
+
+def test_the_held_out_ladder_is_fitted_on_the_other_folds():
+    x, y = pair(n=60)
+    groups = np.arange(60) // 10
+    got = ladder(x, y, groups=groups)
+    wrong = total = 0.0
+    for g in range(6):
+        test, train = groups == g, groups != g
+        mx, my = x[train].mean(0), y[train].mean(0)
+        turn, scale = orthogonal_procrustes(x[train] - mx, y[train] - my)
+        fit = (x[test] - mx) @ turn * scale / ((x[train] - mx) ** 2).sum()
+        wrong += ((y[test] - my - fit) ** 2).sum()
+        total += ((y[test] - my) ** 2).sum()
+    assert got.orthogonal.value == pytest.approx(1 - wrong / total, rel=1e-9)
+    assert got.orthogonal.low < got.orthogonal.value < got.orthogonal.high
+    assert got.linear.value == linearity(x, y, method="held-out", groups=groups).value
+
+
+def test_a_ladder_that_is_undefined_says_why():
+    x, y = pair(n=20)
+    assert ladder(x[:2], y[:2]).scalar.reason == "n = 2: a linear map needs at least 3 rows"
+    assert "2 examples" in ladder(x, y, groups=np.zeros(20)).identity.reason
+
+
+def test_the_surrogate_keeps_mean_and_covariance_and_loses_the_manifold():
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, size=(2000, 2))
+    flat = np.concatenate([np.cos(angle), np.sin(angle)], 1) @ np.linalg.qr(rng.normal(size=(12, 4)))[0].T
+    x = torch.tensor(flat + 5)
+    copy = gaussian_surrogate(x)
+    assert torch.allclose(copy.mean(0), x.mean(0), atol=0.1)
+    assert torch.allclose(copy.T.cov(), x.T.cov(), atol=0.06)
+    assert dimension(x).value == pytest.approx(2, rel=0.1)
+    assert dimension(copy).value == pytest.approx(4, rel=0.1)
+    assert torch.equal(copy, gaussian_surrogate(x))
+    assert not torch.equal(copy, gaussian_surrogate(x, seed=1))
+
+
+def test_shuffles_keep_the_values_and_lose_what_they_should():
+    x, y = pair()
+    rows = torch.tensor(y)
+    assert torch.equal(shuffle_tokens(rows).sort(0).values, rows.sort(0).values)
+    groups = torch.arange(400) % 7
+    within = shuffle_tokens(rows, groups)
+    assert not torch.equal(within, rows)
+    for g in range(7):
+        assert sorted(within[groups == g].tolist()) == sorted(rows[groups == g].tolist())
+    assert linearity(x, shuffle_tokens(rows)).value < 0.05 < 0.9 < linearity(x, y).value
+    mixed = shuffle_coordinates(rows)
+    assert torch.equal(mixed.sort(0).values, rows.sort(0).values)
+    np.testing.assert_allclose(mixed.T.cov().diagonal(), rows.T.cov().diagonal())
+    correlation = np.abs(np.corrcoef(mixed.numpy().T) - np.eye(6)).max()
+    assert correlation < 0.2
+
+
+def test_rms_normalised_rows_have_one_size():
+    x = torch.tensor(pair()[0]).float()
+    x[3] = 0
+    x[7] *= 2500
+    out = rms_normalise(x)
+    sizes = out.square().mean(1).sqrt()
+    sizes[3] = 1
+    assert torch.allclose(sizes, torch.ones(400, dtype=torch.float64))
+    assert out[3].abs().max() == 0
+    assert anisotropy(out).value < 0.9 < anisotropy(x).value
+
+
+def test_leaving_an_example_out_is_a_refit_without_it():
+    x, y = pair(n=90, d=5)
+    groups = np.repeat(["b", "a", "c", "d", "e", "f"], 15)
+    groups = np.unique(groups, return_inverse=True)[1] * 10
+    got = residuals(x, y, groups)
+    assert got.group.tolist() == [0, 10, 20, 30, 40, 50]
+    design = np.column_stack([np.ones(90), x])
+    pooled = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    np.testing.assert_allclose(got.token, (pooled**2).sum(1), rtol=1e-8)
+    assert 1 - float(got.token.sum() / got.token_total.sum()) == pytest.approx(linearity(x, y).value, rel=1e-10)
+    for i, g in enumerate(got.group.tolist()):
+        test, train = groups == g, groups != g
+        a = np.linalg.lstsq(design[train], y[train], rcond=None)[0]
+        want = ((y[test] - design[test] @ a) ** 2).sum()
+        assert float(got.held_out_error[i]) == pytest.approx(want, rel=1e-8)
+        total = ((y[test] - y[train].mean(0)) ** 2).sum()
+        assert float(got.held_out_total[i]) == pytest.approx(total, rel=1e-10)
+        assert float(got.score[i]) == pytest.approx(1 - (pooled[test] ** 2).sum() / float(got.total[i]), rel=1e-8)
+    assert got.pooled_held_out_score < linearity(x, y).value
+
+
+def test_an_example_that_alone_holds_a_direction_cannot_be_left_out():
+    x, y = pair(n=60, d=4)
+    groups = np.arange(60) // 10
+    x[:, 3] = np.where(groups == 2, np.arange(60), 0)
+    left = residuals(x, y, groups).held_out_error
+    assert left.isinf().tolist() == [False, False, True, False, False, False]
+
+
+def test_residuals_need_enough_rows_and_two_examples():
+    x, y = pair(n=6, d=6)
+    with pytest.raises(MicroscopeError, match=r"n = 6 ≤ d \+ 1 = 7"):
+        residuals(x, y, np.arange(6))
+    x, y = pair(n=20)
+    with pytest.raises(MicroscopeError, match="2 examples"):
+        residuals(x, y, np.zeros(20))
+
+
+def test_the_paired_test_of_few_questions_tries_every_swap():
+    a = torch.tensor([[1.0, 0.0], [2.0, 0.5], [3.0, -0.5], [4.0, 0.0]])
+    b = torch.zeros(4, 2)
+    got = paired_test(a, b)
+    assert (got.exact, got.rounds, got.examples) == (True, 16, 4)
+    assert got.difference.tolist() == [2.5, 0.0]
+    assert got.p.tolist() == [2 / 16, 1.0]
+    assert got.adjusted.tolist() == [2 / 16, 1.0]
+
+
+def test_the_paired_test_of_unlike_models_and_of_like_ones():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(60, 1)) + rng.normal(size=(60, 12)) * 0.1
+    first = torch.tensor(shared + 0.5 * rng.normal(size=(60, 12)))
+    second = torch.tensor(shared + 0.5 * rng.normal(size=(60, 12)))
+    second[:, 4] += 1
+    got = paired_test(first, second, rounds=2000)
+    np.testing.assert_allclose(got.difference, (first - second).mean(0))
+    assert not got.exact
+    assert got.adjusted[4] == pytest.approx(1 / 2001)
+    assert (got.adjusted >= got.p).all()
+    others = [k for k in range(12) if k != 4]
+    assert got.adjusted[others].min() > 0.05
+
+
+def test_max_t_keeps_the_family_wise_error():
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for seed in range(200):
+        a, b = torch.tensor(rng.normal(size=(2, 20, 10)))
+        alarms += bool((paired_test(a, b, rounds=400, seed=seed).adjusted <= 0.05).any())
+    assert 2 <= alarms <= 20
+
+
+def test_the_paired_test_compares_ratios_of_sums():
+    rng = np.random.default_rng(2)
+    weight = torch.tensor(rng.uniform(1, 5, size=(30, 3)))
+    a = weight * torch.tensor(rng.uniform(0.4, 0.6, size=(30, 3)))
+    b = weight * torch.tensor(rng.uniform(0.3, 0.5, size=(30, 3)))
+    got = paired_test(a, b, first_weight=weight, second_weight=weight)
+    np.testing.assert_allclose(got.difference, a.sum(0) / weight.sum(0) - b.sum(0) / weight.sum(0))
+    assert (got.p < 0.01).all()
+    a[3, 0] = float("nan")
+    assert paired_test(a, b, first_weight=weight, second_weight=weight).examples == 29
+
+
+def test_a_paired_test_of_unlike_shapes_or_one_question_is_refused():
+    with pytest.raises(MicroscopeError, match="same questions and layers"):
+        paired_test(torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(MicroscopeError, match="2 shared questions"):
+        paired_test(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+def test_noise_shows_in_the_curve_against_size():
+    rng = np.random.default_rng(3)
+    turn = np.linalg.qr(rng.normal(size=(20, 3)))[0]
+    clean = rng.uniform(size=(4000, 3)) @ turn.T
+    noisy = clean + 0.02 * rng.normal(size=clean.shape)
+    curve = dimension_against_size(clean)
+    assert [p.n for p in curve] == [125, 250, 500, 1000, 2000, 4000]
+    assert all(p.value == pytest.approx(3, rel=0.2) for p in curve)
+    rising = [p.value for p in dimension_against_size(noisy, sizes=(500, 2000, 4000))]
+    assert rising[0] < rising[1] < rising[2]
+    assert rising[2] > 1.3 * rising[0]
+    with pytest.raises(MicroscopeError, match="cannot be drawn"):
+        dimension_against_size(clean, sizes=(5000,))

@@ -1,0 +1,43 @@
+"""Quantiles and the jackknife against scipy and textbook formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from microscope_tui.geometry.intervals import jackknife_error, jackknife_interval, t_quantile
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 19, 30, 99])
+@pytest.mark.parametrize("p", [0.5, 0.6, 0.9, 0.975, 0.999, 0.025])
+def test_quantiles_are_scipys(degrees, p):
+    assert t_quantile(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-9, abs=1e-12)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).normal(size=25)
+    without = [float(np.delete(values, i).mean()) for i in range(25)]
+    error = jackknife_error(float(values.mean()), without, [1] * 25)
+    assert error == pytest.approx(values.std(ddof=1) / 5, rel=1e-12)
+    low, high = jackknife_interval(float(values.mean()), without, [1] * 25)
+    want = stats.t.interval(0.95, 24, loc=values.mean(), scale=values.std(ddof=1) / 5)
+    assert (low, high) == pytest.approx(want, rel=1e-9)
+
+
+def test_groups_of_unequal_size_weigh_by_size():
+    """A group of no rows changes nothing, and equal groups give the plain formula."""
+    rng = np.random.default_rng(1)
+    groups = [rng.normal(size=n) for n in (5, 5, 5, 5)]
+    everything = np.concatenate(groups)
+    without = [float(np.concatenate(groups[:i] + groups[i + 1 :]).mean()) for i in range(4)]
+    plain = (3 / 4 * sum((w - np.mean(without)) ** 2 for w in without)) ** 0.5
+    assert jackknife_error(float(everything.mean()), without, [5] * 4) == pytest.approx(plain, rel=1e-9)
+    padded = jackknife_error(float(everything.mean()), [*without, 0.0], [5, 5, 5, 5, 0])
+    assert padded == pytest.approx(plain, rel=1e-9)
+
+
+def test_too_few_groups_or_an_edge_value_give_no_interval():
+    assert jackknife_interval(1.0, [1.0, 1.1], [5, 5]) == (None, None)
+    assert jackknife_interval(1.0, [float("nan")] * 5, [5] * 5) == (None, None)
+    assert jackknife_interval(0.0, [0.1] * 5, [5] * 5, forward=lambda v: 1 / v) == (None, None)

@@ -1,0 +1,148 @@
+"""Linearity: held-out and adjusted scores of independent rows, intervals, and what a sink does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from microscope_tui.geometry import linearity
+from microscope_tui.geometry.linearity import linearity_of
+from microscope_tui.geometry.moments import Moments
+
+
+def examples(n, length=10):
+    return np.arange(n) // length
+
+
+def independent(n, d, seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, d)), rng.normal(size=(n, d))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.8, 1.0, 1.1, 2, 5, 10, 50])
+def test_independent_rows_score_zero_held_out_and_adjusted(ratio):
+    d = 40
+    n = int(ratio * d)
+    for seed in range(3):
+        x, y = independent(n, d, seed)
+        groups = examples(n, max(1, n // 20))
+        held = linearity(x, y, method="held-out", groups=groups)
+        assert held.value == pytest.approx(0, abs=0.02)
+        assert held.low - 1e-9 <= 0 <= held.high + 1e-9 or abs(held.value) < 2e-3
+        adjusted = linearity(x, y, method="adjusted", groups=groups)
+        if n <= d + 1:
+            assert adjusted.value is None
+        elif ratio >= 2:
+            assert adjusted.value == pytest.approx(0, abs=4 * (2 / n / d) ** 0.5 * n / (n - d))
+            assert adjusted.low is None or adjusted.low <= 0.01
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 4, 40])
+def test_a_linear_map_is_found_held_out(ratio):
+    """A strong map shows on unseen examples even with fewer rows than dimensions, and weak ones never exceed it."""
+    d = 30
+    n = int(ratio * d)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -1.0
+    y = x @ rng.normal(size=(d, d)) + 0.05 * rng.normal(size=(n, d))
+    held = linearity(x, y, method="held-out", groups=examples(n, max(1, n // 15)))
+    truth = 1 - 0.05**2 / (0.05**2 + (np.arange(1, d + 1) ** -2.0).sum())
+    assert 0.9 < held.value < truth + 0.01
+
+
+def test_in_sample_score_of_independent_rows_is_d_over_n():
+    x, y = independent(400, 40, 0)
+    got = linearity(x, y)
+    assert got.value == pytest.approx(40 / 399, abs=0.01)
+    assert any("independent rows would score 0.1" in note for note in linearity(x[:399], y[:399]).notes)
+
+
+def test_a_sink_moves_the_score_of_independent_rows_and_not_the_sink_free_one():
+    x, y = independent(500, 30, 3)
+    clean = linearity(x, y).value
+    spike = np.zeros((1, 30))
+    spike[0, 4] = 2500.0
+    with_sink = linearity(np.concatenate([x, spike]), np.concatenate([y, spike]))
+    assert with_sink.value > 0.8
+    assert any("1 sink" in note for note in with_sink.notes)
+    free = linearity(np.concatenate([x, spike]), np.concatenate([y, spike]), drop_sinks=True)
+    assert free.value == pytest.approx(clean, rel=1e-12)
+    assert any("1 sink" in note for note in free.notes)
+
+
+def test_the_interval_is_by_example():
+    """Tokens of one example share a map of their own: leaving out tokens would give far too short an interval."""
+    rng = np.random.default_rng(1)
+    n, d = 2000, 5
+    x = rng.normal(size=(n, d))
+    groups = examples(n, 100)
+    slopes = 1 + 0.5 * rng.normal(size=20)
+    y = x * slopes[groups][:, None] + 0.5 * rng.normal(size=(n, d))
+    by_example = linearity(x, y, groups=groups)
+    by_token = linearity(x, y, groups=np.arange(n))
+    assert by_example.low < by_example.value < by_example.high <= 1
+    assert by_example.high - by_example.low > 2 * (by_token.high - by_token.low)
+
+
+def test_no_groups_no_interval():
+    x, y = independent(200, 5, 0)
+    for method in ("in-sample", "adjusted", "held-out", "update"):
+        got = linearity(x, y, method=method)
+        assert got.value is not None
+        assert (got.low, got.high) == (None, None)
+    assert any("consecutive rows" in note for note in linearity(x, y, method="held-out").notes)
+
+
+def test_held_out_needs_two_examples():
+    x, y = independent(50, 5, 0)
+    got = linearity(x, y, method="held-out", groups=np.zeros(50))
+    assert got.value is None
+    assert "2 examples" in got.reason
+    assert linearity_of(Moments.of(torch.tensor(x), torch.tensor(y)), method="held-out").value is None
+
+
+def test_a_score_is_invariant_to_scale_shift_and_rotation():
+    rng = np.random.default_rng(5)
+    x, y = independent(300, 6, 5)
+    y = y + x
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    want = linearity(x, y).value
+    for scale in (1e-6, 1.0, 1e6):
+        assert linearity(x * scale + 3 * scale, y @ turn * 7 - 2).value == pytest.approx(want, rel=1e-9)
+
+
+def test_columns_of_very_different_size_are_not_cut():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(500, 5)) * np.array([1e-6, 1e-3, 1.0, 1e3, 1e6])
+    y = x / np.array([1e-6, 1e-3, 1.0, 1e3, 1e6])
+    assert linearity(x, y).value == pytest.approx(1, abs=1e-9)
+
+
+def test_few_rows_score_the_same_in_the_span_of_the_rows_and_from_moments():
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(40, 70)) * np.arange(1, 71) ** -0.5
+    y = x + 0.5 * rng.normal(size=(40, 70))
+    groups = examples(40, 4)
+    folds = [Moments.of(torch.tensor(x[groups == g]), torch.tensor(y[groups == g])) for g in range(10)]
+    streamed = linearity_of(sum(folds[1:], start=folds[0]), method="held-out", folds=folds)
+    turned = linearity(x, y, method="held-out", groups=groups)
+    assert (turned.n, turned.d) == (40, 70)
+    assert turned.value == pytest.approx(streamed.value, rel=1e-6)
+    assert turned.low == pytest.approx(streamed.low, rel=1e-6)
+    assert any("ridge penalty" in note for note in turned.notes)
+    refused = linearity(x, y, groups=groups)
+    assert refused.value is None
+    assert f"held-out it is {turned.value:.3g}" in refused.reason
+    change = linearity(x, y, method="update", groups=groups)
+    held_change = linearity(x, y - x, method="held-out", groups=groups)
+    assert f"held-out it is {held_change.value:.3g}" in change.reason
+
+
+def test_float32_products_are_near_the_exact_score():
+    x, y = independent(3000, 40, 8)
+    y = x + 0.1 * y + 5
+    x[7] *= 300
+    for method in ("in-sample", "update", "adjusted"):
+        exact = linearity(x, y, method=method).value
+        assert linearity(x, y, method=method, dtype=torch.float32).value == pytest.approx(exact, abs=1e-6)

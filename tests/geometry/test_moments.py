@@ -1,0 +1,197 @@
+"""Moments combine exactly: any split into batches, any order, any fold arithmetic gives the one-shot result."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry.linearity import linearity_of, update_share
+from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
+
+
+def chain_rows(seed, n, d=5, layers=3, offset=0.0, sink=False):
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(n, d, generator=generator, dtype=torch.float64) + offset
+    out = [first]
+    for _ in range(layers - 1):
+        mix = torch.randn(d, d, generator=generator, dtype=torch.float64) / d
+        out.append(out[-1] + out[-1] @ mix + 0.3 * torch.randn(n, d, generator=generator, dtype=torch.float64))
+    if sink and n:
+        for layer in out:
+            layer[n // 2, 0] += 2500.0
+    return out
+
+
+def assert_same(got: ChainMoments, want: ChainMoments, tolerance=1e-10):
+    """Equal to 1e-10 of each layer's own scale."""
+    assert got.n == want.n
+    size = want.gram.diagonal(dim1=1, dim2=2).sqrt()
+    scale = size[:, :, None] * size[:, None, :] + 1e-300
+    assert float(((got.gram - want.gram).abs() / scale).max()) < tolerance
+    cross = size[:-1, :, None] * size[1:, None, :] + 1e-300
+    assert float(((got.cross - want.cross).abs() / cross).max()) < tolerance
+    torch.testing.assert_close(got.mean, want.mean, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(got.unit_sum, want.unit_sum, rtol=tolerance, atol=tolerance * max(want.n, 1))
+    assert got.units.tolist() == want.units.tolist()
+
+
+def test_the_moments_are_numpys():
+    rows = chain_rows(0, 3000, offset=100.0)
+    chain = ChainMoments(3, 5).update(rows)
+    for i, layer in enumerate(rows):
+        np.testing.assert_allclose(chain.gram[i] / 2999, np.cov(layer.numpy().T), rtol=1e-10)
+        np.testing.assert_allclose(chain.mean[i], layer.mean(0), rtol=1e-12)
+        unit = layer / layer.norm(dim=1, keepdim=True)
+        np.testing.assert_allclose(chain.unit_sum[i], unit.sum(0), rtol=1e-12)
+    both = np.cov(rows[0].numpy().T, rows[1].numpy().T)[:5, 5:]
+    np.testing.assert_allclose(chain.cross[0] / 2999, both, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    cuts=st.lists(st.integers(0, 120), max_size=8),
+    offset=st.sampled_from([0.0, 30.0, -1000.0]),
+    sink=st.booleans(),
+    order=st.randoms(use_true_random=False),
+)
+def test_any_split_in_any_order_gives_the_one_shot_result(seed, cuts, offset, sink, order):
+    rows = chain_rows(seed, 120, offset=offset, sink=sink)
+    whole = ChainMoments(3, 5).update(rows)
+    edges = [0, *sorted(cuts), 120]
+    pieces = [[r[a:b] for r in rows] for a, b in pairwise(edges)]
+    order.shuffle(pieces)
+    streamed = ChainMoments(3, 5)
+    for piece in pieces:
+        streamed.update(piece)
+    assert_same(streamed, whole)
+    merged = ChainMoments(3, 5)
+    for piece in pieces:
+        merged = merged.merge(ChainMoments(3, 5).update(torch.stack(piece)))
+    assert_same(merged, whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), folds=st.integers(2, 6), offset=st.sampled_from([0.0, 300.0]))
+def test_fold_arithmetic_is_exact(seed, folds, offset):
+    rows = chain_rows(seed, 90, offset=offset)
+    which = torch.arange(90) % folds
+    parts = [ChainMoments(3, 5).update([r[which == k] for r in rows]) for k in range(folds)]
+    total = sum(parts[1:], start=parts[0])
+    assert_same(total, ChainMoments(3, 5).update(rows))
+    for k in range(folds):
+        assert_same(total - parts[k], ChainMoments(3, 5).update([r[which != k] for r in rows]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(0, 80))
+def test_the_score_does_not_depend_on_the_split(seed, cut):
+    x, y, _ = chain_rows(seed, 80)
+    whole = Moments.of(x, y)
+    split = Moments.of(x[:cut], y[:cut]) + Moments.of(x[cut:], y[cut:])
+    grown = Moments.of(x[cut:], y[cut:]).update(x[:cut], y[:cut])
+    for method in ("in-sample", "adjusted", "update"):
+        want = linearity_of(whole, method=method).value
+        assert linearity_of(split, method=method).value == pytest.approx(want, rel=1e-10)
+        assert linearity_of(grown, method=method).value == pytest.approx(want, rel=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.sampled_from([1e-3, 0.1, 3.0]))
+def test_linearity_of_the_state_follows_from_that_of_the_update(seed, size):
+    """R² = 1 − ρ(1 − R²_Δ)."""
+    x, y, _ = chain_rows(seed, 60)
+    y = x + size * (y - x)
+    m = Moments.of(x, y)
+    whole, update = linearity_of(m).value, linearity_of(m, method="update").value
+    assert whole == pytest.approx(1 - update_share(m) * (1 - update), abs=1e-12)
+    assert update_share(m.difference()) == pytest.approx(update_share(m), rel=1e-9)
+    assert update == pytest.approx(linearity_of(Moments.of(x, y - x)).value, rel=1e-7)
+
+
+def test_blocks_and_layers_of_a_chain_are_those_of_the_rows():
+    rows = chain_rows(1, 200)
+    chain = ChainMoments(3, 5).update(rows)
+    direct = Moments.of(rows[1], rows[2])
+    block = chain.block(1)
+    for name in ("mean_x", "mean_y", "xx", "xy", "yy"):
+        torch.testing.assert_close(getattr(block, name), getattr(direct, name), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(chain.layer(2).scatter, Spread.of(rows[2]).scatter, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(chain.update_of(0).scatter, Spread.of(rows[1] - rows[0]).scatter, rtol=1e-9, atol=1e-9)
+
+
+def test_the_symmetric_route_of_wide_rows_is_the_plain_one():
+    x = torch.randn(700, 600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    centred = x - x.mean(0)
+    torch.testing.assert_close(Spread.of(x).scatter, centred.T @ centred, rtol=1e-11, atol=1e-9)
+
+
+def test_float32_products_keep_the_score_with_massive_rows_present():
+    rows = chain_rows(3, 5000, d=32, offset=5.0, sink=True)
+    rows[1] = rows[0] + 0.01 * (rows[1] - rows[0])
+    rows = [r.float() for r in rows]
+    exact = ChainMoments(3, 32).update(rows)
+    fast = ChainMoments(3, 32, dtype=torch.float32).update(rows)
+    for block in range(2):
+        for method in ("in-sample", "update"):
+            want = linearity_of(exact.block(block), method=method).value
+            assert linearity_of(fast.block(block), method=method).value == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_narrow_rows_are_summed_in_float64(dtype):
+    rows = [r.to(dtype) for r in chain_rows(4, 400, offset=50.0)]
+    want = ChainMoments(3, 5).update([r.double() for r in rows])
+    assert_same(ChainMoments(3, 5).update(rows), want, 1e-12)
+
+
+def test_rows_that_are_not_finite_are_left_out_everywhere_and_counted_where_they_are():
+    rows = chain_rows(5, 50)
+    clean = ChainMoments(3, 5).update([torch.cat([r[:7], r[8:]]) for r in rows])
+    rows[2][7, 3] = float("inf")
+    chain = ChainMoments(3, 5).update(rows)
+    assert_same(chain, clean)
+    assert chain.nonfinite.tolist() == [0, 0, 1]
+    assert chain.left_out == 1
+    fine, broken = linearity_of(chain.block(0)), linearity_of(chain.block(1))
+    assert fine.value is not None
+    assert "1 rows left out: not finite at another layer" in fine.notes
+    assert broken.value is None
+    assert broken.reason == "1 of 50 rows hold NaN or infinity"
+    without = chain - ChainMoments(3, 5).update([r[:10] for r in rows])
+    assert linearity_of(without.block(1)).value is not None
+
+
+def test_moments_go_through_safetensors():
+    chain = ChainMoments(3, 5).update(chain_rows(6, 40))
+    again = ChainMoments.from_state_dict(load(save(chain.state_dict())))
+    assert_same(again, chain, 1e-15)
+    assert (again.left_out, again.nonfinite.tolist()) == (0, [0, 0, 0])
+    assert_same(again.update(chain_rows(7, 20)), chain.update(chain_rows(7, 20)), 1e-15)
+
+
+def test_damaged_saved_moments_are_refused():
+    state = ChainMoments(3, 5).state_dict()
+    with pytest.raises(MicroscopeError, match="cross is missing"):
+        ChainMoments.from_state_dict({k: v for k, v in state.items() if k != "cross"})
+    with pytest.raises(MicroscopeError, match="gram has shape"):
+        ChainMoments.from_state_dict(state | {"gram": torch.zeros(2, 2)})
+
+
+def test_what_does_not_fit_is_refused():
+    chain = ChainMoments(3, 5)
+    with pytest.raises(MicroscopeError, match="cannot be added to moments of 3 layers of width 5"):
+        chain.update(chain_rows(0, 4, d=6))
+    with pytest.raises(MicroscopeError, match="cannot be combined"):
+        chain.merge(ChainMoments(3, 6))
+    with pytest.raises(MicroscopeError, match="4 rows cannot be taken out of 0"):
+        ChainMoments(3, 5) - ChainMoments(3, 5).update(chain_rows(0, 4))
+    with pytest.raises(MicroscopeError, match="already"):
+        Moments.empty(3).difference().difference()

@@ -1,0 +1,146 @@
+"""Nearest neighbours are exact where products alone would cancel, and duplicates are found exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry import dimension, neighbours, screening
+from microscope_tui.geometry.masks import duplicate_of, duplicates, sinks
+from microscope_tui.geometry.neighbours import nearest
+
+
+def hard_rows(kind, n=700, d=24, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    if kind == "offset":
+        x = 1000 + 1e-3 * x
+    elif kind == "massive":
+        x[::64] *= 2500
+    elif kind == "clusters":
+        x = rng.normal(size=(n // 7, d)).repeat(7, axis=0) * 100 + 1e-4 * x
+    elif kind == "duplicates":
+        x = x[rng.integers(0, n // 3, size=n)]
+    elif kind == "line":
+        x = np.outer(np.arange(n, dtype=float), np.ones(d))
+    return torch.tensor(x, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["plain", "offset", "massive", "clusters", "duplicates", "line"])
+@pytest.mark.parametrize("k", [1, 2, 9])
+def test_distances_are_a_search_trees(kind, k):
+    x = hard_rows(kind)
+    exact = x.double().numpy()
+    got = nearest(x, k)
+    want = np.sort(cdist(exact, exact) + np.diag(np.full(len(x), np.inf)), axis=1)[:, :k]
+    np.testing.assert_allclose(got.distance.numpy(), want, rtol=1e-9, atol=1e-12)
+    direct = np.linalg.norm(exact[:, None] - exact[got.index.numpy()], axis=2)
+    np.testing.assert_allclose(got.distance.numpy(), direct, rtol=1e-12)
+    assert not (got.index == torch.arange(len(x))[:, None]).any()
+
+
+def test_no_row_needs_the_slow_comparison(monkeypatch):
+    """The second screen, in float64, settles what the first cannot: massive rows, common offsets, clusters."""
+    calls = []
+    monkeypatch.setattr(neighbours, "_direct", lambda *args: calls.append(args))
+    for kind in ("plain", "offset", "massive", "clusters"):
+        nearest(hard_rows(kind), 2)
+    assert not calls
+
+
+def test_tiles_change_nothing(monkeypatch):
+    x = hard_rows("clusters")
+    whole = nearest(x, 3)
+    monkeypatch.setattr(screening, "TILE_ROWS", 48)
+    monkeypatch.setattr(screening, "TILE_COLUMNS", 64)
+    tiled = nearest(x, 3)
+    assert torch.equal(whole.distance, tiled.distance)
+
+
+def test_neighbours_of_other_examples_only():
+    x = hard_rows("clusters")
+    example = torch.arange(len(x)) // 7
+    got = nearest(x, 2, apart=example)
+    assert (example[got.index] != example[:, None]).all()
+    far = cdist(x.double(), x.double())
+    far[example[:, None].numpy() == example.numpy()] = np.inf
+    np.testing.assert_allclose(got.distance, np.sort(far, axis=1)[:, :2], rtol=1e-9)
+    lonely = nearest(x[:9], 3, apart=torch.tensor([0] * 7 + [1, 1]))
+    assert torch.isinf(lonely.distance[0, 2])
+    assert not torch.isinf(lonely.distance[8]).any()
+
+
+def test_queries_are_the_rows_asked_for():
+    x = hard_rows("plain")
+    asked = torch.tensor([5, 600, 17])
+    want, _ = cKDTree(x.double()).query(x.double()[asked], k=3)
+    np.testing.assert_allclose(nearest(x, 2, queries=asked).distance, want[:, 1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [0, 5, 6])
+def test_more_neighbours_than_rows_are_refused(k):
+    with pytest.raises(MicroscopeError, match="need more than"):
+        nearest(torch.randn(5, 3), k)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.5]), min_size=3, max_size=3), min_size=1, max_size=30))
+def test_duplicates_are_those_of_numpy(rows):
+    x = torch.tensor(rows)
+    seen: dict[tuple[float, ...], int] = {}
+    want = [seen.setdefault(tuple(v + 0.0 for v in row), i) for i, row in enumerate(rows)]
+    assert duplicate_of(x).tolist() == want
+    assert duplicates(x).tolist() == [i != j for i, j in enumerate(want)]
+    assert duplicate_of(x.bfloat16()).tolist() == want
+
+
+def test_duplicate_rows_do_not_move_the_dimension():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(800, 10))
+    clean = dimension(x)
+    for share in (0.1, 0.5):
+        repeated = np.concatenate([x, x[: int(len(x) * share)]])
+        got = dimension(repeated)
+        assert got.value == pytest.approx(clean.value, rel=1e-12)
+        assert f"{int(len(x) * share)} duplicate rows" in got.notes[0]
+
+
+def test_dimension_with_few_queries_is_near_the_full_one():
+    x = np.random.default_rng(1).uniform(size=(3000, 4))
+    full, some = dimension(x), dimension(x, queries=500)
+    assert some.value == pytest.approx(full.value, rel=3 / 500**0.5)
+    assert "500 rows looked up among 3000" in some.notes
+
+
+def test_near_copies_within_an_example_are_left_out_on_request():
+    """Each example holds ten almost equal rows: within examples the dimension is that of their jitter."""
+    rng = np.random.default_rng(2)
+    flat = rng.uniform(size=(400, 3)) @ rng.normal(size=(3, 12))
+    x = flat.repeat(10, axis=0) + 1e-6 * rng.normal(size=(4000, 12))
+    groups = np.arange(4000) // 10
+    assert dimension(x, groups=groups).value > 6
+    apart = dimension(x, groups=groups, exclude_same_example=True)
+    assert apart.value is not None
+    assert "neighbours from other examples only" in apart.notes
+    with pytest.raises(MicroscopeError, match="needs groups"):
+        dimension(x, exclude_same_example=True)
+    alone = dimension(x, groups=np.zeros(4000), exclude_same_example=True)
+    assert alone.value is None
+    assert "one example" in alone.reason
+
+
+def test_sinks_are_rows_of_massive_norm():
+    x = torch.randn(100, 64, generator=torch.Generator().manual_seed(0))
+    x[17] *= 2500 / x[17].norm()
+    assert sinks(x).nonzero().tolist() == [[17]]
+    example = torch.arange(100) // 25
+    assert sinks(x, example).nonzero().tolist() == [[17]]
+    for order in (torch.randperm(100, generator=torch.Generator().manual_seed(1)),):
+        assert torch.equal(sinks(x[order], example[order]), sinks(x, example)[order])
+    assert sinks(x[:0]).tolist() == []

@@ -1,0 +1,136 @@
+"""What cannot be measured is a value that says why, never a number and never an exception."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.terms import METHODS, Metric
+
+LINEARITY = [m for m in METHODS[Metric.LINEARITY] if m != "llm-microscope"]
+DIMENSION = METHODS[Metric.DIMENSION]
+ANISOTROPY = [m for m in METHODS[Metric.ANISOTROPY] if m != "llm-microscope"]
+
+
+def random(n, d, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def undefined(estimate, word):
+    assert estimate.value is None
+    assert estimate.low is None
+    assert estimate.high is None
+    assert word in estimate.reason
+
+
+@pytest.mark.parametrize("method", METHODS[Metric.LINEARITY])
+def test_linearity_of_no_rows_equal_rows_and_broken_rows(method):
+    x, y = random(60, 4), random(60, 4, 1)
+    undefined(linearity(x[:0], y[:0], method=method), "no rows")
+    undefined(linearity(np.ones((60, 4)) * 0.1, y, method=method), "all rows of x are equal")
+    if method != "update":
+        undefined(linearity(x, np.ones((60, 4)) * 0.1, method=method), "all rows of y are equal")
+    for bad in (np.nan, np.inf, -np.inf):
+        broken = x.copy()
+        broken[3, 2] = bad
+        undefined(linearity(broken, y, method=method), "1 of 60 rows hold NaN or infinity")
+        undefined(linearity(y, broken, method=method), "1 of 60 rows hold NaN or infinity")
+
+
+@pytest.mark.parametrize("method", LINEARITY)
+@pytest.mark.parametrize("n", [1, 2])
+def test_linearity_of_one_or_two_rows(method, n):
+    undefined(linearity(random(n, 4), random(n, 4, 1), method=method), f"n = {n}")
+    undefined(linearity(random(n, 1), random(n, 1, 1), method=method), f"n = {n}")
+
+
+@pytest.mark.parametrize("method", ["in-sample", "adjusted", "update"])
+@pytest.mark.parametrize("n", [3, 8, 9])
+def test_in_sample_linearity_is_refused_up_to_d_plus_one_rows(method, n):
+    undefined(linearity(random(n, 8), random(n, 8, 1), method=method), f"n = {n} ≤ d + 1 = 9")
+    defined = linearity(random(10, 8), random(10, 8, 1), method=method)
+    assert defined.value < 1
+
+
+def test_the_refusal_shows_the_held_out_score():
+    x = random(40, 60)
+    y = x + 0.1 * random(40, 60, 1)
+    groups = np.arange(40) // 2
+    got = linearity(x, y, groups=groups)
+    held = linearity(x, y, method="held-out", groups=groups)
+    undefined(got, f"held-out it is {held.value:.3g} ({held.low:.3g} to {held.high:.3g})")
+    undefined(linearity(x, y), "see the held-out score")
+
+
+def test_linearity_of_y_equal_to_x():
+    x = random(60, 4)
+    undefined(linearity(x, x, method="update"), "no update")
+    assert linearity(x, x).value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", DIMENSION)
+def test_dimension_of_what_has_none(method):
+    undefined(dimension(random(0, 4), method=method), "no rows")
+    for n in (1, 2):
+        undefined(dimension(random(n, 4), method=method), f"n = {n}")
+    equal = dimension(np.ones((60, 4)), method=method)
+    assert equal.value is None
+    assert "equal" in equal.reason or "different rows" in equal.reason or "duplicate" in equal.reason
+    for bad in (np.nan, np.inf):
+        broken = random(60, 4)
+        broken[3, 2] = bad
+        undefined(dimension(broken, method=method), "1 of 60 rows hold NaN or infinity")
+
+
+def test_dimension_of_a_regular_simplex_has_no_scale():
+    undefined(dimension(np.eye(12)), "equally far")
+
+
+@pytest.mark.parametrize("method", ANISOTROPY)
+def test_anisotropy_of_what_has_none(method):
+    undefined(anisotropy(random(0, 4), method=method), "no rows")
+    undefined(anisotropy(random(1, 4), method=method), "n = 1")
+    for bad in (np.nan, np.inf):
+        broken = random(60, 4)
+        broken[3, 2] = bad
+        undefined(anisotropy(broken, method=method), "1 of 60 rows hold NaN or infinity")
+    if method == "mean-cosine":
+        assert anisotropy(np.ones((60, 4)), method=method).value == pytest.approx(1)
+        undefined(anisotropy(np.zeros((60, 4)), method=method), "not zero")
+    else:
+        undefined(anisotropy(random(2, 4), method=method), "one line")
+        undefined(anisotropy(np.full((60, 4), 0.1), method=method), "all rows are equal")
+
+
+def test_what_is_no_rows_is_refused_in_a_sentence():
+    with pytest.raises(MicroscopeError, match=r"x has shape \(3,\)"):
+        dimension(np.zeros(3))
+    with pytest.raises(MicroscopeError, match="x has 3 rows and y has 4"):
+        linearity(np.zeros((3, 2)), np.zeros((4, 2)))
+    with pytest.raises(MicroscopeError, match="real numbers"):
+        anisotropy(np.zeros((3, 2), dtype=complex))
+    with pytest.raises(MicroscopeError, match="example of each row"):
+        anisotropy(np.zeros((3, 2)), groups=[1, 2])
+    with pytest.raises(MicroscopeError, match="no method 'best'"):
+        linearity(np.zeros((3, 2)), np.zeros((3, 2)), method="best")
+    for metric in (dimension, anisotropy):
+        with pytest.raises(MicroscopeError, match="no method 'best'"):
+            metric(np.zeros((3, 2)), method="best")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_any_number_type_is_read(dtype):
+    x = (torch.tensor(random(80, 4)) * 50).to(dtype)
+    y = x * 2
+    assert linearity(x, y).value == pytest.approx(1, abs=1e-6)
+    assert 1 < dimension(x).value < 20
+    assert 0.25 < anisotropy(x).value < 1
+
+
+def test_a_read_only_array_is_read():
+    x = random(30, 3)
+    x.setflags(write=False)
+    assert anisotropy(x).value is not None
