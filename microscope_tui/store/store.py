@@ -1,0 +1,306 @@
+"""All that is on disk, in the words of the house: measurements, blobs, aliases and jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.store import care
+from microscope_tui.store.disk import Damage
+from microscope_tui.store.folder import prepare
+from microscope_tui.store.keys import canonical, request_key
+from microscope_tui.store.reader import Reader
+from microscope_tui.store.rows import Collected, Damaged, Deaths, Entry, Kind, Row
+from microscope_tui.store.shelf import Shelf
+from microscope_tui.terms import Job, JobState, Measurement, Request
+
+LIMIT_BYTES: Final = 20_000_000_000
+
+ENDED_JOBS_KEPT: Final = 200
+"""Jobs that have ended stay in the list until there are so many newer ones."""
+
+ATTEMPTS: Final = 8
+
+T = TypeVar("T")
+
+
+class Store:
+    """A cache folder. Safe for several threads and processes at once; everything is bytes with a digest, no pickle.
+
+    A damaged value is set aside (`damaged` lists them) and counts as missing, so it is measured again. Errors
+    are `MicroscopeError`: a folder that cannot be used, a full disk (`StoreFull`), a value larger than
+    `limit_bytes`.
+    """
+
+    def __init__(
+        self, folder: Path, *, read_only: bool = False, limit_bytes: int = LIMIT_BYTES, job: str | None = None
+    ) -> None:
+        """Opens `folder`, and makes it when it is missing; `read_only` writes nothing, and finds nothing then.
+
+        `limit_bytes` is the size above which the least recently used results are removed. What is read or
+        written through a store opened for `job` stays until that job has ended.
+        """
+        self.folder = prepare(folder, read_only=read_only)
+        self.limit_bytes = limit_bytes
+        self._job = job
+        self._shelf = None if read_only else Shelf(self.folder)
+        self._database: Shelf | Reader = Reader(self.folder) if self._shelf is None else self._shelf
+        self._seen: list[Damaged] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes this thread's connection; the store can be used again and then opens a new one."""
+        self._database.close()
+
+    # Results
+
+    def measurement(self, key: str) -> Measurement | None:
+        """The measurement stored under the content key `key`, None if there is none."""
+        return self._measurement(Kind.MEASUREMENT.key(key))
+
+    def put_measurement(self, key: str, measurement: Measurement) -> None:
+        """Stores a finished measurement under its content key."""
+        self._save({Kind.MEASUREMENT.key(key): canonical(measurement.to_json())})
+
+    def partial(self, job_id: str) -> Measurement | None:
+        """What a job has measured up to now, None if it has nothing yet."""
+        return self._measurement(Kind.PARTIAL.key(job_id))
+
+    def put_partial(self, job_id: str, measurement: Measurement) -> None:
+        """Stores what a job has measured up to now."""
+        partial = replace(measurement, complete=False)
+        self._save({Kind.PARTIAL.key(job_id): canonical(partial.to_json())}, durable=False)
+
+    def remove_partial(self, job_id: str) -> None:
+        """Removes what a job had measured before it was done."""
+        self._writable.drop([Kind.PARTIAL.key(job_id)])
+
+    def blob(self, key: str) -> bytes | None:
+        """The bytes stored under `key`, None if there are none."""
+        full = Kind.BLOB.key(key)
+        return self._checked(full, self._find(full, touch=True), self._database.checks.value)
+
+    def put_blob(self, key: str, value: bytes) -> None:
+        """Stores bytes (a safetensors file, as a rule) under `key`."""
+        self.put_blobs({key: value})
+
+    def put_blobs(self, values: Mapping[str, bytes]) -> None:
+        """Stores several blobs in one step: after a crash either all of them are there or none."""
+        self._save({Kind.BLOB.key(key): value for key, value in values.items()})
+
+    def blob_file(self, key: str) -> Path | None:
+        """The file that holds a blob, its digest checked, for a memory map; None if there is none.
+
+        An open map outlives the entry's removal, the path does not: open it at once.
+        """
+        full = Kind.BLOB.key(key)
+        return self._checked(full, self._find(full, touch=True), self._database.checks.file)
+
+    # What was asked for, and which result answers it
+
+    def remember(self, request: Request, key: str, files: Iterable[Path]) -> None:
+        """Notes that the measurement `key` answers `request`, as long as none of `files` changes."""
+        alias = _Alias(key, tuple((str(file.absolute()), *_stamp(file)) for file in files))
+        self._save({Kind.ALIAS.key(request_key(request)): canonical(asdict(alias))})
+
+    def recall(self, request: Request) -> Measurement | None:
+        """The measurement that answers `request` as it was typed, without hashing or loading a model.
+
+        None if it was never measured by this version, or if one of the files behind it changed its size or
+        its time of change, or is gone.
+        """
+        key = Kind.ALIAS.key(request_key(request))
+        alias = self._read(key, self._find(key), _Alias.from_json)
+        return self.measurement(alias.key) if alias is not None and alias.holds else None
+
+    # Jobs
+
+    def jobs(self) -> list[Job]:
+        """All jobs, the oldest first."""
+        jobs = (self._read(row.key, row, Job.from_json) for row in self._database.rows(Kind.JOB.key("")))
+        return sorted((job for job in jobs if job is not None), key=lambda job: (job.created, job.id))
+
+    def put_job(self, job: Job) -> None:
+        """Stores a job's state. Once it has ended, what it used may be removed again."""
+        self._writable.save(
+            {Kind.JOB.key(job.id): canonical(job.to_json())},
+            limit=self.limit_bytes,
+            release=job.id if job.state.ended else None,
+            durable=job.state is not JobState.RUNNING,
+        )
+        if job.state.ended:
+            ended = [each for each in self.jobs() if each.state.ended]
+            for each in ended[:-ENDED_JOBS_KEPT]:
+                self.remove_job(each.id)
+
+    def remove_job(self, job_id: str) -> None:
+        """Removes a job and its partial results."""
+        keys = [kind.key(job_id) for kind in (Kind.JOB, Kind.PARTIAL, Kind.DEATHS)]
+        self._writable.drop(keys, release=job_id)
+
+    def deaths(self, job_id: str) -> Deaths:
+        """Where workers died at this job, and how often there."""
+        key = Kind.DEATHS.key(job_id)
+        return self._read(key, self._find(key), lambda data: Deaths(str(data["place"]), int(data["count"]))) or Deaths()
+
+    def put_deaths(self, job_id: str, deaths: Deaths) -> None:
+        """Notes that a worker died at this job."""
+        self._save({Kind.DEATHS.key(job_id): canonical(asdict(deaths))})
+
+    # The whole
+
+    def entries(self) -> list[Entry]:
+        """Everything stored, the least recently used first."""
+        return self._database.entries()
+
+    def remove(self, key: str) -> None:
+        """Removes the entry of this full key (as `entries` gives it); one that a job uses is refused."""
+        if self._writable.leased(key) or key in self._unended():
+            raise MicroscopeError(f"{key} is in use by a waiting or running job: cancel the job first.")
+        self._writable.drop([key])
+
+    def clear(self) -> int:
+        """Removes every result that no waiting or running job uses, and what was set aside; how many results."""
+        keep = self._unended()
+        keys = [entry.key for entry in self.entries() if not entry.in_use and entry.key not in keep]
+        self._writable.drop(keys)
+        for path in (self.folder / "damaged").glob("*"):
+            path.unlink(missing_ok=True)
+        return len(keys)
+
+    def size(self) -> int:
+        """Bytes that the store takes."""
+        return self._database.used()
+
+    def damaged(self) -> list[Damaged]:
+        """What was found damaged, the oldest first; read-only, also what this store met and could not set aside."""
+        damaged = []
+        for note in sorted((self.folder / "damaged").glob("*.json")):
+            try:
+                damaged.append(Damaged(**json.loads(note.read_bytes())))
+            except (OSError, ValueError, TypeError):
+                damaged.append(Damaged(note.stem, "its note cannot be read", note.lstat().st_mtime, str(note)))
+        return damaged + self._seen
+
+    # Care
+
+    def verify(self) -> list[Damaged]:
+        """Reads and checks everything that is stored, sets aside what is damaged, and says what that was."""
+        return care.verify(self._writable)
+
+    def gc(self) -> Collected:
+        """Removes files that processes left which were killed in the middle of storing a value."""
+        return care.collect(self._writable)
+
+    def export_to(self, archive: Path, keys: Collection[str] | None = None) -> int:
+        """Writes results (full keys as `entries` gives them, all when None) into a tar file; how many."""
+        return care.pack(self._writable, archive, keys, self._value)
+
+    def import_from(self, archive: Path) -> int:
+        """Stores the results of an archive that `export_to` wrote, each digest checked; how many."""
+        count = 0
+        for key, value in care.unpack(archive, self.limit_bytes):
+            self._save({key: value})
+            count += 1
+        return count
+
+    # From keys to bytes
+
+    @property
+    def _writable(self) -> Shelf:
+        if self._shelf is None:
+            raise MicroscopeError(f"The store in {self.folder} was opened read-only: nothing can be changed in it.")
+        return self._shelf
+
+    def _unended(self) -> set[str]:
+        jobs = [job.id for job in self.jobs() if not job.state.ended]
+        return {kind.key(job) for job in jobs for kind in (Kind.JOB, Kind.DEATHS)}
+
+    def _measurement(self, key: str) -> Measurement | None:
+        return self._read(key, self._find(key, touch=True), Measurement.from_json)
+
+    def _save(self, items: Mapping[str, bytes], *, durable: bool = True) -> None:
+        self._writable.save(items, limit=self.limit_bytes, owner=self._job, durable=durable)
+
+    def _read(self, key: str, row: Row | None, decode: Callable[[Any], T]) -> T | None:
+        """What a row's JSON stands for; one that this version cannot read is set aside as well."""
+        value = self._checked(key, row, self._database.checks.value)
+        if value is None or row is None:
+            return None
+        try:
+            return decode(json.loads(value))
+        except (ValueError, TypeError, LookupError, AttributeError, MicroscopeError):
+            self._set_aside(row, "this version cannot read it")
+            return None
+
+    def _find(self, key: str, *, touch: bool = False) -> Row | None:
+        if self._shelf is None:
+            return self._database.find(key)
+        return self._shelf.find(key, self._job, touch=touch)
+
+    def _value(self, key: str) -> bytes | None:
+        return self._checked(key, self._find(key), self._database.checks.value)
+
+    def _checked(self, key: str, row: Row | None, get: Callable[[Row], T]) -> T | None:
+        """What `get` makes of a row, when its value is what was sealed under its key; else it is set aside."""
+        for _ in range(ATTEMPTS):
+            if row is None:
+                return None
+            try:
+                return get(row)
+            except FileNotFoundError:
+                reason = "its file is gone"
+            except Damage as damage:
+                reason = str(damage)
+            # Replaced or removed by another process while it was read: not damaged, but to be read once more.
+            again = self._database.find(key)
+            if again == row:
+                self._set_aside(row, reason)
+                return None
+            row = again
+        return None
+
+    def _set_aside(self, row: Row, reason: str) -> None:
+        if self._shelf is not None:
+            self._shelf.set_aside(row, reason)
+        else:
+            self._seen.append(Damaged(str(row.key), reason, time.time()))
+
+
+@dataclass(frozen=True)
+class _Alias:
+    """The content key that answered a request, and (path, bytes, time of change in ns) of the files behind it."""
+
+    key: str
+    files: tuple[tuple[str, int, int], ...]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(str(data["key"]), tuple((str(path), int(size), int(when)) for path, size, when in data["files"]))
+
+    @property
+    def holds(self) -> bool:
+        """Whether every file is as it was."""
+        try:
+            return all(_stamp(Path(path)) == (size, when) for path, size, when in self.files)
+        except (OSError, ValueError):
+            return False
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_size, found.st_mtime_ns

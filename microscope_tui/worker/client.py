@@ -1,0 +1,379 @@
+"""The worker as seen from a screen or the command line: find it, start it, ask it, follow it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import microscope_tui
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.store.folder import prepare, private_file
+from microscope_tui.terms import Job, Request
+from microscope_tui.worker.place import Record, is_held, is_private, log_file, peer_uid
+from microscope_tui.worker.protocol import (
+    LINE_LIMIT,
+    AskStatus,
+    Cancel,
+    Event,
+    Follow,
+    Goodbye,
+    Hello,
+    JobIs,
+    Jobs,
+    ListJobs,
+    Message,
+    Question,
+    Refused,
+    Status,
+    Stop,
+    Submit,
+    Welcome,
+    decode,
+    encode,
+    mismatch,
+)
+
+__all__ = ["Client", "Event", "Status", "is_running", "log_file", "log_tail", "status", "stop"]
+
+START_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 20.0
+KNOCK_SECONDS: Final = 0.02
+"""How often one looks whether a worker that somebody else has just started already listens."""
+
+A = TypeVar("A", bound=Message)
+
+
+class Client:
+    """Talks to the worker of one cache folder. Any thread may use it; no call waits longer than its time limit.
+
+    Every question has a connection of its own, so a worker that was restarted meanwhile is simply found again.
+    """
+
+    def __init__(self, cache: Path, *, start: bool, idle_minutes: float, limit_bytes: int | None, runner: str | None):
+        self.cache = cache
+        self._start = start
+        self._options = ["--idle-minutes", str(idle_minutes)]
+        self._options += [] if limit_bytes is None else ["--limit-bytes", str(limit_bytes)]
+        self._options += [] if runner is None else ["--runner", runner]
+        self._following: set[socket.socket] = set()
+        self._closed = threading.Event()
+
+    @classmethod
+    def connect(
+        cls,
+        cache: Path,
+        *,
+        start: bool = True,
+        idle_minutes: float = 30.0,
+        limit_bytes: int | None = None,
+        runner: str | None = None,
+        timeout: float = START_SECONDS,
+    ) -> Self:
+        """A client whose worker lives; it is started if none does and `start` is set.
+
+        The options are those of a worker that is started. Raises `MicroscopeError` when there is none, it does
+        not come up within `timeout` seconds (with the end of its log), or its version differs.
+        """
+        client = cls(
+            prepare(cache, read_only=not start),
+            start=start,
+            idle_minutes=idle_minutes,
+            limit_bytes=limit_bytes,
+            runner=runner,
+        )
+        client._dial(timeout).close()
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.close()
+
+    def submit(self, request: Request) -> Job:
+        """Asks for a measurement: a new job, or the one that is already waiting or running for the same."""
+        return self._ask(Submit(request), JobIs).job
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends a job; a running one ends between two batches, and is `running` until then."""
+        return self._ask(Cancel(job_id), JobIs).job
+
+    def retry(self, job_id: str) -> Job:
+        """Asks once more for what a job that has ended was asked for: a new job."""
+        for job in self.jobs():
+            if job.id == job_id:
+                return self.submit(job.request)
+        raise MicroscopeError(f"There is no job {job_id}: `microscope-tui jobs` lists them.")
+
+    def jobs(self) -> list[Job]:
+        """All jobs, the oldest first."""
+        return list(self._ask(ListJobs(), Jobs).jobs)
+
+    def status(self) -> Status:
+        """The worker as it stands."""
+        return self._ask(AskStatus(), Status)
+
+    def follow(self, after: int = 0) -> Iterator[Event]:
+        """Events as they happen, on a connection of its own: first every job as it stands, then what changes.
+
+        Blocks while nothing happens. Ends when `close` is called (from another thread) or the worker ends in
+        order; raises `MicroscopeError` when it dies. `after` is the number of the last event already seen.
+        """
+        connection = self._dial(START_SECONDS)
+        self._following.add(connection)
+        try:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.sendall(encode(Follow(after)))
+            connection.settimeout(None)
+            for message in _messages(connection):
+                if isinstance(message, Event):
+                    yield message
+                elif isinstance(message, Goodbye):
+                    return
+                elif isinstance(message, Refused):
+                    raise MicroscopeError(message.text)
+        except OSError:
+            pass
+        finally:
+            self._following.discard(connection)
+            connection.close()
+        if not self._closed.is_set():
+            raise MicroscopeError(f"The worker has died; the end of its log ({log_file(self.cache)}) may say why.")
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """Ends the worker between two batches and returns when it is gone; its job goes back into the queue."""
+        stop(self.cache, timeout)
+
+    def close(self) -> None:
+        """Ends every `follow`; the worker goes on."""
+        self._closed.set()
+        for connection in list(self._following):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, question: Question, kind: type[A]) -> A:
+        for _ in range(2):
+            with contextlib.closing(self._dial(START_SECONDS)) as connection:
+                try:
+                    return ask(connection, question, kind)
+                except TimeoutError:
+                    break
+                except OSError:
+                    continue  # it ended at that moment: asked once more, which makes no second job of the first
+        raise MicroscopeError(_no_answer(self.cache, ANSWER_SECONDS))
+
+    def _dial(self, timeout: float) -> socket.socket:
+        """A greeted connection to the worker, which is started when it may be."""
+        deadline = time.monotonic() + timeout
+        starts = 0
+        while True:
+            connection = dial(self.cache)
+            if connection is not None:
+                return connection
+            held = is_held(self.cache)
+            if not self._start and not held:
+                raise MicroscopeError(f"No worker runs on {self.cache}: start one with `microscope-tui worker start`.")
+            if starts < 2 and not held:
+                starts += 1
+                launch(self.cache, self._options, deadline)
+            elif time.monotonic() > deadline:
+                raise MicroscopeError(_no_answer(self.cache, timeout))
+            else:
+                time.sleep(KNOCK_SECONDS)
+
+
+def dial(cache: Path) -> socket.socket | None:
+    """A greeted connection to the worker of `cache`, None if none listens.
+
+    Raises `MicroscopeError` when what listens is another user's or has another version.
+    """
+    record = Record.read(cache)
+    if record is None or not is_private(Path(record.socket).parent):
+        return None
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(ANSWER_SECONDS)
+    try:
+        connection.connect(record.socket)
+        if peer_uid(connection) != os.geteuid():
+            raise MicroscopeError(
+                f"What listens at {record.socket} belongs to another user: remove {cache}/worker.lock."
+            )
+        welcome = ask(connection, Hello(), Welcome)
+        if sentence := mismatch(welcome, mine="program"):
+            raise MicroscopeError(sentence)
+    except OSError:
+        connection.close()
+        return None
+    except MicroscopeError:
+        connection.close()
+        raise
+    return connection
+
+
+def ask(connection: socket.socket, question: Question, kind: type[A]) -> A:
+    """One question and its answer of the type `kind`; `MicroscopeError` for a refusal, `OSError` for no answer."""
+    connection.sendall(encode(question))
+    for message in _messages(connection):
+        if isinstance(message, kind):
+            return message
+        if isinstance(message, Refused):
+            raise MicroscopeError(message.text)
+        if isinstance(message, Goodbye):
+            break
+    raise ConnectionResetError("the worker ended before it answered")
+
+
+def launch(cache: Path, options: list[str], deadline: float) -> None:
+    """Starts a detached worker and returns when it listens, or another one proves to live already.
+
+    Raises `MicroscopeError` with the worker's own sentence, or with the end of its log.
+    """
+    log = private_file(log_file(cache))
+    known = log.stat().st_size
+    ready, tell = os.pipe()
+    command = [sys.executable, "-P", "-m", "microscope_tui.worker", "--cache", str(cache), *options]
+    # -P and PYTHONPATH: found where this program was found, whatever lies in the current folder.
+    path = [str(Path(microscope_tui.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    try:
+        with open(log, "ab") as output:
+            process = subprocess.Popen(
+                [*command, "--ready-fd", str(tell)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                pass_fds=(tell,),
+                start_new_session=True,
+            )
+    finally:
+        os.close(tell)
+    with open(ready, "rb", buffering=0) as pipe:
+        word = _read_until(pipe.fileno(), deadline)
+    if word is not None:
+        process.wait()  # the first process ends as soon as it has handed over to the detached one
+    if not word:
+        why = "did not come up in time" if word is None else "ended while it started"
+        last = log_tail(cache, known).rpartition("\n")[2] or "nothing was written"
+        raise MicroscopeError(f"The worker {why}: {last} (the last line of its log {log}).")
+    if error := json.loads(word).get("error"):
+        raise MicroscopeError(str(error))
+
+
+def is_running(cache: Path) -> bool:
+    """Whether a worker lives on this cache folder."""
+    return is_held(cache.expanduser().resolve())
+
+
+def status(cache: Path) -> Status | None:
+    """The worker of this cache folder as it stands, None when none lives. Raises `MicroscopeError`."""
+    if not is_running(cache):
+        return None
+    with Client.connect(cache, start=False) as client:
+        return client.status()
+
+
+def stop(cache: Path, timeout: float = STOP_SECONDS) -> bool:
+    """Ends the worker of this cache folder between two batches; False when there was none.
+
+    A worker of another version, or one that does not answer, is ended by signal. Raises `MicroscopeError` when
+    it is still there after `timeout` seconds.
+    """
+    cache = cache.expanduser().resolve()
+    if not is_held(cache):
+        return False
+    deadline = time.monotonic() + timeout
+    try:
+        connection = dial(cache)
+    except MicroscopeError:
+        connection = None
+    if connection is None:
+        _terminate(cache)
+    else:
+        with contextlib.closing(connection), contextlib.suppress(OSError, MicroscopeError):
+            connection.settimeout(timeout)
+            ask(connection, Stop(), Goodbye)
+    while is_held(cache):
+        if time.monotonic() > deadline:
+            record = Record.read(cache)
+            raise MicroscopeError(
+                f"The worker (process {record.pid if record else 'unknown'}) did not end within {timeout:.0f} s: "
+                f"end it with `kill -9`; its log is {log_file(cache)}."
+            )
+        time.sleep(KNOCK_SECONDS)
+    return True
+
+
+def log_tail(cache: Path, after: int = 0, *, size: int = 2000) -> str:
+    """The last `size` bytes of the worker's log, as whole lines, from byte `after` on; empty when there are none."""
+    try:
+        with open(log_file(cache), "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            begin = max(after, end - size)
+            file.seek(begin)
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return (text.partition("\n")[2] if begin > after else text).strip()
+
+
+def _terminate(cache: Path) -> None:
+    """Sends SIGTERM to the process of the record, if it still is that process."""
+    record = Record.read(cache)
+    if record is None:
+        return
+    with contextlib.suppress(OSError):
+        # The descriptor pins the process, so that between the check and the signal it cannot become another.
+        process = os.pidfd_open(record.pid)
+        try:
+            if record.lives:
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+        finally:
+            os.close(process)
+
+
+def _messages(connection: socket.socket) -> Iterator[Message]:
+    """Messages as they come, until the other side closes. Raises `OSError`, also when nothing comes in time."""
+    buffer = b""
+    while data := connection.recv(1 << 16):
+        *lines, buffer = (buffer + data).split(b"\n")
+        if len(buffer) > 4 * LINE_LIMIT:
+            raise ConnectionAbortedError("the worker sent a line without end")
+        for line in lines:
+            yield decode(line)
+
+
+def _read_until(descriptor: int, deadline: float) -> bytes | None:
+    """What is written to a pipe until it is closed, None when that takes too long."""
+    word = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            return None
+        piece = os.read(descriptor, 4096)
+        if not piece:
+            return word
+        word += piece
+
+
+def _no_answer(cache: Path, timeout: float) -> str:
+    record = Record.read(cache)
+    if record is not None and record.host != socket.gethostname():
+        return f"The worker of {cache} runs on the machine {record.host}: name another cache with --cache."
+    process = f"process {record.pid}" if record is not None and record.lives else "its process is not known"
+    return (
+        f"A worker holds {cache} ({process}) but did not answer within {timeout:.0f} s: see its log {log_file(cache)}, "
+        "or end it with `microscope-tui worker stop`."
+    )

@@ -1,0 +1,183 @@
+"""What screen and worker say to each other: JSON lines over a Unix socket, one frozen dataclass a message.
+
+The screen opens with `Hello`; the worker answers `Welcome`, or `Refused` when the versions differ. Then each
+question gets one answer. After `Follow` the worker only sends `Event`s, and `Goodbye` when it ends in order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from microscope_tui import __version__
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Job, Request
+
+PROTOCOL: Final = 1
+
+LINE_LIMIT: Final = 4 * 1024 * 1024
+"""No message is longer, in bytes; whoever sends more is cut off."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First line of a screen."""
+
+    protocol: int = PROTOCOL
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Measure this; answered by `JobIs`: a new job, or the one that is already at it."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop this job, waiting or running; answered by `JobIs`."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class ListJobs:
+    """Answered by `Jobs`."""
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Send events from now on, those numbered above `after` that are still known first."""
+
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class AskStatus:
+    """Answered by `Status`."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End between two batches; the running job goes back into the queue. Answered by `Goodbye`."""
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The versions fit."""
+
+    protocol: int = PROTOCOL
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The worker will not; `text` is the sentence to show."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class JobIs:
+    """A job as it stands."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """All jobs, the oldest first."""
+
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The worker as it stands. `started` is seconds since the epoch; `screens` follow it."""
+
+    pid: int
+    version: str
+    started: float
+    cache: str
+    log: str
+    running: int
+    queued: int
+    screens: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened. Numbers grow, also from one worker to the next on the same machine.
+
+    `kind` is `job` (state or progress of `job` changed), `partial` (`Store.partial` of `job` has more) or
+    `log` (`text` is a line for people).
+    """
+
+    number: int
+    kind: str
+    job: Job | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """The worker ends, and why."""
+
+    text: str
+
+
+Question = Hello | Submit | Cancel | ListJobs | Follow | AskStatus | Stop
+Answer = Welcome | Refused | JobIs | Jobs | Status | Event | Goodbye
+Message = Question | Answer
+
+MESSAGES: Final[Mapping[str, type[Message]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Hello, Submit, Cancel, ListJobs, Follow, AskStatus, Stop),
+        *(Welcome, Refused, JobIs, Jobs, Status, Event, Goodbye),
+    )
+}
+
+
+def encode(message: Message) -> bytes:
+    """One line."""
+    return json.dumps({"is": type(message).__name__, **asdict(message)}, ensure_ascii=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of one line; raises `MicroscopeError` for anything else.
+
+    Fields that this version does not know are ignored, so that a `Hello` of any version can be read and refused.
+    """
+    try:
+        data = json.loads(line)
+        kind = MESSAGES[data["is"]]
+        known = {field.name for field in fields(kind)}
+        values = {name: _typed(name, value) for name, value in data.items() if name in known}
+        return kind(**values)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise MicroscopeError(f"The other side of the worker's socket sent what is not a message ({error}).") from error
+
+
+def mismatch(hello: Hello | Welcome, *, mine: str) -> str | None:
+    """Why the other side cannot be talked to, with what to do about it; None when it can."""
+    if (hello.protocol, hello.version) == (PROTOCOL, __version__):
+        return None
+    other = "worker" if mine == "program" else "program"
+    return (
+        f"The {other} is version {hello.version} (protocol {hello.protocol}) and the {mine} is version {__version__} "
+        f"(protocol {PROTOCOL}): run `microscope-tui worker stop` and start again; its job goes on from the queue."
+    )
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "job" and value is not None:
+        return Job.from_json(value)
+    if name == "jobs":
+        return tuple(Job.from_json(job) for job in value)
+    if name == "request":
+        return Request.from_json(value)
+    return value

@@ -1,0 +1,240 @@
+"""What the store keeps and finds again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.store import Deaths, Store, content_key, keys
+from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
+from tests.store.conftest import Planter, measurement
+
+REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
+BIG = bytes(range(256)) * 40_000  # 10 MB: three pieces
+
+
+def test_measurements_partials_and_blobs_come_back_as_they_were(store: Store, folder: Path) -> None:
+    store.put_measurement("k", measurement())
+    store.put_partial("job", measurement())
+    store.put_blobs({"small": b"", "big": BIG})
+    for reader in (store, Store(folder), Store(folder, read_only=True)):
+        assert reader.measurement("k") == measurement()
+        assert reader.partial("job") == replace(measurement(), complete=False)
+        assert (reader.blob("small"), reader.blob("big")) == (b"", BIG)
+        assert reader.measurement("other") is None
+        assert reader.partial("other") is None
+        assert reader.blob("other") is None
+    store.put_blob("big", b"less")
+    assert store.blob("big") == b"less"
+    store.remove_partial("job")
+    assert store.partial("job") is None
+
+
+def test_a_blob_is_a_plain_file_that_can_be_mapped(store: Store) -> None:
+    store.put_blob("tiny", b"safetensors")
+    file = store.blob_file("tiny")
+    assert file.read_bytes() == b"safetensors"
+    assert store.blob_file("other") is None
+
+
+def test_content_keys_depend_on_every_part_and_on_nothing_else() -> None:
+    key = content_key(model="a", layers=(1, 2), nested={"x": 1, "y": None})
+    assert key == content_key(nested={"y": None, "x": 1}, layers=[1, 2], model="a")
+    canonical = b'{"layers":[1,2],"model":"a","nested":{"x":1,"y":null}}'
+    assert key == hashlib.blake2b(canonical, digest_size=16).hexdigest()
+    assert len({content_key(a=1), content_key(a="1"), content_key(b=1), content_key(a=None), content_key()}) == 5
+    with pytest.raises(TypeError):
+        content_key(a=object())
+    with pytest.raises(ValueError, match="JSON"):
+        content_key(a=float("nan"))
+
+
+def test_a_request_is_recalled_until_a_file_behind_it_changes(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    store.put_measurement("k", measurement())
+    store.remember(REQUEST, "k", [file])
+    assert store.recall(REQUEST) == measurement()
+    assert store.recall(replace(REQUEST, dtype="float16")) is None
+    os.utime(file, ns=(0, 1))
+    assert store.recall(REQUEST) is None
+    store.remember(REQUEST, "k", [file])
+    assert store.recall(REQUEST) == measurement()
+    file.unlink()
+    assert store.recall(REQUEST) is None
+
+
+def test_a_new_version_of_the_package_recalls_nothing_of_the_old_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_measurement("k", measurement())
+    store.remember(REQUEST, "k", [])
+    monkeypatch.setattr(keys, "__version__", "99")
+    assert store.recall(REQUEST) is None
+
+
+def test_jobs_keep_their_order_and_the_oldest_ended_ones_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microscope_tui.store.store.ENDED_JOBS_KEPT", 2)
+    queued = Job("z", REQUEST, created=1.0)
+    store.put_job(queued)
+    for number in range(4):
+        job = Job(f"j{number}", REQUEST, JobState.RUNNING, Progress("measuring", 3, 7), created=2.0 + number)
+        store.put_job(job)
+        store.put_job(replace(job, state=JobState.DONE, ended=9.0))
+    assert [job.id for job in store.jobs()] == ["z", "j2", "j3"]
+    assert store.jobs()[0] == queued
+    store.put_deaths("z", Deaths("measuring 3", 2))
+    assert (store.deaths("z"), store.deaths("j3")) == (Deaths("measuring 3", 2), Deaths())
+    store.remove_job("z")
+    assert [job.id for job in store.jobs()] == ["j2", "j3"]
+    assert store.deaths("z") == Deaths()
+
+
+def test_entries_removal_and_clearing(store: Store, folder: Path) -> None:
+    store.put_measurement("k", measurement())
+    store.put_blob("b", BIG)
+    store.put_job(Job("done", REQUEST, JobState.DONE))
+    store.put_job(Job("waits", REQUEST))
+    store.put_deaths("waits", Deaths("measuring 3", 1))
+    with Store(folder, job="waits") as used:
+        used.put_blob("needed", b"n")
+    sizes = {entry.key: entry.size for entry in store.entries()}
+    assert sizes["blob/b"] == len(BIG)
+    assert store.size() > len(BIG)
+    store.remove("blob/b")
+    assert store.blob("b") is None
+    assert store.size() < len(BIG)
+    for key in ("blob/needed", "job/waits", "deaths/waits"):
+        with pytest.raises(MicroscopeError, match="in use by a waiting or running job"):
+            store.remove(key)
+    assert store.clear() == 2
+    assert {entry.key for entry in store.entries()} == {"blob/needed", "job/waits", "deaths/waits"}
+
+
+def test_read_only_changes_no_byte_and_an_absent_store_is_an_empty_one(folder: Path, tmp_path: Path) -> None:
+    with Store(tmp_path / "nowhere", read_only=True) as absent:
+        assert absent.jobs() == []
+        assert absent.recall(REQUEST) is None
+        assert (absent.size(), absent.entries(), absent.damaged()) == (0, [], [])
+    assert not (tmp_path / "nowhere").exists()
+
+    with Store(folder) as store:
+        store.put_measurement("k", measurement())
+        store.put_blob("b", BIG)
+        store.put_job(Job("j", REQUEST))
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    folder.chmod(0o500)
+    before = {path: (path.lstat().st_mtime_ns, path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+    try:
+        with Store(folder, read_only=True) as reader:
+            assert reader.measurement("k") == measurement()
+            assert reader.blob("b") == BIG
+            assert [job.id for job in reader.jobs()] == ["j"]
+            assert len(reader.entries()) == 3
+            for change in (lambda: reader.put_blob("b", b""), lambda: reader.remove("blob/b"), reader.clear, reader.gc):
+                with pytest.raises(MicroscopeError, match="opened read-only"):
+                    change()
+        after = {path: (path.lstat().st_mtime_ns, path.lstat().st_mode) for path in (folder, *folder.rglob("*"))}
+        assert after == before
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o700)
+
+
+def test_a_reader_sees_what_a_writer_has_just_stored(store: Store, folder: Path) -> None:
+    reader = Store(folder, read_only=True)
+    for number in range(30):
+        store.put_measurement("k", replace(measurement(), examples=number))
+        if number % 3 == 0:
+            store.close()  # the log is written back, and the reader goes on without it
+        assert reader.measurement("k").examples == number
+
+
+def test_readers_and_writers_at_once_never_see_a_torn_or_missing_value(store: Store, folder: Path) -> None:
+    store.put_blob("b", b"0" * 50_000)
+    stop, wrong = threading.Event(), []
+
+    def read(reader: Store) -> None:
+        while not stop.is_set():
+            value = reader.blob("b")
+            if value is None or len(set(value)) != 1 or reader.damaged():
+                wrong.append(value)
+                return
+
+    threads = [threading.Thread(target=read, args=[Store(folder, read_only=only)]) for only in (True, False)]
+    for thread in threads:
+        thread.start()
+    for number in range(150):
+        store.put_blob("b", bytes([48 + number % 10]) * 50_000)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert wrong == []
+
+
+def test_everything_is_private_to_the_user(store: Store, folder: Path) -> None:
+    store.put_blob("b", BIG)
+    store.put_measurement("k", measurement())
+    paths = [folder, *folder.rglob("*")]
+    assert len(paths) > 5
+    for path in paths:
+        assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_opening_is_fast(store: Store, folder: Path) -> None:
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        Store(folder).close()
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[4] < 0.03
+
+
+def test_the_store_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, microscope_tui.store, microscope_tui.worker.client;"
+        "print(sorted({'torch','numpy','transformers','datasets','PIL','pyarrow'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_results_travel_in_an_archive(store: Store, folder: Path, tmp_path: Path) -> None:
+    store.put_measurement("k", measurement())
+    store.put_blobs({"b": BIG, "c": b"c"})
+    store.put_job(Job("j", REQUEST))
+    archive = tmp_path / "results.tar"
+    assert store.export_to(archive) == 3
+    with Store(tmp_path / "other") as other:
+        assert other.import_from(archive) == 3
+        assert (other.measurement("k"), other.blob("b"), other.blob("c")) == (measurement(), BIG, b"c")
+        assert other.jobs() == []
+        assert other.export_to(tmp_path / "one.tar", ["blob/c"]) == 1
+        with pytest.raises(MicroscopeError, match="no result blob/zzz"):
+            other.export_to(tmp_path / "none.tar", ["blob/zzz"])
+    data = bytearray(archive.read_bytes())
+    data[data.index(BIG[:1000]) + 500] ^= 1
+    archive.write_bytes(data)
+    with Store(tmp_path / "third") as third, pytest.raises(MicroscopeError, match=r"blob/b in .* is damaged"):
+        third.import_from(archive)
+
+
+def test_the_values_on_disk_are_json_and_sealed_with_blake2b(store: Store, planter: Planter) -> None:
+    store.put_measurement("k", measurement())
+    ((value, tag),) = planter.sql("SELECT value, tag FROM Cache WHERE key = 'measurement/k'")
+    assert json.loads(value)["model"] == "demo:llava-next"
+    person = hashlib.blake2b(b"measurement/k", digest_size=16).digest()
+    inner = hashlib.blake2b(value, digest_size=32, person=person).digest()
+    assert tag == f"{len(value)}:{hashlib.blake2b(inner, digest_size=32, person=person).hexdigest()}"

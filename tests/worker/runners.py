@@ -1,0 +1,104 @@
+"""Stand-ins for the measuring engine, run inside real workers. The request's model names what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.store import Store
+from microscope_tui.terms import Measurement, Progress, Request
+
+DEADLINE = 30.0
+
+
+def run(
+    request: Request,
+    store: Store,
+    *,
+    on_progress: Callable[[Progress], None],
+    on_partial: Callable[[Measurement], None],
+    should_stop: Callable[[], bool],
+) -> Measurement:
+    """`request.slice.source` is a folder: `begun` is made there, and waiting ends when `go` appears in it."""
+    gate = Path(request.slice.source)
+    measurement = Measurement(request.model, request.slice, (), examples=3)
+    with (gate / "begun").open("a") as begun:
+        begun.write(f"{os.getpid()}\n")
+    on_progress(Progress("measuring", done=3, total=10))
+    on_partial(measurement)
+    match request.model:
+        case "quick":
+            pass
+        case "gate":
+            wait(gate, should_stop)
+        case "deaf":
+            wait(gate, lambda: False)
+        case "busy":
+            spin(gate, should_stop)
+        case "chatty":
+            for done in range(2000):
+                on_progress(Progress("measuring", done=done, total=2000))
+        case "fail":
+            raise MicroscopeError("The model is a teapot: name another.")
+        case "bug":
+            raise TypeError("a defect\nof ours")
+        case "gpu" | "gpu once":
+            if request.model == "gpu" or len((gate / "begun").read_text().split()) == 1:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case "blocks":
+            blocks(store, on_progress, should_stop)
+        case "large":
+            wait(gate, should_stop)
+            store.put_blob("large", bytes(1_000_000))
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case _:
+            raise AssertionError(request.model)
+    result = Measurement(request.model, request.slice, (), examples=10)
+    store.put_measurement(f"key of {request.model}", result)
+    store.remember(request, f"key of {request.model}", [])
+    on_progress(Progress("measuring", done=10, total=10))
+    return result
+
+
+BLOCKS = 400
+
+
+def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> None:
+    """A chain of digests, each link of which is committed with the one before it: nothing may be lost or doubled."""
+    state = json.loads(store.blob("state") or b'{"next": 0, "chain": ""}')
+    for number in range(state["next"], BLOCKS):
+        if should_stop():
+            raise Cancelled("told to stop")
+        state = {"next": number + 1, "chain": link(state["chain"], number)}
+        store.put_blobs({"state": json.dumps(state).encode(), f"block {number % 8}": bytes(50_000)})
+        on_progress(Progress("measuring", done=number + 1, total=BLOCKS))
+
+
+def link(chain: str, number: int) -> str:
+    return blake2b(f"{chain} {number}".encode(), digest_size=16).hexdigest()
+
+
+def wait(gate: Path, should_stop: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    pause = threading.Event()
+    while not (gate / "go").exists():
+        if should_stop():
+            raise Cancelled("told to stop")
+        if time.monotonic() > deadline:
+            raise MicroscopeError("the test never opened the gate")
+        pause.wait(0.005)
+
+
+def spin(gate: Path, should_stop: Callable[[], bool]) -> None:
+    """As `wait`, with a Python loop that never gives the processor away of itself."""
+    deadline = time.monotonic() + DEADLINE
+    while not (gate / "go").exists() and not should_stop() and time.monotonic() < deadline:
+        sum(range(20_000))
