@@ -334,10 +334,10 @@ def _talk() -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal last, last_phase, width
-        now = time.monotonic()
-        if now - last < every and progress.phase == last_phase:
+        now, phase = time.monotonic(), progress.phase.rstrip(" 0123456789%")
+        if now - last < every and phase == last_phase:
             return
-        last, last_phase = now, progress.phase
+        last, last_phase = now, phase
         text = describe(progress)
         print(f"\r{text:<{width}}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
         width = len(text)

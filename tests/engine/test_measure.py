@@ -18,7 +18,7 @@ from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.store import Store
-from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.terms import Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
 
 SLICE = "demo:scienceqa?count=24"
 
@@ -157,7 +157,7 @@ def test_a_result_is_read_the_second_time_and_found_by_content_under_another_nam
 def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("microscope_tui.engine.measure.PARTIAL_SECONDS", 0.0)
     progress: list[Progress] = []
-    partials = []
+    partials: list[Measurement] = []
     request = Request("demo:omnifusion", SliceSpec.parse("demo:scienceqa?count=40"), max_batch=8)
     with Store(tmp_path) as store, pytest.raises(Cancelled):
         run(

@@ -7,7 +7,7 @@ from microscope_tui.engine import state
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled
 from microscope_tui.store import Store
-from microscope_tui.terms import Metric, Request, SliceSpec
+from microscope_tui.terms import Metric, Progress, Request, SliceSpec
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,8 @@ def captured(monkeypatch):
 
 
 def request(count=40, seed=0, **changes):
-    small = {"folds": 3, "sample_tokens": 512}
-    return Request("demo:omnifusion", SliceSpec("demo:scienceqa", count=count, seed=seed), **small, **changes)
+    spec = SliceSpec("demo:scienceqa", count=count, seed=seed)
+    return Request("demo:omnifusion", spec, folds=3, sample_tokens=512, **changes)
 
 
 def measured(request, store, **options):
@@ -39,7 +39,7 @@ def measured(request, store, **options):
 
 
 def stop_after(request, store, examples):
-    seen = []
+    seen: list[Progress] = []
     with pytest.raises(Cancelled):
         run(request, store, on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].done >= examples)
 

@@ -1,0 +1,150 @@
+"""Who asks the source and files the answers on the desk: nothing here blocks, nothing here draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from textual.message_pump import MessagePump
+
+from microscope_tui.terms import Job, JobState, Measurement, Request
+from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.errands import errand
+from microscope_tui.tui.inbox import INTERVAL, Inbox, Post
+from microscope_tui.tui.source import Source
+
+T = TypeVar("T")
+
+CHECK_EVERY = 5.0
+"""Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
+
+
+class Changed(Protocol):
+    """Called when the desk holds something new; with the news, when it was news."""
+
+    def __call__(self, post: Post | None = None) -> None: ...
+
+
+class Clerk:
+    """Works for one screen, `pump`: answers come back as its messages, so the desk changes on its thread only."""
+
+    def __init__(self, source: Source, desk: Desk, pump: MessagePump, changed: Changed) -> None:
+        self.inbox = Inbox(source, pump)
+        self._source, self._desk, self._pump, self._changed = source, desk, pump, changed
+        self._delivered = 0.0
+        self._due = False
+        self._checking = False
+
+    def ask(self, requests: Iterable[Request]) -> None:
+        """Ask for every request that was not asked for yet."""
+        for request in requests:
+            if not self._desk.holds(request):
+                self._ask(request)
+
+    def ask_again(self, requests: Iterable[Request]) -> None:
+        """Ask for every request that nothing is under way for; what is measured already is only read."""
+        self._desk.worker = None
+        for request in requests:
+            if not self._desk.of(request).waiting:
+                self._ask(request)
+
+    def arrived(self) -> None:
+        """There is news: file it now, or when a quarter of a second has passed since the last time."""
+        wait = self._delivered + INTERVAL - time.monotonic()
+        if wait <= 0:
+            self._deliver()
+        elif not self._due:
+            self._due = True
+            self._pump.set_timer(wait, self._deliver)
+
+    def _ask(self, request: Request) -> None:
+        self._desk.forget(request)
+
+        def find() -> tuple[Measurement | None, Job | None, Measurement | None]:
+            """The finished result, else the job that works on it, and what that has so far."""
+            self._source.check(request)
+            if found := self._source.recall(request):
+                return found, None, None
+            job = self._source.submit(request)  # a job that is on its way already is found, not doubled
+            return None, job, self._source.partial(job.id)
+
+        def found(answer: tuple[Measurement | None, Job | None, Measurement | None]) -> None:
+            measurement, job, partial = answer
+            if job:
+                self._desk.worker = None
+                self._desk.job(job)
+                self.inbox.follow()
+                self._check_later()
+                if (now := self._desk.of(request).job) and now.state is JobState.DONE:
+                    self._recall(request)
+            if shown := measurement or partial:
+                self._desk.measured(request, shown)
+            self._changed()
+
+        self._errand(request, find, found)
+
+    def _recall(self, request: Request) -> None:
+        """A job is done: read its result."""
+
+        def found(measurement: Measurement | None) -> None:
+            if measurement:
+                self._desk.measured(request, measurement)
+            else:
+                self._desk.failed(request, "The result is no longer in the store: r measures it again.")
+            self._changed()
+
+        self._errand(request, lambda: self._source.recall(request), found)
+
+    def _read_partial(self, job: Job) -> None:
+        def found(measurement: Measurement | None) -> None:
+            if measurement:
+                self._desk.measured(job.request, measurement)
+                self._changed()
+
+        self._errand(job.request, lambda: self._source.partial(job.id), found)
+
+    def _errand(self, request: Request, work: Callable[[], T], then: Callable[[T], None]) -> None:
+        def failed(sentence: str) -> None:
+            self._desk.failed(request, sentence)
+            self._changed()
+
+        errand(self._pump, work, then, failed)
+
+    def _deliver(self) -> None:
+        self._due, self._delivered = False, time.monotonic()
+        post = self.inbox.take()
+        self._take_jobs(list(post.jobs.values()))
+        for job_id in post.partials:
+            job = post.jobs[job_id]
+            if self._desk.holds(job.request):
+                self._read_partial(job)
+        if post.ended is not None and self._awaiting():
+            self._desk.worker_gone(post.ended)
+        self._changed(post)
+
+    def _take_jobs(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            awaited = self._desk.of(job.request).waiting
+            self._desk.job(job)
+            if job.state is JobState.DONE and awaited:
+                self._recall(job.request)
+
+    def _awaiting(self) -> bool:
+        return any(known.waiting for known in self._desk.known.values())
+
+    def _check_later(self) -> None:
+        """While something is awaited, look at the list of jobs now and then."""
+        if not self._checking:
+            self._checking = True
+            self._pump.set_timer(CHECK_EVERY, self._check)
+
+    def _check(self) -> None:
+        self._checking = False
+        if self._awaiting():
+            errand(self._pump, self._source.jobs, self._checked, lambda _: self._check_later())
+
+    def _checked(self, jobs: Sequence[Job]) -> None:
+        self._take_jobs(jobs)
+        self._check_later()
+        self._changed()

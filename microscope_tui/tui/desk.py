@@ -1,0 +1,102 @@
+"""What the explorer knows of each request: its result so far, its job, and what went wrong.
+
+The desk is plain data changed on the screen's own thread. Everything is filed under the request it
+belongs to, so a result that comes after the user moved on is kept for later and never shown wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from microscope_tui.terms import Job, JobState, Measurement, Request
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one request. `error` is a sentence to show."""
+
+    measurement: Measurement | None = None
+    job: Job | None = None
+    error: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.measurement is not None and self.measurement.complete
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a job is queued or running for it."""
+        return self.job is not None and not self.job.state.ended and not self.complete
+
+
+@dataclass
+class Desk:
+    """All that is known, by request, and the jobs of the worker in the order they were asked for."""
+
+    known: dict[Request, Known] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    worker: str | None = None
+    """A sentence when the worker is gone, else None."""
+
+    def of(self, request: Request) -> Known:
+        return self.known.get(request, Known())
+
+    def holds(self, request: Request) -> bool:
+        """Whether the request was asked for already."""
+        return request in self.known
+
+    def forget(self, request: Request) -> None:
+        """Ask for it anew: what was measured stays on the screen meanwhile, an error does not."""
+        self.known[request] = Known(measurement=self.of(request).measurement)
+
+    def measured(self, request: Request, measurement: Measurement) -> None:
+        """File a result; a partial one never replaces the complete one."""
+        known = self.of(request)
+        if known.complete and not measurement.complete:
+            return
+        self.known[request] = replace(known, measurement=measurement, error=None)
+
+    def failed(self, request: Request, sentence: str) -> None:
+        self.known[request] = replace(self.of(request), error=sentence, job=None)
+
+    def job(self, job: Job) -> None:
+        """File the state of a job, and what it means for its request."""
+        if not ((listed := self.jobs.get(job.id)) and _older(job, listed)):
+            self.jobs[job.id] = job
+        known = self.known.get(job.request)
+        if known is None or (known.job is not None and _older(job, known.job)):
+            return
+        error = known.error
+        if job.state is JobState.FAILED:
+            error = job.error or "The worker gave no reason: see the log (j)."
+        elif not job.state.ended:
+            error = None
+        self.known[job.request] = replace(known, job=job, error=error)
+
+    def list_jobs(self, jobs: Iterable[Job]) -> None:
+        """Take the list of jobs as the store has it."""
+        self.jobs = {job.id: job for job in jobs}
+
+    def worker_gone(self, sentence: str) -> None:
+        """The worker ended: what waited for it will not come."""
+        self.worker = sentence
+        for request, known in self.known.items():
+            if known.waiting:
+                self.known[request] = replace(known, error=sentence, job=None)
+
+    def running(self) -> Job | None:
+        return next((job for job in self.jobs.values() if job.state is JobState.RUNNING), None)
+
+    def queued(self) -> Sequence[Job]:
+        return sorted((job for job in self.jobs.values() if job.state is JobState.QUEUED), key=lambda job: job.created)
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs will be done before this one."""
+        before = sum(1 for other in self.queued() if other.created < job.created)
+        return before + (1 if self.running() else 0)
+
+
+def _older(news: Job, known: Job) -> bool:
+    """Whether a piece of news is of an earlier job, or of an earlier state of a job that has ended since."""
+    return news.created < known.created or (news.id == known.id and known.state.ended and not news.state.ended)

@@ -1,0 +1,99 @@
+"""News from the worker, gathered in a thread and handed to the screen at most four times a second."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Job
+from microscope_tui.tui.source import Source
+
+INTERVAL = 0.25
+"""Least time between two deliveries, in seconds."""
+
+
+class Arrived(Message, bubble=False):
+    """There is something in the inbox. Several at once are as good as one."""
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Arrived)
+
+
+@dataclass
+class Post:
+    """What came since the last look: the newest state of each job, which have new partial results, the log."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    partials: set[str] = field(default_factory=set)
+    logged: bool = False
+    ended: str | None = None
+    """Why nothing more will come, else None."""
+
+
+class Inbox:
+    """Follows a source in a daemon thread. Only the newest of each kind is kept: a slow screen falls behind nothing."""
+
+    def __init__(self, source: Source, pump: MessagePump) -> None:
+        self._source, self._pump = source, pump
+        self._lock = threading.Lock()
+        self._post = Post()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def following(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def follow(self) -> None:
+        """Follow from now on, unless it does already."""
+        if not self.following:
+            self._thread = threading.Thread(target=self._run, daemon=True, name="inbox")
+            self._thread.start()
+
+    def take(self) -> Post:
+        """Empty the inbox."""
+        with self._lock:
+            post, self._post = self._post, Post()
+            return post
+
+    def _run(self) -> None:
+        try:
+            for news in self._source.follow():
+                if news.kind == "log":
+                    self._put(_log)
+                elif news.job is not None:
+                    self._put(_changed(news.job, partial=news.kind == "partial"))
+            self._put(_end("The worker has ended: r starts it again."))
+        except MicroscopeError as error:
+            self._put(_end(str(error)))
+        except Exception as error:  # a defect of ours must not end the app in silence
+            self._put(_end(f"internal error: {type(error).__name__}: {error}"))
+
+    def _put(self, change: Callable[[Post], None]) -> None:
+        with self._lock:
+            change(self._post)
+        self._pump.post_message(Arrived())
+
+
+def _log(post: Post) -> None:
+    post.logged = True
+
+
+def _changed(job: Job, *, partial: bool) -> Callable[[Post], None]:
+    def change(post: Post) -> None:
+        post.jobs[job.id] = job
+        if partial:
+            post.partials.add(job.id)
+
+    return change
+
+
+def _end(sentence: str) -> Callable[[Post], None]:
+    def change(post: Post) -> None:
+        post.ended = sentence
+
+    return change

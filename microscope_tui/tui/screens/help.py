@@ -1,0 +1,51 @@
+"""What every key does, made from the table of deeds."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.table import Table
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from microscope_tui.terms import FORMULAS
+from microscope_tui.tui.keys import DEEDS, GROUPS
+
+WORDS = (
+    ("text · image", "whose token positions the rows come from"),
+    ("main", "the chained forward without residuals: a counterfactual that never occurs in the model"),
+    ("residual", "the hidden states h₀ … h_L, before the final norm"),
+    ("update", "what each block adds, h_{l+1} − h_l"),
+    ("tinted cells", "the 95 % interval, by example; left out where thinner than half a cell"),
+    ("gap in a line", "undefined at that layer; the reason stands above when the cursor is there"),
+    ("*", "there is a note or a trap at this layer: it is spelled out above the keys"),
+)
+
+
+class Help(ModalScreen[None]):
+    """The keys, the words on the screen and the formulas."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "dismiss", "Leave")]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="dialog"):
+            yield Static("Keys   (a click does it too; ctrl+p finds everything by name)", classes="heading")
+            for group in GROUPS:
+                yield Static(group, classes="group")
+                yield Static(_table([(deed.shown, deed.help) for deed in DEEDS if deed.group == group]))
+            yield Static("What is on the screen", classes="heading")
+            yield Static(_table(WORDS))
+            yield Static("Formulas", classes="heading")
+            yield Static(_table([(f"{metric} · {method}", text) for (metric, method), text in FORMULAS.items()]))
+
+
+def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True, min_width=12)
+    table.add_column()
+    for key, text in rows:
+        table.add_row(key, text)
+    return table

@@ -1,0 +1,1 @@
+"""What the screens are made of. Widgets show what they are given and own none of it."""

@@ -1,0 +1,144 @@
+"""A pane of the explorer: shows a face, and sends to the terminal only what has changed of it."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from textual import events
+from textual.app import ComposeResult
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from microscope_tui.tui.themes import Palette
+from microscope_tui.tui.view import PaneView
+from microscope_tui.tui.widgets.face import Face
+
+SLICES = 6
+"""Upright slices of a pane. Textual repaints a line of a widget from its left edge, so narrow widgets save bytes."""
+
+
+class Slice(Widget):
+    """An upright part of a pane: shows its columns of the pane's lines."""
+
+    DEFAULT_CSS = "Slice { width: 1fr; height: 1fr; }"
+
+    @property
+    def pane(self) -> Pane:
+        assert isinstance(self.parent, Pane)
+        return self.parent
+
+    def refresh_changed(self, changed: list[list[int]]) -> None:
+        """Repaint each line up to the last of its `changed` columns that is shown here."""
+        left, right = self._columns()
+        ends = [max((x for x in columns if left <= x < right), default=None) for columns in changed]
+        dirty = [Region(0, y, end - left + 1, 1) for y, end in enumerate(ends) if end is not None]
+        if dirty:
+            self.refresh(*dirty)
+
+    def render_line(self, y: int) -> Strip:
+        rows = self.pane.rows()
+        return rows[y].crop(*self._columns()) if y < len(rows) else Strip.blank(self.size.width)
+
+    def _columns(self) -> tuple[int, int]:
+        left = self.region.x - self.pane.content_region.x
+        return left, left + self.size.width
+
+
+class Pane(Widget):
+    """Shows a `PaneView` with the cursor on a layer. A click or the wheel asks for another layer."""
+
+    class Picked(Message):
+        """The user pointed at a pane; `layer` is None where it was not the chart that was hit."""
+
+        def __init__(self, number: int, layer: int | None) -> None:
+            super().__init__()
+            self.number, self.layer = number, layer
+
+    class Wheeled(Message):
+        """The user turned the wheel over a pane: `by` layers."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    def __init__(self, number: int) -> None:
+        super().__init__(id=f"pane-{number}")
+        self.number = number
+        self._shown: tuple[PaneView, int, Palette, bool, bool] | None = None
+        self._title = ""
+        self._face: Face | None = None
+        self._rows: list[Strip] = []
+
+    def compose(self) -> ComposeResult:
+        for _ in range(SLICES):
+            yield Slice()
+
+    def show(self, view: PaneView, layer: int, palette: Palette, *, focused: bool, titled: bool) -> None:
+        """Show a view. `titled`: draw the title in the first line, because there is no border to hold it."""
+        self.set_class(focused, "-focused")
+        title = "" if titled else f"{view.title} [dim]· {view.partial or view.meaning}[/]"
+        if title != self._title:
+            self._title = self.border_title = title
+        shown = (view, layer, palette, focused and titled, titled)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        before, self._face = self._rows, None
+        after = self.rows()
+        if len(before) == len(after) and after and before[0].cell_length == after[0].cell_length:
+            changed = [_differing(old, new) for old, new in zip(before, after, strict=True)]
+            for part in self.query(Slice):
+                part.refresh_changed(changed)
+        # else the pane has another size, and Textual paints all of it by itself
+
+    @property
+    def face(self) -> Face | None:
+        """What is shown, at the present size."""
+        width, height = self.size
+        face = self._face
+        if self._shown and (face is None or (face.width, face.height) != (width, height)):
+            face = self._face = Face(*self._shown, width, height)
+            self._rows = self._drawn(face)
+        return face
+
+    def rows(self) -> list[Strip]:
+        """The lines of the pane at its present size."""
+        return self._rows if self.face else []
+
+    @property
+    def text(self) -> str:
+        """What stands in the pane now, line by line."""
+        return "\n".join(row.text for row in self.rows())
+
+    def _drawn(self, face: Face) -> list[Strip]:
+        try:
+            return face.rows()
+        except Exception as error:  # an exception while drawing would end the whole app
+            self.log.error(f"pane {self.number}: {error!r}")
+            said = Strip([Segment(f"cannot be drawn: {error!r}")]).adjust_cell_length(face.width)
+            return [Strip.blank(face.width) if y else said for y in range(face.height)]
+
+    def on_click(self, event: events.Click) -> None:
+        inside = self.content_region
+        face = self.face
+        layer = face.layer_at(event.screen_x - inside.x, event.screen_y - inside.y) if face else None
+        self.post_message(self.Picked(self.number, layer))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.post_message(self.Wheeled(-1))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.post_message(self.Wheeled(1))
+
+
+def _differing(old: Strip, new: Strip) -> list[int]:
+    """The columns in which two lines of one width differ."""
+    if old is new:
+        return []
+    before, after = ([(char, segment.style) for segment in line for char in segment.text] for line in (old, new))
+    if len(before) != len(after) or len(after) != new.cell_length:
+        return list(range(new.cell_length))  # a character that is two columns wide: not worth the trouble
+    return [x for x, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]

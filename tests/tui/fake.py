@@ -1,0 +1,200 @@
+"""A source for tests: fixed profiles, jobs that the test moves along, no disk and no worker."""
+
+from __future__ import annotations
+
+import math
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from microscope_tui.catalogue import Entry
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import (
+    Estimate,
+    Job,
+    JobState,
+    Measurement,
+    Metric,
+    Modality,
+    Profile,
+    Progress,
+    Request,
+    SliceSpec,
+    Stream,
+)
+
+SLICE = SliceSpec("demo:scienceqa")
+MODELS = ("demo:llava-next", "demo:omnifusion")
+
+
+@dataclass(frozen=True)
+class News:
+    kind: Literal["job", "partial", "log"]
+    job: Job | None = None
+    text: str = ""
+
+
+class FakeSource:
+    """Results in `stored`; other requests become jobs that stay queued until the test moves them."""
+
+    def __init__(self, stored: Sequence[Measurement] = ()) -> None:
+        self.stored = {(m.model, str(m.slice)): m for m in stored}
+        self.partials: dict[str, Measurement] = {}
+        self.worked: dict[str, Job] = {}
+        self.news: queue.Queue[News | MicroscopeError | None] = queue.Queue()
+        self.submitted: list[Request] = []
+        self.cancelled: list[str] = []
+        self.refuse: dict[str, str] = {}
+        self.broken: str | None = None
+        self.log = "worker: ready"
+        self.follows = 0
+
+    def check(self, request: Request) -> None:
+        for name in (request.model, request.slice.source):
+            if name in self.refuse:
+                raise MicroscopeError(self.refuse[name])
+
+    def recall(self, request: Request) -> Measurement | None:
+        return self.stored.get((request.model, str(request.slice)))
+
+    def partial(self, job_id: str) -> Measurement | None:
+        return self.partials.get(job_id)
+
+    def submit(self, request: Request) -> Job:
+        if self.broken:
+            raise MicroscopeError(self.broken)
+        self.submitted.append(request)
+        job = Job(f"job-{len(self.submitted)}", request, created=1_700_000_000.0 + len(self.submitted))
+        self.worked[job.id] = job
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+        self.move(self.worked[job_id], JobState.CANCELLED)
+
+    def jobs(self) -> Sequence[Job]:
+        return list(self.worked.values())
+
+    def follow(self) -> Iterator[News]:
+        self.follows += 1
+        while (news := self.news.get()) is not None:
+            if isinstance(news, MicroscopeError):
+                raise news
+            yield news
+
+    def models(self) -> Sequence[Entry]:
+        return (
+            Entry(MODELS[0], "LLaVA-NeXT, small", "in the package"),
+            Entry(MODELS[1], "OmniFusion, small", "in the package"),
+            Entry("llava-hf/llava-v1.6-mistral-7b-hf", "LLaVA-NeXT, Mistral 7B", "", here=False),
+        )
+
+    def slices(self) -> Sequence[Entry]:
+        return (
+            Entry("demo:scienceqa", "ScienceQA, small", "in the package"),
+            Entry("derek-thomas/ScienceQA", "ScienceQA test", "", here=False),
+        )
+
+    def log_tail(self) -> str:
+        return self.log
+
+    def close(self) -> None:
+        self.news.put(None)
+
+    def move(
+        self,
+        job: Job,
+        state: JobState,
+        progress: Progress | None = None,
+        error: str | None = None,
+        partial: Measurement | None = None,
+    ) -> Job:
+        """Bring a job into a state and tell the followers."""
+        moved = replace(job, state=state, progress=progress or job.progress, error=error)
+        self.worked[job.id] = moved
+        if partial is not None:
+            self.partials[job.id] = partial
+            self.news.put(News("partial", moved))
+        self.news.put(News("job", moved))
+        return moved
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the made-up profiles look like."""
+
+    layers: int = 24
+    d: int = 64
+    n: int = 4812
+    tilt: float = 0.0
+    gap: tuple[int, ...] = ()
+    notes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+
+def made_up(
+    model: str = MODELS[0],
+    spec: SliceSpec = SLICE,
+    shape: Shape = Shape(),
+    *,
+    complete: bool = True,
+    examples: int = 200,
+    refused: dict[str, str] | None = None,
+) -> Measurement:
+    """A measurement of smooth curves, with several variants of linearity."""
+    methods = {
+        Metric.LINEARITY: ("in-sample", "held-out", "update"),
+        Metric.DIMENSION: ("mle",),
+        Metric.ANISOTROPY: ("top-eigenvalue",),
+    }
+    profiles = tuple(
+        _profile(metric, method, modality, stream, shape, examples)
+        for metric, names in methods.items()
+        for method in names
+        for modality in (Modality.TEXT, Modality.IMAGE)
+        for stream in Stream
+        if stream.value not in (refused or {})
+    )
+    tokens = {"text": shape.n, "image": shape.n * 3}
+    return Measurement(
+        model,
+        spec,
+        profiles,
+        accuracy=0.71,
+        examples=examples,
+        tokens=tokens,
+        refused=refused or {},
+        provenance={"dtype": "float32"},
+        complete=complete,
+    )
+
+
+def _profile(metric: Metric, method: str, modality: Modality, stream: Stream, shape: Shape, examples: int) -> Profile:
+    states = metric is not Metric.LINEARITY and stream is not Stream.UPDATE
+    layers = range(shape.layers + 1 if states else shape.layers)
+    n = shape.n * (3 if modality is Modality.IMAGE else 1)
+    estimates = []
+    for layer in layers:
+        if layer in shape.gap:
+            reason = f"n = {n} rows are too few for d = {shape.d}"
+            estimates.append(Estimate(None, n=n, d=shape.d, reason=reason))
+            continue
+        value = _value(metric, method, modality, stream, layer / max(shape.layers, 1), shape.tilt)
+        spread = {Metric.LINEARITY: 0.03, Metric.DIMENSION: 1.6, Metric.ANISOTROPY: 0.05}[metric]
+        half = spread * (0.6 + 0.5 * math.sin(layer / 3 + shape.tilt) ** 2)
+        notes = shape.notes.get(layer, ())
+        estimates.append(Estimate(value, value - half, value + half, n, shape.d, notes=notes))
+    return Profile.of(metric, method, modality, stream, estimates, d=shape.d, examples=examples)
+
+
+def _value(metric: Metric, method: str, modality: Modality, stream: Stream, x: float, tilt: float) -> float:
+    bump = math.exp(-(((x - 0.55 - 0.1 * tilt) / 0.25) ** 2))
+    image = modality is Modality.IMAGE
+    main = stream is Stream.MAIN
+    if metric is Metric.LINEARITY:
+        base = 0.80 if main else 0.95
+        value = base - 0.12 * bump + 0.04 * x - (0.05 * x if image else 0) - 0.04 * tilt
+        return value - {"held-out": 0.03, "update": 0.25}.get(method, 0.0)
+    if metric is Metric.DIMENSION:
+        return 8 + 14 * bump + (5 if image else 0) - (3 if main else 0) + 3 * tilt
+    return 0.15 + 0.5 * x**2 * (1.2 if main else 0.8) + (0.08 if image else 0) + 0.05 * math.sin(9 * x) - 0.1 * tilt

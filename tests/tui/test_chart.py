@@ -1,0 +1,236 @@
+"""The chart: what plotext draws and what is laid over it."""
+
+import math
+
+import pytest
+from rich.style import Style
+from textual.strip import Strip
+
+from microscope_tui.tui.curves import Line
+from microscope_tui.tui.session import DARK, LIGHT
+from microscope_tui.tui.themes import palette
+from microscope_tui.tui.widgets import chart
+from microscope_tui.tui.widgets.chart import BRAILLE, Drawing, Scale, drawing
+
+PALETTE = palette(DARK)
+
+
+def _line(count: int, colour: int = 0, gap: tuple[int, ...] = (), half: float | None = 0.1, shift: float = 0.0) -> Line:
+    values = tuple(None if i in gap else 0.5 + 0.3 * math.sin(i / 3) + shift for i in range(count))
+    low = tuple(None if v is None or half is None else v - half for v in values)
+    high = tuple(None if v is None or half is None else v + half for v in values)
+    return Line(tuple(range(count)), values, low, high, colour)
+
+
+def _styles(strip: Strip) -> list[tuple[str, Style]]:
+    return [(char, segment.style or Style()) for segment in strip for char in segment.text]
+
+
+def _background(style: Style) -> str:
+    return style.bgcolor.get_truecolor().hex if style.bgcolor else ""
+
+
+def _colour(style: Style) -> str:
+    return style.color.get_truecolor().hex if style.color else ""
+
+
+def _plot(d: Drawing) -> list[list[tuple[str, Style]]]:
+    return [_styles(d.line(y))[d.left :] for y in range(d.rows)]
+
+
+def _dots(d: Drawing, column: int) -> list[int]:
+    """Rows of a column (of the plot area) that hold braille dots."""
+    return [y for y, row in enumerate(_plot(d)) if ord(row[column][0]) > BRAILLE]
+
+
+def test_the_line_passes_through_its_values():
+    line = _line(25)
+    d = Drawing((line,), 24, 56, 16, PALETTE)
+    for layer, value in zip(line.layers, line.value, strict=True):
+        row = d.rows - 1 - d.y.cell(value or 0.0)
+        assert row in _dots(d, d.column(layer) - d.left), layer
+
+
+def test_ticks_stand_at_their_values():
+    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    seen = 0
+    for y in range(d.rows):
+        label = d.line(y).text[: d.left - 1].strip()
+        if label:
+            assert y == d.rows - 1 - d.y.cell(float(label))
+            seen += 1
+    assert seen >= 3
+
+
+def test_layer_numbers_stand_below_their_columns():
+    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    row = d.line(d.rows).text
+    assert row.split()[0] == "0"
+    assert row.split()[-1] == "24"
+    assert abs(row.index("12") - d.column(12)) <= 1
+
+
+def test_the_cursor_restyles_cells_and_builds_nothing(monkeypatch: pytest.MonkeyPatch):
+    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    before = [d.line(y).text for y in range(16)]
+
+    def fail(*args: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(Drawing, "_canvas", fail)
+    for layer in range(25):
+        for y in range(16):
+            strip = d.line(y, layer)
+            assert strip.cell_length == 56
+            if y < d.rows:
+                cells = _styles(strip)
+                lit = [x for x, (_, style) in enumerate(cells) if _background(style) == PALETTE.cursor]
+                assert lit == [d.column(layer)]
+                others = [char for x, (char, _) in enumerate(cells) if x != d.column(layer)]
+                assert others == [char for x, char in enumerate(before[y]) if x != d.column(layer)]
+
+
+def test_the_value_under_the_cursor_carries_the_sign_of_its_series():
+    lines = (_line(25), _line(25, 1, shift=-0.5))
+    d = Drawing(lines, 24, 56, 16, PALETTE)
+    column = [d.line(y, 12).text[d.column(12)] for y in range(d.rows)]
+    assert column.count("●") == 1
+    assert column.count("◆") == 1
+
+
+def test_the_number_of_the_layer_is_marked_below():
+    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    marked = "".join(c for c, s in _styles(d.line(d.rows, 7)) if _background(s) == PALETTE.cursor_line)
+    assert marked == " 7 "
+
+
+def test_columns_and_layers_are_each_others_inverse():
+    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    assert [d.layer_at(d.column(layer)) for layer in range(25)] == list(range(25))
+    assert d.layer_at(0) == 0
+    assert d.layer_at(999) == 24
+
+
+def test_a_gap_is_a_gap():
+    d = Drawing((_line(25, gap=(10, 11, 12), half=None),), 24, 56, 16, PALETTE)
+    left, right = d.column(9) - d.left, d.column(13) - d.left
+    assert _dots(d, left)
+    assert _dots(d, right)
+    assert all(not _dots(d, x) for x in range(left + 1, right))
+
+
+def test_a_value_between_two_gaps_is_still_drawn():
+    d = Drawing((_line(9, gap=(3, 5)),), 8, 56, 16, PALETTE)
+    assert _dots(d, d.column(4) - d.left)
+
+
+def test_intervals_tint_the_cells_they_cover():
+    line = _line(25, half=0.1)
+    d = Drawing((line,), 24, 56, 16, PALETTE)
+    column = d.column(12) - d.left
+    tinted = [y for y, row in enumerate(_plot(d)) if _background(row[column][1]) == PALETTE.tint(0)]
+    top, bottom = (d.rows - 1 - d.y.cell(bound) for bound in (line.high[12] or 0, line.low[12] or 0))
+    assert tinted == list(range(top, bottom + 1))
+
+
+def test_no_interval_no_tint_and_a_thin_one_none_either():
+    for half in (None, 1e-4):
+        d = Drawing((_line(25, half=half),), 24, 56, 16, PALETTE)
+        assert {_background(s) for row in _plot(d) for _, s in row} == {PALETTE.background}
+
+
+def test_where_two_intervals_overlap_the_tint_is_their_own():
+    d = Drawing((_line(25), _line(25, 1, shift=0.05)), 24, 56, 16, PALETTE)
+    assert PALETTE.overlap in {_background(s) for row in _plot(d) for _, s in row}
+
+
+def test_at_a_crossing_no_dot_is_lost():
+    up = Line((0, 1), (0.0, 1.0), (None, None), (None, None), 0)
+    down = Line((0, 1), (1.0, 0.0), (None, None), (None, None), 1)
+
+    def dots(*lines: Line) -> set[tuple[int, int, int]]:
+        d = Drawing(lines, 1, 40, 12, PALETTE)
+        return {
+            (x, y, bit)
+            for y, row in enumerate(_plot(d))
+            for x, (char, _) in enumerate(row)
+            for bit in range(8)
+            if ord(char) >= BRAILLE and ord(char) >> bit & 1
+        }
+
+    assert dots(up, down) == dots(up) | dots(down)
+
+
+def test_the_first_series_gives_the_colour_where_two_meet():
+    d = Drawing((_line(25), _line(25, 1)), 24, 56, 16, PALETTE)
+    assert {_colour(s) for row in _plot(d) for c, s in row if ord(c) > BRAILLE} == {PALETTE.of(0)}
+
+
+@pytest.mark.parametrize("lines", [(), (_line(9, gap=tuple(range(9))),), (Line((), (), (), ()),)])
+def test_nothing_to_draw_draws_the_axes_only(lines: tuple[Line, ...]):
+    d = Drawing(lines, 8, 40, 12, PALETTE)
+    assert all(ord(c) < BRAILLE for row in _plot(d) for c, _ in row)
+    assert d.line(3, 4).cell_length == 40
+
+
+def test_values_that_are_not_numbers_are_gaps():
+    bad = Line((0, 1, 2, 3), (0.1, float("nan"), float("inf"), 0.4), (None, 0.0, -math.inf, 0.3), (None, 1.0, 2.0, 0.5))
+    d = Drawing((bad,), 3, 40, 12, PALETTE)
+    assert _dots(d, d.column(0) - d.left)
+    assert not _dots(d, d.column(2) - d.left)
+
+
+@pytest.mark.parametrize("values", [(0.5,), (0.0, 0.0, 0.0), (1.0, 1.0), (1e-12, 2e-12), (1e9, 1e9 + 1), (-3.0, -2.0)])
+def test_odd_ranges(values: tuple[float, ...]):
+    none = (None,) * len(values)
+    d = Drawing((Line(tuple(range(len(values))), values, none, none),), len(values) - 1, 50, 14, PALETTE)
+    assert _dots(d, d.column(0) - d.left)
+    assert all(d.line(y, 0).cell_length == 50 for y in range(14))
+
+
+def test_a_hundred_layers():
+    line = _line(101)
+    d = Drawing((line,), 100, 60, 14, PALETTE)
+    assert d.line(d.rows).text.split()[-1] == "100"
+    assert d.column(100) == 59
+    assert " 57 " in d.line(d.rows, 57).text
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3, 4, 5, 8, 13, 40])
+@pytest.mark.parametrize("height", [0, 1, 2, 3, 4, 9])
+def test_every_size_can_be_drawn(width: int, height: int):
+    d = Drawing((_line(25), _line(25, 1)), 24, width, height, PALETTE)
+    for y in range(height):
+        for layer in (None, 0, 12, 24, 30):
+            assert d.line(y, layer).cell_length == width
+
+
+def test_a_wide_interval_does_not_flatten_the_line():
+    line = Line((0, 1, 2), (0.50, 0.51, 0.52), (0.4, -50.0, 0.4), (0.6, 50.0, 0.6))
+    d = Drawing((line,), 2, 60, 20, PALETTE)
+    rows = [d.y.cell(v) for v in (0.50, 0.52)]
+    assert rows[1] - rows[0] >= 3
+
+
+def test_drawings_are_made_once():
+    lines = (_line(25),)
+    chart.drawing.cache_clear()
+    first = drawing(lines, 24, 56, 16, PALETTE)
+    assert drawing((_line(25),), 24, 56, 16, PALETTE) is first
+    assert drawing(lines, 24, 57, 16, PALETTE) is not first
+    assert drawing(lines, 24, 56, 16, palette(LIGHT)) is not first
+    assert drawing.cache_info().misses == 3
+
+
+def test_few_colours_put_signs_on_the_lines():
+    d = Drawing((_line(25), _line(25, 1, shift=-0.5)), 24, 56, 16, palette(DARK, None))
+    text = "".join(d.line(y).text for y in range(d.rows))
+    assert text.count("●") >= 4
+    assert text.count("◆") >= 4
+    plain = Drawing((_line(25), _line(25, 1)), 24, 56, 16, PALETTE)
+    assert "●" not in "".join(plain.line(y).text for y in range(plain.rows))
+
+
+def test_scale_agrees_with_its_inverse():
+    scale = Scale(0.0, 24.0, 50, 2)
+    assert [scale.cell(scale.value(cell)) for cell in range(50)] == list(range(50))

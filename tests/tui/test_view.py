@@ -1,0 +1,135 @@
+"""What each pane shows, for everything that can be known."""
+
+from dataclasses import replace
+
+import pytest
+
+from microscope_tui.terms import Job, JobState, Measurement, Metric, Modality, Progress, Request, Stream
+from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.view import PaneView, labels_of, methods_measured, pane_views, worker_state
+from tests.tui.fake import MODELS, SLICE, Shape, made_up
+
+SESSION = Session(MODELS[:1], SLICE)
+REQUEST = Request(MODELS[0], SLICE)
+JOB = Job("1", REQUEST, created=10.0)
+
+
+def _desk(measurement: Measurement | None = None, job: Job | None = None, error: str | None = None) -> Desk:
+    desk = Desk()
+    desk.forget(REQUEST)
+    if job:
+        desk.job(job)
+    if measurement:
+        desk.measured(REQUEST, measurement)
+    if error:
+        desk.failed(REQUEST, error)
+    return desk
+
+
+def _views(desk: Desk, session: Session = SESSION) -> tuple[PaneView, ...]:
+    return pane_views(session, desk, [Request(model, SLICE) for model in session.models])
+
+
+def _status(desk: Desk) -> tuple[str, bool]:
+    series = _views(desk)[0].series[0]
+    assert series.profile is None
+    return series.status, series.severe
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        (None, "looking into the store …"),
+        (JOB, "queued: the worker takes it up now"),
+        (replace(JOB, state=JobState.RUNNING, progress=Progress("loading model")), "loading model"),
+        (replace(JOB, state=JobState.RUNNING, progress=Progress("measuring", 3, 60)), "measuring 3/60 ex"),
+        (replace(JOB, state=JobState.CANCELLED), "cancelled · r measures again"),
+        (replace(JOB, state=JobState.DONE), "done: reading the result …"),
+    ],
+)
+def test_a_pane_without_a_profile_says_what_happens(job: Job | None, said: str):
+    assert said in _status(_desk(job=job))[0]
+
+
+def test_a_queued_job_says_how_many_are_before_it():
+    desk = _desk(job=JOB)
+    desk.job(Job("0", Request("demo:other", SLICE), JobState.RUNNING, created=1.0))
+    assert _status(desk) == ("queued behind 1 · j shows the jobs", False)
+
+
+def test_an_error_is_shown_where_the_curve_would_be():
+    assert _status(_desk(error="There is no folder /x: check its name.")) == (
+        "There is no folder /x: check its name.",
+        True,
+    )
+
+
+def test_a_refused_stream_says_why_and_only_there():
+    views = _views(_desk(made_up(refused={"main": "block 3 differs from the model's own"})))
+    assert views[0].series[0].status == "main refused: block 3 differs from the model's own"
+    assert views[1].drawn
+
+
+def test_a_modality_without_tokens_says_so():
+    bare = replace(made_up(), profiles=(), tokens={"text": 100})
+    text, _, image, _ = _views(_desk(bare))
+    assert "no image tokens" in image.series[0].status
+    assert "was not measured" in text.series[0].status
+
+
+def test_a_profile_without_any_value_gives_its_reason():
+    shape = Shape(layers=4, gap=(0, 1, 2, 3, 4), n=40)
+    view = _views(_desk(made_up(shape=shape)))[0]
+    assert not view.drawn
+    assert view.series[0].status == "undefined: n = 40 rows are too few for d = 64"
+
+
+def test_partial_results_are_called_partial():
+    assert _views(_desk(made_up(complete=False, examples=24)))[0].partial == "partial, 24 ex"
+    assert _views(_desk(made_up()))[0].partial == ""
+
+
+def test_all_panes_share_the_x_axis_of_the_deepest_model():
+    session = Session(MODELS, SLICE)
+    desk = _desk(made_up(shape=Shape(layers=12)))
+    other = Request(MODELS[1], SLICE)
+    desk.forget(other)
+    desk.measured(other, made_up(MODELS[1], shape=Shape(layers=20)))
+    assert {view.last for view in _views(desk, session)} == {20}
+
+
+def test_variants_come_in_the_order_of_the_house():
+    assert methods_measured(SESSION, [None, made_up()]) == ("in-sample", "held-out", "update")
+    assert methods_measured(replace(SESSION, metric=Metric.DIMENSION), [made_up()]) == ("mle",)
+
+
+def test_labels_are_short_unless_that_makes_them_the_same():
+    assert labels_of(("demo:a", "org/b")) == ("a", "b")
+    assert labels_of(("one/same", "two/same")) == ("one/same", "two/same")
+
+
+def test_the_worker_says_what_it_does():
+    running = replace(JOB, state=JobState.RUNNING, progress=Progress("measuring", 12, 60, rate=3.0, eta=16.0))
+    assert worker_state(_desk(made_up()), [REQUEST], 60) == ("worker idle", "idle")
+    assert worker_state(_desk(job=JOB), [REQUEST], 60) == ("1 queued", "waiting")
+    assert worker_state(_desk(job=running), [REQUEST], 60) == ("measuring 12/60 ex · 3 ex/s · ETA 0:16", "busy")
+    assert worker_state(_desk(error="no shard"), [REQUEST], 60) == ("failed: no shard", "failed")
+
+
+def test_a_job_for_something_else_is_named():
+    desk = _desk(made_up())
+    other = Request("demo:other", SLICE)
+    desk.job(Job("7", other, JobState.RUNNING, Progress("measuring", 1, 9), created=1.0))
+    assert worker_state(desk, [REQUEST], 60) == ("other: measuring 1/9 ex", "busy")
+
+
+def test_titles_name_modality_and_stream():
+    assert [view.title for view in _views(_desk(made_up()))] == [
+        "text · main",
+        "text · residual",
+        "image · main",
+        "image · residual",
+    ]
+    assert _views(_desk(made_up()))[0].meaning == "counterfactual"
+    assert SESSION.focus == (Modality.TEXT, Stream.MAIN)
