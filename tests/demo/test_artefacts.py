@@ -1,0 +1,110 @@
+"""What the package ships: small enough, in the layouts that the loaders expect, and with the answers it claims."""
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel
+
+from microscope_tui.demo.evaluate import MODELS, SLICES
+from microscope_tui.demo.families import FAMILIES, PICTURE_FAMILIES
+
+SLICE = SLICES / "scienceqa" / "test-00000-of-00001.parquet"
+FOUR_MB = 4 * 2**20
+COLUMNS = [
+    "image", "question", "choices", "answer", "hint", "task", "grade", "subject", "topic", "category", "skill",
+    "lecture", "solution",
+]  # fmt: skip
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pq.read_table(SLICE).to_pylist()
+
+
+def test_the_slice_opens_with_datasets_and_decodes_its_pictures(tmp_path):
+    opened = datasets.load_dataset("parquet", data_files=str(SLICE), split="train", cache_dir=str(tmp_path))
+    assert opened.column_names == COLUMNS
+    assert isinstance(opened.features["image"], datasets.Image)
+    assert len(opened) >= 500
+    first = next(i for i, skill in enumerate(opened["skill"]) if skill == FAMILIES["maps"].skill)
+    assert opened[first]["image"].size == (96, 96)
+
+
+def test_nothing_shipped_is_larger_than_four_megabytes():
+    assert SLICE.stat().st_size <= FOUR_MB
+    for name in ("llava-next", "omnifusion"):
+        assert size(MODELS / name) <= FOUR_MB
+
+
+def test_the_slices_answers_are_spread_evenly_over_the_letters(rows):
+    skills = {family.skill for family in FAMILIES.values()}
+    assert {row["skill"] for row in rows} == skills
+    for skill in skills:
+        for options in (2, 3, 4):
+            held = Counter(r["answer"] for r in rows if r["skill"] == skill and len(r["choices"]) == options)
+            counts = [held[letter] for letter in range(options)]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_rows_without_a_picture_are_the_text_families(rows):
+    pictured = {FAMILIES[name].skill for name in PICTURE_FAMILIES}
+    for row in rows:
+        assert (row["image"] is not None) == (row["skill"] in pictured)
+        if row["image"]:
+            assert Image.open(io.BytesIO(row["image"]["bytes"])).format == "PNG"
+
+
+def test_llava_next_loads_with_the_auto_classes_and_reads_a_picture():
+    folder = MODELS / "llava-next"
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    assert type(model).__name__ == "LlavaNextForConditionalGeneration"
+    assert model.dtype == torch.bfloat16
+    text = model.config.text_config
+    assert (text.num_hidden_layers, text.hidden_size) == (8, 96)
+    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which color is it?"}]}
+    chat = processor.apply_chat_template([message], add_generation_prompt=True)
+    inputs = processor(text=chat, images=Image.new("RGB", (96, 96), "red"), return_tensors="pt")
+    assert int((inputs["input_ids"] == model.config.image_token_id).sum()) == 16 + 8 * 9
+    assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_omnifusion_has_its_published_layout():
+    folder = MODELS / "omnifusion"
+    settings = json.loads((folder / "omnifusion.json").read_text())
+    assert settings == {
+        "prompt": "This is a dialog with AI assistant.\n",
+        "vision_tower": "vision-tower",
+        "vision_feature_layer": -2,
+        "nhead": 4,
+        "activation": "relu",
+    }
+    decoder = AutoModelForCausalLM.from_pretrained(folder / "tuned-model")
+    assert type(decoder).__name__ == "MistralForCausalLM"
+    with safe_open(folder / "special_embeddings.safetensors", framework="pt") as file:
+        assert {name: file.get_tensor(name).shape for name in file.keys()} == dict.fromkeys(  # noqa: SIM118
+            ("SOI", "EOI", "USER", "BOT"), torch.Size([96])
+        )
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 256, batch_first=True)
+    expected = {f"transformer_layer.{name}" for name in layer.state_dict()} | {"linear.weight", "linear.bias"}
+    with safe_open(folder / "projection.safetensors", framework="pt") as file:
+        assert set(file.keys()) == expected
+
+
+def test_both_models_have_the_same_vision_encoder():
+    alone = CLIPVisionModel.from_pretrained(MODELS / "omnifusion" / "vision-tower")
+    inside = AutoModelForImageTextToText.from_pretrained(MODELS / "llava-next").model.vision_tower
+    for name, weight in alone.named_parameters():
+        assert torch.equal(weight, inside.get_parameter(name)), name
