@@ -18,7 +18,7 @@ def commit_always(monkeypatch):
 @pytest.fixture
 def captured(monkeypatch):
     """The keys of the examples that go through the model, as they do."""
-    seen = []
+    seen: list[str] = []
     forward = module._Walk._capture
 
     def count(walk, examples):
