@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from microscope_tui.errors import MicroscopeError
@@ -33,14 +34,63 @@ OFFERED_SLICES: Mapping[str, str] = {
 }
 
 
+TRIED = frozenset({"llava", "llava_next", "idefics3", "gemma3", "paligemma", "qwen2_audio", "omnifusion"})
+"""Model types that the project's tests open and measure."""
+
+NO_IDS = "its configuration names no token that stands for a picture, video or sound, so its positions are all alike"
+_NO_LANGUAGE = "it is an encoder that language models look through, not a language model"
+_TEXT_ONLY = "it takes text only"
+
+REFUSED: Mapping[str, str] = {
+    "mllama": "its pictures enter by cross-attention, not as tokens",
+    **dict.fromkeys(("clip", "clip_vision_model", "siglip", "siglip_vision_model", "siglip2"), _NO_LANGUAGE),
+    **dict.fromkeys(
+        """
+        blip evolla git idefics kosmos-2 kosmos-2.5 kyutai_speech_to_text pi0 pix2struct pp_formulanet udop
+        vision-encoder-decoder
+        """.split(),
+        NO_IDS,
+    ),
+}
+"""Model types that cannot be measured, and why."""
+
+NEEDS_TORCHVISION = frozenset(
+    """
+    cohere_compass cosmos3_edge diffusion_gemma dots3_note ernie4_5_vl_moe exaone4_5 gemma4 gemma4_unified glm46v glm4v
+    glm4v_moe glm5_next hyperclovax_vision_v2 instructblipvideo internvl kimi_k25 lfm3_vl llava_next_video
+    llava_onevision minicpm_ocr minicpmv4_6 minicpmv4_7 minimax_m3_vl mistral3 molmo2 muse_glimmer muse_spark
+    nemotron_h_omni perception_lm qwen2_5_omni qwen2_5_vl qwen2_vl qwen3_5 qwen3_5_moe qwen3_omni_moe qwen3_vl
+    qwen3_vl_moe qwen4_exp smolvlm video_llama_3 video_llava
+    """.split()
+)
+"""Model types whose processors cannot be loaded without torchvision."""
+
+MULTIMODAL_KEYS = (
+    *("vision_config", "audio_config", "thinker_config"),
+    *(f"{kind}_token_{what}" for kind in ("image", "video", "audio") for what in ("id", "index")),
+)
+"""A configuration with none of these is that of a model of text."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One thing to pick: the name to ask for, a title for people, and where it is or what it lacks."""
+    """One thing to pick: the name to ask for, a title for people, and where it is or what it lacks.
+
+    `architecture` and `model_type` are a model's own words; `size` is in bytes on disk, of what is here; `missing`
+    names files that are not; `refused` says why it cannot be measured here, empty if nothing is known against it;
+    `tried` is True for kinds of model that are tested.
+    """
 
     name: str
     title: str
     detail: str
     here: bool = True
+    architecture: str = ""
+    model_type: str = ""
+    size: int = 0
+    missing: tuple[str, ...] = ()
+    refused: str = ""
+    tried: bool = False
 
 
 def locate_model(name: str) -> Path | None:
@@ -60,14 +110,17 @@ def locate_slice(source: str) -> Path | None:
 
 
 def known_models() -> tuple[Entry, ...]:
-    """The demo models, the checkpoints of the local hub cache, and the paper's own models."""
-    cached = tuple(_cached("models", _describe_model))
+    """The demo models, the checkpoints of the local hub cache, and the paper's own models.
+
+    Configurations and indices of weights are read, weights are not: some milliseconds for dozens of models.
+    """
+    cached = tuple(_cached("models", _model_entry))
     return (*_demo(DEMO_MODELS), *cached, *_offered(OFFERED_MODELS, {e.name for e in cached}))
 
 
 def known_slices() -> tuple[Entry, ...]:
     """The demo slices, the data sets of the local hub cache, and the paper's own data set."""
-    cached = tuple(_cached("datasets", lambda _: "data set"))
+    cached = tuple(_cached("datasets", _slice_entry))
     return (*_demo(DEMO_SLICES), *cached, *_offered(OFFERED_SLICES, set()))
 
 
@@ -81,7 +134,27 @@ def hub_cache() -> Path:
 
 def is_path(name: str) -> bool:
     """Whether a name means a place on this machine rather than a hub id."""
-    return name.startswith(("/", "./", "../", "~")) or name in (".", "..") or (bool(name) and Path(name).exists())
+    if name.startswith(("/", "./", "../", "~")) or name in (".", ".."):
+        return True
+    try:
+        return bool(name) and Path(name).exists()
+    except OSError:  # too long for a path
+        return False
+
+
+def full_name(name: str) -> str:
+    """The name as it is understood from any folder: a path made absolute, any other name as it is."""
+    return str(Path(name).expanduser().absolute()) if is_path(name) else name
+
+
+def moving_reference(name: str) -> Path | None:
+    """The file of the local hub cache that says which commit a hub id means now; None where nothing can move."""
+    match = None if name.startswith("demo:") or is_path(name) else HUB_ID.fullmatch(name)
+    if not match:
+        return None
+    repo = hub_cache() / f"models--{match['repo'].replace('/', '--')}"
+    reference = repo / "refs" / (match["revision"] or "main")
+    return reference if reference.is_file() else None
 
 
 def _locate(name: str, demo: Path, what: str, kind: str) -> Path | None:
@@ -131,23 +204,110 @@ def _title(folder: Path) -> str:
         return folder.name
 
 
-def _cached(kind: str, describe: Callable[[Path], str | None]) -> Iterator[Entry]:
+def _cached(kind: str, entry: Callable[[str, Path], Entry | None]) -> Iterator[Entry]:
+    """An entry for the main branch of each repository in the hub cache, or for its other snapshots without one."""
     root = hub_cache()
     if not root.is_dir():
         return
     for repo in sorted(root.glob(f"{kind}--*")):
-        snapshot = _snapshot(repo, "main")
-        if snapshot and (title := describe(snapshot)):
-            yield Entry(repo.name.removeprefix(f"{kind}--").replace("--", "/"), title, "in the local hub cache")
+        name = repo.name.removeprefix(f"{kind}--").replace("--", "/")
+        main = _snapshot(repo, "main")
+        snapshots = {name: main} if main else {f"{name}@{p.name}": p for p in sorted(repo.glob("snapshots/*"))}
+        for named, snapshot in snapshots.items():
+            if found := entry(named, snapshot):
+                yield found
 
 
-def _describe_model(snapshot: Path) -> str | None:
-    """What a snapshot's config says it is; None for what has neither a config nor OmniFusion's layout."""
+def _model_entry(name: str, snapshot: Path) -> Entry | None:
+    """A cached checkpoint; None for what has neither a configuration nor OmniFusion's layout."""
+    omnifusion = next(iter(sorted(snapshot.glob("**/tuned-model/config.json"))), None)
+    if omnifusion:
+        layout = omnifusion.parent.parent
+        architecture, model_type, refused = "OmniFusion", "omnifusion", ""
+        missing = _missing_weights(omnifusion.parent)
+        for stem in ("projection", "special_embeddings"):
+            if not any((layout / f"{stem}{suffix}").is_file() for suffix in (".safetensors", ".pt")):
+                missing += (f"{stem}.pt",)
+    else:
+        config = _json(snapshot / "config.json")
+        model_type = str(config.get("model_type") or "")
+        architectures = config.get("architectures")
+        architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else model_type
+        if not architecture:
+            return None
+        missing, refused = _missing_weights(snapshot), _why_not(model_type, config)
+    size = _size(snapshot)
+    return Entry(
+        name,
+        architecture,
+        _detail(size, missing, refused),
+        architecture=architecture,
+        model_type=model_type,
+        size=size,
+        missing=missing,
+        refused=refused,
+        tried=model_type in TRIED,
+    )
+
+
+def _slice_entry(name: str, snapshot: Path) -> Entry:
+    """A cached data set."""
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    data = [p for p in files if p.suffix not in (".md", ".py", ".txt") and not p.name.startswith((".", "dataset_info"))]
+    script = not data and any(path.suffix == ".py" for path in files)
+    refused = (
+        "it is a script of its own, which is never run: look for a version of it with data files" if script else ""
+    )
+    missing = () if data or script else ("every data file",)
+    size = sum(path.stat().st_size for path in files)
+    return Entry(name, "data set", _detail(size, missing, refused), size=size, missing=missing, refused=refused)
+
+
+def _why_not(model_type: str, config: Mapping[str, object]) -> str:
+    """Why a kind of model cannot be measured here; empty if nothing is known against it."""
+    if reason := REFUSED.get(model_type):
+        return reason
+    if model_type in NEEDS_TORCHVISION and find_spec("torchvision") is None:
+        return "its processor needs torchvision: install torchvision"
+    if model_type in TRIED or model_type in NEEDS_TORCHVISION or any(key in config for key in MULTIMODAL_KEYS):
+        return ""
+    return _TEXT_ONLY
+
+
+def _missing_weights(folder: Path) -> tuple[str, ...]:
+    """Names of the weight files that a checkpoint should have and has not."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        single = "model.safetensors"
+        return () if (folder / single).is_file() else (single,)
+    shards = _json(index).get("weight_map")
+    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
+    return tuple(name for name in names if not (folder / name).is_file())
+
+
+def _detail(size: int, missing: tuple[str, ...], refused: str) -> str:
+    detail = f"in the local hub cache, {_bytes(size)}"
+    if missing:
+        detail += f", incomplete: {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''} missing"
+    return f"{detail}, cannot be measured: {refused}" if refused else detail
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder, links followed; what a link points to in vain counts nothing."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _json(file: Path) -> dict[str, object]:
+    """The object in a JSON file, empty when there is none."""
     try:
-        config = json.loads((snapshot / "config.json").read_text())
-        return str((config.get("architectures") or [config.get("model_type")])[0])
-    except (OSError, ValueError, IndexError, AttributeError):
-        return "OmniFusion" if any(snapshot.glob("**/tuned-model/config.json")) else None
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _offered(offered: Mapping[str, str], cached: set[str]) -> tuple[Entry, ...]:

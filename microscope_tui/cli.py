@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from microscope_tui import __version__
+from microscope_tui.catalogue import full_name
 from microscope_tui.errors import Cancelled, MicroscopeError
-from microscope_tui.settings import REQUEST_SETTINGS, Settings
-from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.settings import REQUEST_SETTINGS, THEMES, Settings
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
+    from microscope_tui.worker.client import Client
 
 PROGRAM = "microscope-tui"
 DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
@@ -32,8 +36,10 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ≥ must not lose us the numbers
+    options = build_parser().parse_args(arguments, argparse.Namespace(debug=False, metric=Metric.LINEARITY))
     try:
         return int(options.run(options) or 0)
     except Cancelled:
@@ -47,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except MicroscopeError as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     except Exception as error:
         if options.debug:
-            raise
+            traceback.print_exc()
         print(
             f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)",
             file=sys.stderr,
@@ -71,10 +77,8 @@ def explore(options: argparse.Namespace) -> int:
     from microscope_tui.tui.session import Session
 
     settings = _settings(options)
-    models = tuple(name for name in (options.model or DEMO_MODEL, options.compare) if name)
-    session = Session(
-        models, SliceSpec.parse(options.slice or DEMO_SLICE), Metric(options.metric), theme=settings.theme
-    )
+    models = tuple(full_name(name) for name in (options.model or DEMO_MODEL, options.compare) if name)
+    session = Session(models, _slice(options.slice or DEMO_SLICE), Metric(options.metric), theme=settings.theme)
     return app.run(settings, session)
 
 
@@ -88,11 +92,11 @@ def measure(options: argparse.Namespace) -> int:
     """Measure without a screen; the same pipeline, and the same store."""
     settings = _settings(options)
     request = Request(
-        model=options.model,
-        slice=SliceSpec.parse(options.slice),
-        metrics=tuple(Metric) if "all" in options.metric else tuple(map(Metric, options.metric)),
-        modalities=tuple(map(Modality, options.modality)),
-        streams=tuple(map(Stream, options.stream)),
+        model=full_name(options.model),
+        slice=_slice(options.slice),
+        metrics=tuple(Metric) if "all" in options.metric else words(options.metric, Metric, "metrics"),
+        modalities=words(options.modality, Modality, "modalities"),
+        streams=words(options.stream, Stream, "streams"),
         **settings.of_request(),
     )
     with _store(settings) as store, _talk() as on_progress:
@@ -136,9 +140,7 @@ def jobs(options: argparse.Namespace) -> int:
     """List the worker's jobs, cancel one, or try one again."""
     settings = _settings(options)
     if options.cancel or options.retry:
-        from microscope_tui.worker.client import Client
-
-        with Client.connect(settings.cache, start=bool(options.retry)) as client:
+        with _client(settings, start=bool(options.retry)) as client:
             job = client.cancel(options.cancel) if options.cancel else client.retry(options.retry)
         print(f"Job {job.id} is {job.state}.", file=sys.stderr)
         return 0
@@ -210,9 +212,7 @@ def worker(options: argparse.Namespace) -> int:
     settings = _settings(options)
     folder = settings.cache
     if options.action == "start":
-        client.Client.connect(
-            folder, idle_minutes=settings.idle_minutes, limit_bytes=int(settings.cache_limit_gb * 1e9)
-        ).close()
+        _client(settings, start=True).close()
         print(f"The worker of {folder} runs.")
     elif options.action == "stop":
         print(f"The worker of {folder} has ended." if client.stop(folder) else f"No worker runs on {folder}.")
@@ -245,16 +245,17 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--cache", metavar="DIR", default=argparse.SUPPRESS, help="folder of the cache and its worker")
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
-    resources = argparse.ArgumentParser(add_help=False)
+    # Options stand before or behind the subcommand: what is not given may not overwrite what was.
+    resources = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     resources.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="dtype of the model")
     resources.add_argument("--device", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one")
     resources.add_argument("--attention", metavar="NAME", help="attention implementation: eager, sdpa, …")
     resources.add_argument("--max-batch", type=int, metavar="N", help="examples in one forward pass, at most")
     resources.add_argument("--sample-tokens", type=int, metavar="N", help="rows kept for dimension")
     resources.add_argument("--folds", type=int, metavar="N", help="groups of examples for intervals")
-    view = argparse.ArgumentParser(add_help=False)
-    view.add_argument("--metric", choices=tuple(Metric), default=Metric.LINEARITY, help="metric shown first")
-    view.add_argument("--theme", help="theme of the screen")
+    view = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    view.add_argument("--metric", choices=tuple(Metric), help="metric shown first")
+    view.add_argument("--theme", choices=THEMES, help="theme of the screen")
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -266,7 +267,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compare", metavar="NAME", help="a second model, laid over the first")
     parser.add_argument("--slice", metavar="SPEC", help="SOURCE?split=test&filter=image&count=200&seed=0")
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    parser.set_defaults(run=explore, debug=False, cache=None)
+    parser.set_defaults(run=explore)
     commands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
 
     def command(
@@ -314,6 +315,11 @@ def build_parser() -> argparse.ArgumentParser:
 # --- helpers ---------------------------------------------------------------------------------------------
 
 
+def _slice(text: str) -> SliceSpec:
+    spec = SliceSpec.parse(text)
+    return replace(spec, source=full_name(spec.source))
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     names = ("cache", "theme", *REQUEST_SETTINGS)
     return Settings.load({name: getattr(options, name, None) for name in names})
@@ -325,6 +331,13 @@ def _store(settings: Settings) -> Store:
     return Store(settings.cache, limit_bytes=int(settings.cache_limit_gb * 1e9))
 
 
+def _client(settings: Settings, *, start: bool) -> Client:
+    from microscope_tui.worker.client import Client
+
+    limit = int(settings.cache_limit_gb * 1e9)
+    return Client.connect(settings.cache, start=start, idle_minutes=settings.idle_minutes, limit_bytes=limit)
+
+
 @contextlib.contextmanager
 def _talk() -> Iterator[Callable[[Progress], None]]:
     """Progress on stderr: one line rewritten in a terminal, else a line every few seconds."""
@@ -334,7 +347,7 @@ def _talk() -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal last, last_phase, width
-        now, phase = time.monotonic(), progress.phase.rstrip(" 0123456789%")
+        now, phase = time.monotonic(), progress.stage
         if now - last < every and phase == last_phase:
             return
         last, last_phase = now, phase

@@ -21,3 +21,12 @@ class BadExample(MicroscopeError):
 
 class Cancelled(MicroscopeError):
     """The user, or a signal, asked the work to stop."""
+
+
+def lost_device(error: BaseException) -> bool:
+    """Whether a GPU failed for the whole process: after such an error every further call fails as well.
+
+    Told by name, so that who asks need not import torch. Running out of memory is not such an error.
+    """
+    text = str(error)
+    return type(error).__name__ == "AcceleratorError" or ("CUDA error" in text and "out of memory" not in text)

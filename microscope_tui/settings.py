@@ -1,12 +1,13 @@
 """What a user can set, in one typed object: flags > environment > file > defaults.
 
-The file is `config.toml` in the user's configuration folder (`microscope-tui cache` prints where things
-are); an environment variable is the setting's name in capitals behind `MICROSCOPE_`. Unknown names and
-values of the wrong type are refused with a sentence that names them.
+The file is `config.toml` in the user's configuration folder, or what MICROSCOPE_CONFIG names; an environment
+variable is the setting's name in capitals behind `MICROSCOPE_`. Unknown names and values of the wrong type are
+refused with a sentence that names them.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,10 +21,13 @@ from microscope_tui.errors import MicroscopeError
 
 PREFIX = "MICROSCOPE_"
 
+THEMES = ("microscope-dark", "microscope-light")
+"""Themes of the screen, the default first."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, resolved. `origin` of a value is not kept: the last one that speaks wins."""
+    """All settings, resolved: of several that speak, the strongest."""
 
     cache: Path
     """Folder of the store and of the worker that serves it."""
@@ -41,7 +45,7 @@ class Settings:
     """Examples in one forward pass, at most."""
     cache_limit_gb: float = 20.0
     """Size of the store above which the least recently used results are removed."""
-    theme: str = "microscope-dark"
+    theme: str = THEMES[0]
     """Theme of the screen."""
     idle_minutes: float = 30.0
     """The worker ends by itself after so long without a job and without a screen."""
@@ -109,14 +113,21 @@ def _typed(name: str, value: Any, where: str) -> Any:
     kind = SETTING_TYPES.get(name)
     if kind is None:
         raise MicroscopeError(f"There is no setting {name!r} ({where}): the settings are {', '.join(SETTING_TYPES)}.")
+    wrong = MicroscopeError(f"{name} = {value!r} {where} is not {KINDS[kind]}.")
+    # Text may mean anything; what the file gives as a number, a flag of TOML or a list may not be bent.
+    if not isinstance(value, str | Path) and (type(value), kind) not in ((int, int), (float, float), (int, float)):
+        raise wrong
     try:
         typed = kind(value)
     except (TypeError, ValueError):
-        raise MicroscopeError(f"{name} = {value!r} {where} is not {_article(kind)}.") from None
+        raise wrong from None
+    if value == "" or (isinstance(typed, float) and not math.isfinite(typed)):
+        raise wrong
+    if name == "theme" and typed not in THEMES:
+        raise MicroscopeError(f"theme = {value!r} {where} does not exist: choose one of {', '.join(THEMES)}.")
     if isinstance(typed, int | float) and typed <= 0:
         raise MicroscopeError(f"{name} = {value!r} {where} must be more than 0.")
     return typed
 
 
-def _article(kind: type) -> str:
-    return {int: "a whole number", float: "a number", Path: "a path"}.get(kind, "a text")
+KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}

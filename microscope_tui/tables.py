@@ -27,21 +27,25 @@ def profile_csv(profiles: Sequence[Profile], **labels: str) -> str:
 
 
 def profile_lines(profile: Profile) -> list[str]:
-    """A profile for people: what it is, then value and interval by layer, wrapped at eight layers a line."""
-    head = f"{profile.metric} ({profile.method}) · {profile.modality} · {profile.stream}"
-    smallest = min(profile.n, default=0)
-    size = f"n ≥ {smallest:,}, d = {profile.d}, n/d ≥ {smallest / profile.d:.1f}" if profile.d else "no rows"
-    cells = [f"{layer}: {number(value)}" for layer, value in zip(profile.layers, profile.value, strict=True)]
-    lines = [f"{head} · {size}"]
-    lines += ["  " + "".join(f"{cell:<13}" for cell in cells[i : i + 8]).rstrip() for i in range(0, len(cells), 8)]
-    reasons = {note[0] for note, value in zip(profile.notes, profile.value, strict=True) if value is None and note}
-    return lines + [f"  –: {reason}" for reason in sorted(reasons)]
+    """A profile for people: what it is, then a line a layer: value, interval, n, n/d, and what to know about it."""
+    lines = [f"{profile.metric} ({profile.method}) · {profile.modality} · {profile.stream} · d = {profile.d}"]
+    lines.append(f"  {'layer':>5} {'value':>8}  {'95 % interval':<17} {'n':>9} {'n/d':>7}")
+    for i, layer in enumerate(profile.layers):
+        low, high = profile.low[i], profile.high[i]
+        interval = "" if low is None else f"[{number(low)}, {number(high)}]"
+        over = f"{profile.n[i] / profile.d:.1f}" if profile.d else ""
+        notes = "  " + "; ".join(profile.notes[i]) if profile.notes[i] else ""
+        lines.append(f"  {layer:>5} {number(profile.value[i]):>8}  {interval:<17} {profile.n[i]:>9,} {over:>7}{notes}")
+    return lines
 
 
 def measurement_text(measurement: Measurement) -> str:
     """A whole measurement for people."""
     tokens = ", ".join(f"{count:,} {modality}" for modality, count in measurement.tokens.items())
     lines = [f"{measurement.model} on {measurement.slice}: {measurement.examples} examples, tokens: {tokens}"]
+    if measurement.accuracy is not None:
+        lines.append(f"accuracy: {measurement.accuracy:.1%}")
+    lines += [f"note: {note}" for note in measurement.notes]
     for profile in measurement.profiles:
         lines += ["", *profile_lines(profile)]
     return "\n".join(lines)

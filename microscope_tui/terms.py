@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from microscope_tui.errors import MicroscopeError
@@ -74,6 +74,15 @@ FORMULAS: Mapping[tuple[Metric, str], str] = {
 """One line for each method that is measured by default: its name on the screen and in JSON output."""
 
 
+COLUMN_ROLES = ("image", "video", "audio", "question", "choices", "answer", "hint")
+"""What a column of a data set can be mapped to."""
+
+SLICE_OPTIONS = ("split", "filter", "count", "seed", "prompt", "stream")
+
+
+W = TypeVar("W", bound=StrEnum)
+
+
 @dataclass(frozen=True)
 class SliceSpec:
     """A named, reproducible choice of examples from a data set.
@@ -82,7 +91,11 @@ class SliceSpec:
     None for every example. `filter` names a filter of the source (`image`, `text-only`, `subject:…`, …),
     several joined by `,`; empty for none. With a count, `seed` decides which examples are drawn.
 
-    The text form is `SOURCE?split=test&filter=image&count=200&seed=1`; what has its default is left out.
+    `prompt` is put to every example instead of a question of its own. With `stream` the data is not downloaded:
+    the first `count` examples are taken in order. `columns` are pairs of a role (of `COLUMN_ROLES`) and the name of
+    the column that plays it, several names joined by `,`, for data whose columns are not named as ScienceQA's.
+
+    The text form is `SOURCE?split=test&filter=image&count=200&seed=1&image=photo`; what has its default is left out.
     """
 
     source: str
@@ -90,33 +103,63 @@ class SliceSpec:
     filter: str = ""
     count: int | None = None
     seed: int = 0
+    prompt: str = ""
+    stream: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.source:
             raise MicroscopeError("The slice has no source: give a hub id, a folder or demo:scienceqa.")
         if self.count is not None and self.count < 1:
             raise MicroscopeError(f"A slice of {self.count} examples is empty: give count=1 or more.")
+        if self.stream and self.count is None:
+            raise MicroscopeError("A streamed slice needs to know where to end: give a count, like count=200.")
+        if self.stream and self.seed:
+            raise MicroscopeError("A streamed slice is the first examples in order and no draw: leave out the seed.")
+        roles = [role for role, _ in self.columns]
+        for role, name in self.columns:
+            if role not in COLUMN_ROLES:
+                raise MicroscopeError(f"No column can be mapped to {role!r}: use {', '.join(COLUMN_ROLES)}.")
+            if not name.strip(","):
+                raise MicroscopeError(f"{role}= in the slice names no column.")
+            if roles.count(role) > 1:
+                raise MicroscopeError(f"{role}= stands twice in the slice: join its columns by a comma.")
+        if self.prompt and "question" in roles:
+            raise MicroscopeError("The slice has both a prompt and a column of questions: leave out one of them.")
+        # A mapping has no order, and equal slices must compare equal.
+        object.__setattr__(self, "columns", tuple(sorted(self.columns)))
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """The spec of a text form; `MicroscopeError` names the part that is wrong."""
         source, _, query = text.partition("?")
-        known = {f.name for f in fields(cls)} - {"source"}
         values: dict[str, Any] = {}
+        columns: list[tuple[str, str]] = []
         for name, value in parse_qsl(query, keep_blank_values=True):
-            if name not in known:
-                raise MicroscopeError(f"A slice has no option {name!r}: use {', '.join(sorted(known))}.")
-            if name in ("count", "seed"):
+            if name in COLUMN_ROLES:
+                columns.append((name, value))
+            elif name not in SLICE_OPTIONS:
+                options = ", ".join((*sorted(SLICE_OPTIONS), *COLUMN_ROLES))
+                raise MicroscopeError(f"A slice has no option {name!r}: use {options}.")
+            elif name in ("count", "seed"):
                 try:
                     values[name] = int(value)
                 except ValueError:
                     raise MicroscopeError(f"{name}={value} in the slice is not a whole number.") from None
+            elif name == "stream":
+                if value not in ("0", "1"):
+                    raise MicroscopeError(f"stream={value} in the slice means nothing: use stream=1.")
+                values[name] = value == "1"
             else:
                 values[name] = value
-        return cls(source, **values)
+        return cls(source, **values, columns=tuple(columns))
 
     def __str__(self) -> str:
-        options = {f.name: getattr(self, f.name) for f in fields(self)[1:] if getattr(self, f.name) != f.default}
+        own = [f for f in fields(self) if f.name in SLICE_OPTIONS]
+        options = {f.name: getattr(self, f.name) for f in own if getattr(self, f.name) != f.default}
+        if self.stream:
+            options["stream"] = 1
+        options |= dict(self.columns)
         return self.source + ("?" + urlencode(options, safe=":,", quote_via=quote) if options else "")
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +167,7 @@ class SliceSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**data)
+        return cls(**{**data, "columns": tuple((role, name) for role, name in data.get("columns", ()))})
 
 
 @dataclass(frozen=True)
@@ -148,6 +191,13 @@ class Request:
     folds: int = 10
     max_batch: int = 8
 
+    def __post_init__(self) -> None:
+        for name, kind in (("metrics", Metric), ("modalities", Modality), ("streams", Stream)):
+            object.__setattr__(self, name, words(getattr(self, name), kind, name))
+        for name in ("sample_tokens", "folds", "max_batch"):
+            if getattr(self, name) < 1:
+                raise MicroscopeError(f"{name} = {getattr(self, name)} must be 1 or more.")
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -155,10 +205,17 @@ class Request:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         values = dict(data)
         values["slice"] = SliceSpec.from_json(values["slice"])
-        values["metrics"] = tuple(Metric(m) for m in values["metrics"])
-        values["modalities"] = tuple(Modality(m) for m in values["modalities"])
-        values["streams"] = tuple(Stream(s) for s in values["streams"])
         return cls(**values)
+
+
+def words(given: Sequence[str], kind: type[W], name: str) -> tuple[W, ...]:
+    """The words of an enum as given, each once; `MicroscopeError` for an unknown one, or when there are none."""
+    once = dict.fromkeys((given,) if isinstance(given, str) else given)
+    if unknown := next((word for word in once if word not in tuple(kind)), None):
+        raise MicroscopeError(f"{unknown!r} is none of the {name}: use {', '.join(kind)}.")
+    if not once:
+        raise MicroscopeError(f"No {name} are asked for: use {', '.join(kind)}.")
+    return tuple(kind(word) for word in once)
 
 
 @dataclass(frozen=True)
@@ -336,6 +393,11 @@ class Progress:
     rate: float | None = None
     eta: float | None = None
     skipped: int = 0
+
+    @property
+    def stage(self) -> str:
+        """The phase without its numbers: `loading weights` for `loading weights 30 %`."""
+        return self.phase.rstrip(" 0123456789%/")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,20 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
-from microscope_tui.catalogue import hub_cache, known_models, known_slices, locate_model, locate_slice
+from microscope_tui.catalogue import (
+    full_name,
+    hub_cache,
+    known_models,
+    known_slices,
+    locate_model,
+    locate_slice,
+    moving_reference,
+)
 from microscope_tui.errors import MicroscopeError
 
 
@@ -62,3 +76,178 @@ def test_a_cached_hub_id_is_its_snapshot_and_listed(hub):
 def test_the_papers_models_are_offered_before_they_are_here(hub):
     offered = {e.name: e for e in known_models() if not e.here}
     assert {"llava-hf/llava-v1.6-mistral-7b-hf", "AIRI-Institute/OmniFusion"} == set(offered)
+
+
+def test_a_full_name_means_the_same_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert full_name("here") == full_name("./here") == str(tmp_path / "here")
+    assert full_name("~/there").startswith("/")
+    assert full_name("demo:llava-next") == "demo:llava-next"
+    assert full_name("owner/name@main") == "owner/name@main"
+
+
+def test_what_a_hub_id_means_now_can_be_watched(hub):
+    assert moving_reference("ann/small").read_text() == "abc123"
+    assert moving_reference("ann/small@abc123") is None
+    assert moving_reference("demo:llava-next") is None
+    assert moving_reference("/tmp") is None
+
+
+def test_a_name_too_long_for_a_path_is_refused_like_any_other():
+    with pytest.raises(MicroscopeError, match="hub id"):
+        locate_model("x" * 5000)
+
+
+def put(hub, kind, repo, files, commit="abc123", ref="main"):
+    """A repository in the hub cache, its files as links to blobs; one whose content is None is a link to nothing."""
+    folder = hub / f"{kind}--{repo.replace('/', '--')}"
+    (folder / "blobs").mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        link = folder / "snapshots" / commit / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        blob = folder / "blobs" / hashlib.sha256(f"{name}{content}".encode()).hexdigest()
+        if content is not None:
+            blob.write_text(content)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    if ref:
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / ref).write_text(commit)
+
+
+def config(model_type, architecture="SomeForX", **more):
+    return json.dumps({"model_type": model_type, "architectures": [architecture], **more})
+
+
+INDEX = json.dumps({"weight_map": {f"w{i}": f"model-0000{1 + i % 4}-of-00004.safetensors" for i in range(8)}})
+SHARDS = {f"model-0000{i}-of-00004.safetensors": "0" * 1000 for i in range(1, 5)}
+
+
+def entry(hub, name):
+    return {e.name: e for e in (*known_models(), *known_slices())}[name]
+
+
+def test_a_whole_model_is_described(hub):
+    shown = config("llava_next", "LlavaNextForConditionalGeneration", vision_config={})
+    put(hub, "models", "ann/whole", {"config.json": shown, "model.safetensors.index.json": INDEX, **SHARDS})
+    found = entry(hub, "ann/whole")
+    assert (found.architecture, found.model_type, found.tried) == (
+        "LlavaNextForConditionalGeneration",
+        "llava_next",
+        True,
+    )
+    assert found.size == 4000 + len(shown) + len(INDEX)
+    assert (found.missing, found.refused, found.here) == ((), "", True)
+    assert found.detail == "in the local hub cache, 0.0 MB"
+
+
+def test_missing_shards_are_named(hub):
+    """Also those whose link is there while the file behind it is not: a download that was broken off."""
+    shards = {**SHARDS, "model-00003-of-00004.safetensors": None}
+    del shards["model-00002-of-00004.safetensors"]
+    put(
+        hub,
+        "models",
+        "ann/part",
+        {"config.json": config("llava", vision_config={}), "model.safetensors.index.json": INDEX, **shards},
+    )
+    found = entry(hub, "ann/part")
+    assert found.missing == ("model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors")
+    assert "incomplete: model-00002-of-00004.safetensors and 1 more missing" in found.detail
+    put(hub, "models", "ann/bare", {"config.json": config("llava", vision_config={})})
+    assert entry(hub, "ann/bare").missing == ("model.safetensors",)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "more", "reason"),
+    [
+        ("mllama", {"vision_config": {}}, "cross-attention"),
+        ("qwen2_5_vl", {"image_token_id": 7, "vision_config": {}}, "install torchvision"),
+        ("llava_onevision", {"vision_config": {}}, "install torchvision"),
+        ("idefics", {"vision_config": {}}, "names no token"),
+        ("clip", {"vision_config": {}}, "not a language model"),
+        ("mistral", {}, "takes text only"),
+        ("llava", {"vision_config": {}}, ""),
+        ("aya_vision", {"vision_config": {}}, ""),
+        ("voxtral", {"audio_token_id": 7}, ""),
+    ],
+)
+def test_what_cannot_be_measured_says_why(hub, monkeypatch, model_type, more, reason):
+    monkeypatch.setattr("microscope_tui.catalogue.find_spec", lambda name: None)
+    put(hub, "models", "ann/some", {"config.json": config(model_type, **more), "model.safetensors": "0"})
+    found = entry(hub, "ann/some")
+    assert reason in found.refused
+    assert bool(found.refused) == bool(reason)
+    assert found.refused in found.detail
+    assert found.tried == (model_type == "llava")
+
+
+def test_torchvision_lifts_a_refusal(hub, monkeypatch):
+    monkeypatch.setattr("microscope_tui.catalogue.find_spec", lambda name: name)
+    put(hub, "models", "ann/some", {"config.json": config("qwen2_5_vl"), "model.safetensors": "0"})
+    assert entry(hub, "ann/some").refused == ""
+
+
+def test_omnifusion_is_known_by_its_layout(hub):
+    tuned = "OmniMistral-v1_1/tuned-model"
+    files = {
+        f"{tuned}/config.json": config("mistral"),
+        f"{tuned}/model.safetensors.index.json": INDEX,
+        **{f"{tuned}/{name}": content for name, content in SHARDS.items()},
+        "OmniMistral-v1_1/tokenizer/tokenizer.json": "{}",
+        "OmniMistral-v1_1/projection.pt": "0",
+    }
+    put(hub, "models", "AIRI-Institute/OmniFusion", files)
+    found = entry(hub, "AIRI-Institute/OmniFusion")
+    assert (found.architecture, found.here, found.tried, found.refused) == ("OmniFusion", True, True, "")
+    assert found.missing == ("special_embeddings.pt",)
+
+
+def test_what_is_no_model_is_left_out_and_damage_is_survived(hub):
+    put(hub, "models", "ann/notes", {"README.md": "text"})
+    put(hub, "models", "ann/torn", {"config.json": "{", "model.safetensors": "0"})
+    put(hub, "models", "ann/odd", {"config.json": "[1]"})
+    put(hub, "models", "ann/odder", {"config.json": config("llava"), "model.safetensors.index.json": "[]"})
+    (hub / "models--ann--empty").mkdir()
+    names = {e.name for e in known_models()}
+    assert not names & {"ann/notes", "ann/torn", "ann/odd", "ann/empty"}
+    assert "ann/odder" in names
+
+
+def test_a_revision_alone_is_listed_with_its_commit(hub):
+    put(hub, "models", "ann/pinned", {"config.json": config("llava"), "model.safetensors": "0"}, "f" * 40, ref="")
+    name = f"ann/pinned@{'f' * 40}"
+    assert entry(hub, name).tried
+    assert locate_model(name).name == "f" * 40
+
+
+def test_data_sets_have_a_size_and_may_lack_their_data(hub):
+    put(hub, "datasets", "bob/whole", {"data/test-0.parquet": "0" * 500, "README.md": ""})
+    assert (entry(hub, "bob/whole").size, entry(hub, "bob/whole").missing) == (500, ())
+    put(hub, "datasets", "bob/lacking", {"README.md": "text", "dataset_infos.json": "{}"})
+    assert entry(hub, "bob/lacking").missing == ("every data file",)
+    put(hub, "datasets", "bob/script", {"script.py": "raise SystemExit", "README.md": ""})
+    assert "a script of its own, which is never run" in entry(hub, "bob/script").refused
+
+
+LISTING = """
+import json, sys, time
+from microscope_tui.catalogue import known_models, known_slices
+started = time.perf_counter()
+entries = (*known_models(), *known_slices())
+seconds = time.perf_counter() - started
+heavy = {"torch", "transformers", "datasets", "numpy", "pyarrow", "PIL", "huggingface_hub"} & set(sys.modules)
+print(json.dumps([[e.name for e in entries], sorted(heavy), seconds]))
+"""
+
+
+def test_33_repositories_are_listed_at_once_and_without_heavy_imports(hub):
+    for number in range(33):
+        kind = "models" if number % 3 else "datasets"
+        files = {"config.json": config("llava"), "model.safetensors.index.json": INDEX, "a.parquet": "0", **SHARDS}
+        put(hub, kind, f"many/repo-{number}", {**files, **{f"file-{i}.json": "{}" for i in range(10)}})
+    ran = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True, timeout=60)
+    names, heavy, seconds = json.loads(ran.stdout)
+    assert {f"many/repo-{number}" for number in range(33)} <= set(names)
+    assert heavy == []
+    assert seconds < 1

@@ -232,6 +232,27 @@ def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_options_count_before_and_behind_the_subcommand():
+    parser = build_parser()
+    before = parser.parse_args(["--dtype", "bfloat16", "--cache", "x", "measure", "m", "s"])
+    behind = parser.parse_args(["measure", "m", "s", "--dtype", "bfloat16", "--cache", "x"])
+    assert (before.dtype, before.cache) == (behind.dtype, behind.cache) == ("bfloat16", "x")
+
+
+def test_words_given_twice_count_once_and_a_table_is_for_people(capsys):
+    few = ["measure", "demo:omnifusion", "demo:scienceqa?count=6", "--metric", "anisotropy", "anisotropy"]
+    assert main([*few, "--stream", "main", "main"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("anisotropy (top-eigenvalue)") == 2
+    assert "95 % interval" in out
+    assert "accuracy" in out
+
+
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys):
+    assert main(["--debug", "measure", "demo:gpt", "demo:scienceqa"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_the_worker_is_started_asked_and_stopped(capsys):
     assert main(["worker", "status"]) == 0
     assert "No worker runs" in capsys.readouterr().out

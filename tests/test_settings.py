@@ -33,6 +33,10 @@ def test_the_environment_can_name_the_file(tmp_path):
         ("flods = 3", ("flods", "folds", "config.toml")),
         ('folds = "many"', ("folds", "many", "whole number", "config.toml")),
         ("folds = 0", ("folds", "more than 0")),
+        ("folds = 2.7", ("folds", "2.7", "whole number")),
+        ("folds = true", ("folds", "True")),
+        ("cache_limit_gb = inf", ("cache_limit_gb", "a number")),
+        ('cache = ""', ("cache", "a path")),
         ("folds =", ("config.toml", "cannot be read")),
     ],
 )

@@ -6,6 +6,7 @@ sample of rows for what needs points. Nothing here grows with the number of exam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,12 +23,15 @@ from microscope_tui.models.base import Captured
 from microscope_tui.terms import Estimate, Metric, Modality, Profile, Stream
 
 LINEARITY_METHODS = ("in-sample", "held-out", "adjusted")
+PART = 4096
+"""Rows that are copied at once on their way from a batch into the sums."""
+
 DIMENSION_METHOD = "mle"
 ANISOTROPY_METHOD = "top-eigenvalue"
 
 
 def example_hash(key: str) -> int:
-    """A stable number of an example, in [−2⁶³, 2⁶³): decides its fold and the rows that are sampled."""
+    """A stable number of an example, in [−2⁶³, 2⁶³): decides which of its rows are sampled."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
 
 
@@ -38,9 +42,11 @@ class Rows:
         self.folds = [ChainMoments(layers + 1, width, device=plan.device, dtype=plan.dtype) for _ in range(plan.folds)]
         self.sample = Sample(budget)
 
-    def update(self, rows: Sequence[Tensor], example: Tensor, position: Tensor) -> None:
-        """Add rows: L+1 tensors (n, d), with the hash of its example and the position of each row, int64 (n,)."""
-        fold = example.remainder(len(self.folds))
+    def update(self, rows: Sequence[Tensor], example: Tensor, position: Tensor, place: Tensor) -> None:
+        """Add rows: L+1 tensors (n, d); of each row the hash of its example, its position in it, and the place of
+        the example in the slice, int64 (n,)."""
+        # By place, not by hash: folds are then as even as can be, and two examples are never in one of two folds.
+        fold = place.remainder(len(self.folds))
         for k in sorted(set(fold.tolist())):
             chosen = (fold == k).nonzero().squeeze(1)
             self.folds[k].update([layer.index_select(0, chosen.to(layer.device)) for layer in rows])
@@ -74,7 +80,7 @@ class Accumulator:
         plan: Plan,
         budget: int,
     ) -> None:
-        self.layers, self.width = layers, width
+        self.layers, self.width, self.device = layers, width, plan.device
         self.streams = tuple(streams)
         self.tokens = dict.fromkeys(modalities, 0)
         self.examples = dict.fromkeys(modalities, 0)
@@ -84,10 +90,11 @@ class Accumulator:
             for stream in captured_streams(streams)
         }
 
-    def add(self, captured: Captured, keys: Sequence[str]) -> None:
-        """Add one captured batch; `keys` name its examples."""
-        hashes = torch.tensor([example_hash(key) for key in keys], dtype=torch.int64)
-        example = hashes[captured.example.cpu()]
+    def add(self, captured: Captured, keys: Sequence[str], places: Sequence[int]) -> None:
+        """Add one captured batch; `keys` name its examples, `places` are theirs in the slice."""
+        number = captured.example.cpu()
+        example = torch.tensor([example_hash(key) for key in keys], dtype=torch.int64)[number]
+        place = torch.tensor(places, dtype=torch.int64)[number]
         position = captured.position.cpu()
         for modality in self.tokens:
             mask = captured.mask(modality)
@@ -96,11 +103,13 @@ class Accumulator:
                 continue
             self.tokens[modality] += count
             self.examples[modality] += len(set(captured.example[mask].tolist()))
-            index = mask.nonzero().squeeze(1)
-            on_cpu = index.cpu()
             for stream, layers in captured.rows.items():
-                rows = [layer.index_select(0, index.to(layer.device)) for layer in layers]
-                self.rows[modality, stream].update(rows, example[on_cpu], position[on_cpu])
+                kept = self.rows[modality, stream]
+                # In parts, so that the copies of a batch's rows take constant memory.
+                for index in torch.split(mask.nonzero().squeeze(1), PART):
+                    rows = [layer.index_select(0, index.to(layer.device)) for layer in layers]
+                    here = index.cpu()
+                    kept.update(rows, example[here], position[here], place[here])
 
     @property
     def nbytes(self) -> int:
@@ -141,23 +150,26 @@ class Accumulator:
         solved once instead of once a fold, and there is no held-out score.
         """
         for modality in self.tokens:
-            for stream in self.streams:
-                kept = self.rows[modality, Stream.RESIDUAL if stream is Stream.UPDATE else stream]
+            for captured in captured_streams(self.streams):
+                kept = self.rows[modality, captured]
                 folds = [fold for fold in kept.folds if fold.n] or kept.folds[:1]
-                whole = sum(folds[1:], start=folds[0])
-                for metric in metrics:
-                    for method, estimates in self._estimates(
-                        metric, stream, whole, folds if intervals else None, kept.sample, points
-                    ):
-                        yield Profile.of(
-                            metric,
-                            method,
-                            modality,
-                            stream,
-                            estimates,
-                            d=self.width,
-                            examples=self.examples[modality],
-                        )
+                whole = functools.reduce(ChainMoments.merge, folds)
+                for stream in self.streams:
+                    if captured_streams([stream]) != (captured,):
+                        continue
+                    for metric in metrics:
+                        for method, estimates in self._estimates(
+                            metric, stream, whole, folds if intervals else None, kept.sample, points
+                        ):
+                            yield Profile.of(
+                                metric,
+                                method,
+                                modality,
+                                stream,
+                                estimates,
+                                d=self.width,
+                                examples=self.examples[modality],
+                            )
 
     def _estimates(
         self,
@@ -207,7 +219,7 @@ class Accumulator:
         rows = sample.rows(layer)
         if stream is Stream.UPDATE:
             rows = sample.rows(layer + 1).double() - rows.double()
-        return dimension(rows[:points], method=DIMENSION_METHOD, groups=sample.groups[:points])
+        return dimension(rows[:points].to(self.device), method=DIMENSION_METHOD, groups=sample.groups[:points])
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """Multiple choice scored by the forward pass that is captured anyway: the logits at the last position.
 
 The prompt asks for the option's letter; some models answer with the option's words. An option's score is the
-larger of the logits of its letter and of its first word, so the form that the model itself prefers decides.
+largest of the logits of its letter and of its first word, so the form that the model itself prefers decides.
+Tokens that could begin several options (a lone space, `the` before two of them) count for none; a question with
+an option that no token tells apart is not scored.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from microscope_tui.slices import Example
 
-SCORING = "largest logit of letter or first word, last position"
+SCORING = "largest logit of letter or first word, unshared tokens, last position"
 
 
 class Answers:
@@ -36,12 +38,14 @@ class Answers:
         for example, scores in zip(examples, logits, strict=True):
             if example.answer is None or len(example.choices) < 2:
                 continue
-            # Words that begin alike cannot be told apart by their first token: then the letters alone count.
-            options = [self._forms(letter) for letter in ascii_uppercase[: len(example.choices)]]
-            words = [self._forms(choice) for choice in example.choices]
-            if _disjoint(words):
-                options = [letter | word for letter, word in zip(options, words, strict=True)]
-            best = [max((float(scores[i]) for i in option), default=float("-inf")) for option in options]
+            forms = [
+                self._forms(letter) | self._forms(choice)
+                for letter, choice in zip(ascii_uppercase, example.choices, strict=False)
+            ]
+            options = [own - frozenset().union(*forms[:i], *forms[i + 1 :]) for i, own in enumerate(forms)]
+            if not all(options):
+                continue
+            best = [max(float(scores[i]) for i in option) for option in options]
             self.asked += 1
             self.right += best.index(max(best)) == example.answer
 
@@ -51,7 +55,3 @@ class Answers:
             firsts = (self._token_ids(form)[:1] for form in (text, f" {text}"))
             self._known[text] = frozenset(i for ids in firsts for i in ids)
         return self._known[text]
-
-
-def _disjoint(sets: Sequence[frozenset[int]]) -> bool:
-    return sum(map(len, sets)) == len(frozenset().union(*sets))

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
-from microscope_tui.store import Store, StoreFull, content_key
+from microscope_tui.store import DiskFull, Store, StoreFull, content_key
 from microscope_tui.terms import Skipped
 
 SHARE = 0.1
@@ -27,15 +27,12 @@ SHARE = 0.1
 QUOTA_SHARE = 0.25
 """A state larger than this share of the cache's limit is not kept: it would push out everything else."""
 
-Consumed = list[str]
-"""Keys of the examples that a state has counted or skipped, in order."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class Committed:
-    """What was read back: the walk goes on behind the `consumed` examples."""
+    """What was read back: the walk goes on behind the first `consumed` examples, of which `done` were counted."""
 
-    consumed: Consumed
+    consumed: int
     skipped: list[Skipped]
     done: int
 
@@ -43,61 +40,88 @@ class Committed:
 class Keeper:
     """Commits the state of one walk, and finds the state to begin from.
 
-    `base` are all things that the state depends on but the draw; `keys` are the examples to walk over, in order.
+    `base` are all things that the state depends on but the draw; `keys` are the examples to walk over, in order,
+    in batches that end at multiples of `batch`. `notes` say why nothing is kept, if so.
     """
 
-    def __init__(self, store: Store, base: dict[str, Any], keys: Sequence[str]) -> None:
-        self._store, self._keys = store, list(keys)
+    def __init__(self, store: Store, base: dict[str, Any], keys: Sequence[str], batch: int) -> None:
+        self._store, self._keys, self._batch = store, list(keys), batch
         self._prefix = f"state-{content_key(**base)}-"
-        self._name = f"{self._prefix}{len(self._keys)}-{content_key(keys=self._keys)[:8]}"
         self._next = time.monotonic()
-        self._off = False
+        self.notes: tuple[str, ...] = ()
 
     def begin(self, accumulator: Accumulator, answers: Answers) -> Committed | None:
         """Fill the accumulator and the answers from the furthest state of these examples, if there is one."""
+        size = accumulator.nbytes
+        if size > QUOTA_SHARE * self._store.limit_bytes:
+            self.notes = (
+                f"cannot be resumed: what would be kept, {size / 1e9:.1f} GB, is more than a quarter of cache_limit_gb",
+            )
+            return None
         for name in self._candidates():
             value = self._store.blob(name)
             if value is None:
                 continue
             head = json.loads(_metadata(value)["state"])
-            if head["consumed"] != self._keys[: len(head["consumed"])]:
-                continue
             accumulator.load_state(load(value), head["counts"])
             answers.asked, answers.right = head["answers"]
             return Committed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
         return None
 
-    def due(self) -> bool:
-        """Whether it is time to commit again."""
-        return not self._off and time.monotonic() >= self._next
-
     def commit(
         self, accumulator: Accumulator, answers: Answers, skipped: Sequence[Skipped], done: int, consumed: int
     ) -> None:
-        """Keep the state after the first `consumed` examples. A state too large for the cache is not kept."""
-        started = time.monotonic()
-        if accumulator.nbytes > QUOTA_SHARE * self._store.limit_bytes:
-            self._off = True
+        """Keep the state after the first `consumed` examples, if it is time for it.
+
+        It is time now and then, at the end, and at the last whole batch: from there a larger slice can go on.
+        """
+        total = len(self._keys)
+        last_whole = total - total % self._batch
+        if self.notes or (time.monotonic() < self._next and consumed not in (last_whole, total)):
             return
+        started = time.monotonic()
         head = {
-            "consumed": self._keys[:consumed],
+            "consumed": consumed,
             "skipped": [asdict(s) for s in skipped],
             "done": done,
             "counts": accumulator.counts(),
             "answers": [answers.asked, answers.right],
         }
         try:
-            self._store.put_blob(self._name, save(accumulator.state_dict(), {"state": json.dumps(head)}))
-        except StoreFull:
+            self._store.put_blob(self._name(consumed), save(accumulator.state_dict(), {"state": json.dumps(head)}))
+        except DiskFull:
+            raise
+        except StoreFull as error:
             # The measurement itself goes on: what cannot be kept is measured again after a crash.
-            self._off = True
+            self.notes = (f"cannot be resumed: {error}",)
+        else:
+            kept = (self._name(consumed), self._name(last_whole))
+            self._drop([name for name in self._own() if name not in kept])
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
+    def _name(self, consumed: int) -> str:
+        return f"{self._prefix}{consumed}-{content_key(keys=self._keys[:consumed])[:16]}"
+
     def _candidates(self) -> list[str]:
-        """States of the same thing, the one with the most examples first."""
-        names = [e.key.partition("/")[2] for e in self._store.entries() if e.key.startswith(f"blob/{self._prefix}")]
-        counts = {name: int(name.removeprefix(self._prefix).partition("-")[0]) for name in names}
-        return sorted((n for n in names if counts[n] <= len(self._keys)), key=lambda n: (n != self._name, -counts[n]))
+        """States of the first of these examples, the furthest first: of all of them, or of whole batches."""
+        counts = [self._count(name) for name in self._names()]
+        usable = sorted({c for c in counts if c == len(self._keys) or (c < len(self._keys) and not c % self._batch)})
+        return [self._name(count) for count in reversed(usable)]
+
+    def _own(self) -> list[str]:
+        """The states of beginnings of these examples that are kept now."""
+        return [name for name in self._names() if name == self._name(min(self._count(name), len(self._keys)))]
+
+    def _names(self) -> list[str]:
+        keys = (entry.key.partition("/") for entry in self._store.entries())
+        return [name for kind, _, name in keys if kind == "blob" and name.startswith(self._prefix)]
+
+    def _count(self, name: str) -> int:
+        return int(name.removeprefix(self._prefix).partition("-")[0])
+
+    def _drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._store.remove_blob(name)
 
 
 def _metadata(value: bytes) -> dict[str, str]:

@@ -76,11 +76,13 @@ def jackknife_interval(
     *,
     forward: Callable[[float], float] = lambda v: v,
     back: Callable[[float], float] = lambda v: v,
+    inflation: float = 1.0,
 ) -> tuple[float | None, float | None]:
     """The 95 % interval of `value`, t-quantile on groups − 1 degrees, made on the scale of `forward`.
 
     The scale keeps the interval inside the quantity's range (log for what is positive, and so on) and makes
-    the error more nearly normal. (None, None) where there is none: too few groups, or a value at the edge.
+    the error more nearly normal. `inflation` multiplies the standard error. (None, None) where there is no
+    interval: too few groups, or a value at the edge.
     """
     try:
         centre = forward(value)
@@ -89,8 +91,11 @@ def jackknife_interval(
         return None, None
     if error is None:
         return None, None
-    reach = t_quantile((1 + LEVEL) / 2, sum(n > 0 for n in sizes) - 1) * error
-    ends = sorted((back(centre - reach), back(centre + reach)))
+    reach = t_quantile((1 + LEVEL) / 2, sum(n > 0 for n in sizes) - 1) * error * inflation
+    try:
+        ends = sorted((back(centre - reach), back(centre + reach)))
+    except OverflowError:  # so wide that it says nothing
+        return None, None
     return ends[0], ends[1]
 
 

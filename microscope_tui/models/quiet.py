@@ -101,10 +101,14 @@ class Meter:
     set_postfix = set_postfix_str = set_description = set_description_str = refresh
 
 
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "out of memory")
+"""What a plain RuntimeError says when memory ran out in a library below torch."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the memory of a GPU or of this machine ran out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
     )
 
 

@@ -102,6 +102,10 @@ class Store:
         """Stores several blobs in one step: after a crash either all of them are there or none."""
         self._save({Kind.BLOB.key(key): value for key, value in values.items()})
 
+    def remove_blob(self, key: str) -> None:
+        """Removes a blob that is no longer wanted; nothing happens when there is none."""
+        self._writable.drop([Kind.BLOB.key(key)])
+
     def blob_file(self, key: str) -> Path | None:
         """The file that holds a blob, its digest checked, for a memory map; None if there is none.
 
@@ -125,7 +129,9 @@ class Store:
         """
         key = Kind.ALIAS.key(request_key(request))
         alias = self._read(key, self._find(key), _Alias.from_json)
-        return self.measurement(alias.key) if alias is not None and alias.holds else None
+        measurement = self.measurement(alias.key) if alias is not None and alias.holds else None
+        # One result may have several names: a folder, and a copy of it.
+        return measurement and replace(measurement, model=request.model, slice=request.slice)
 
     # Jobs
 

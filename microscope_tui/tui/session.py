@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microscope_tui.settings import Settings
+from microscope_tui.catalogue import full_name
+from microscope_tui.settings import THEMES, Settings
 from microscope_tui.terms import METHODS, Metric, Modality, Request, SliceSpec, Stream
 
 STREAM_SETS: tuple[tuple[Stream, ...], ...] = (
@@ -16,7 +17,7 @@ STREAM_SETS: tuple[tuple[Stream, ...], ...] = (
 )
 """The columns that one key goes through."""
 
-DARK, LIGHT = "microscope-dark", "microscope-light"
+DARK, LIGHT = THEMES
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,18 @@ class Session:
 
     def requests(self, settings: Settings) -> tuple[Request, ...]:
         """What must be measured for this session, one request a model."""
-        return tuple(
-            Request(
-                model,
-                self.slice,
-                dtype=settings.dtype,
-                device=settings.device,
-                attention=settings.attention,
-                sample_tokens=settings.sample_tokens,
-                folds=settings.folds,
-                max_batch=settings.max_batch,
-            )
-            for model in self.models
-        )
+        return tuple(Request(model, self.slice, **settings.of_request()) for model in self.models)
 
 
 def choose_model(session: Session, name: str) -> Session:
     """Look at another model; one that was laid over it is not laid over itself."""
+    name = full_name(name)
     return replace(session, models=(name, *(other for other in session.models[1:] if other != name)))
 
 
 def lay_over(session: Session, name: str) -> Session:
     """Lay a second model over the first, in place of the one that was there."""
+    name = full_name(name)
     return session if name == session.models[0] else replace(session, models=(session.models[0], name))
 
 
@@ -91,7 +82,7 @@ def take_off(session: Session) -> Session:
 
 
 def choose_slice(session: Session, spec: SliceSpec) -> Session:
-    return replace(session, slice=spec)
+    return replace(session, slice=replace(spec, source=full_name(spec.source)))
 
 
 def choose_metric(session: Session, metric: Metric) -> Session:

@@ -45,11 +45,6 @@ STARTING: Final = "starting"
 log = logging.getLogger(__name__)
 
 
-def stage(progress: Progress) -> str:
-    """The phase without a percentage: `loading weights` for `loading weights 30 %`."""
-    return progress.phase.rstrip("0123456789 %")
-
-
 class Events:
     """Numbered events, the last `RING` of them kept. `wake` is called after each, from any thread."""
 
@@ -208,7 +203,7 @@ class Queue:
 
         A worker that got further than the one before starts the count anew: work that is committed stays done.
         """
-        phase = stage(job.progress)
+        phase = job.progress.stage
         place, known = f"{phase} {job.progress.done}", self._store.deaths(job.id)
         deaths = Deaths(place, known.count + 1 if place == known.place else 1)
         with contextlib.suppress(StoreFull):  # a count that is too small costs one more try

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, cast
 
-from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.errors import Cancelled, MicroscopeError, lost_device
 from microscope_tui.store import DiskFull, Store
 from microscope_tui.terms import Job, JobState, Measurement, Progress, Request
-from microscope_tui.worker.jobs import Queue, stage
+from microscope_tui.worker.jobs import Queue
 
 RUNNER: Final = "microscope_tui.engine.measure:run"
 
@@ -53,11 +53,6 @@ def load_runner(name: str) -> Runner:
     return cast(Runner, getattr(importlib.import_module(module), function))
 
 
-def lost_the_device(error: BaseException) -> bool:
-    """Whether a GPU failed for the whole process: after a CUDA error every further call fails as well."""
-    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
-
-
 class Reports:
     """Thins out what a runner reports of one job before it goes to the disk; nothing that came last is lost."""
 
@@ -68,7 +63,7 @@ class Reports:
         self._pending: Measurement | None = None
 
     def progress(self, progress: Progress) -> None:
-        now, phase = self._clock(), stage(progress)
+        now, phase = self._clock(), progress.stage
         keep = phase != self._phase or now - self._kept >= KEEP_SECONDS
         self._phase = phase
         self._kept = now if keep else self._kept
@@ -171,7 +166,7 @@ class Work(threading.Thread):
         except BaseException as error:  # whatever a library raises ends the job and not the worker
             log.exception("job %s", job.id)
             text = " ".join(str(error).split())
-            self.device_lost = lost_the_device(error)
+            self.device_lost = lost_device(error)
             if self.device_lost and self._queue.died(self._queue.job(job.id)):
                 self._queue.put_back(job.id)
             else:

@@ -16,6 +16,7 @@ from microscope_tui import measure
 from microscope_tui.catalogue import locate_model, locate_slice
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.models.base import OpenModel
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.store import Store
 from microscope_tui.terms import Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
@@ -145,17 +146,20 @@ def test_a_result_is_read_the_second_time_and_found_by_content_under_another_nam
     def fail(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("microscope_tui.engine.measure._Walk", fail)
+    monkeypatch.setattr("microscope_tui.engine.walk.Walk", fail)
     assert measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache") == first
     again = measure(str(copy), "demo:scienceqa?count=6", cache=tmp_path / "cache")
     assert again == replace(first, model=str(copy))
+    shutil.rmtree(copy)
+    with pytest.raises(MicroscopeError, match="copy"):
+        measure(str(copy), "demo:scienceqa?count=6", cache=tmp_path / "cache")
     assert measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache") == first
     with pytest.raises(AssertionError, match="measured again"):
         measure("demo:omnifusion", "demo:scienceqa?count=7", cache=tmp_path / "cache")
 
 
 def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("microscope_tui.engine.measure.PARTIAL_SECONDS", 0.0)
+    monkeypatch.setattr("microscope_tui.engine.walk.PARTIAL_SECONDS", 0.0)
     progress: list[Progress] = []
     partials: list[Measurement] = []
     request = Request("demo:omnifusion", SliceSpec.parse("demo:scienceqa?count=40"), max_batch=8)
@@ -177,6 +181,73 @@ def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches
     profile = partials[-1].profile(Metric.ANISOTROPY, Modality.IMAGE, Stream.MAIN)
     assert profile.value[0] is not None
     assert profile.examples <= 16
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A model whose passes over more than two examples run out of memory, as torch says it on a GPU."""
+    capture = OpenModel.capture
+    sizes: list[int] = []
+
+    def limited(model, batch, streams):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return capture(model, batch, streams)
+
+    monkeypatch.setattr(OpenModel, "capture", limited)
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch_and_counts_nothing_twice(small_memory):
+    request = Request("demo:omnifusion", SliceSpec.parse("demo:scienceqa?count=20"), metrics=(Metric.ANISOTROPY,))
+    halved = run(request, None, on_progress=lambda _: None)
+    assert small_memory[:3] == [8, 4, 2]
+    assert sum(size for size in small_memory if size <= 2) == 20
+    assert halved.examples == 20
+    assert not halved.skipped
+    small_memory[:] = []
+    plain = run(replace(request, max_batch=2), None, on_progress=lambda _: None)
+    assert halved.tokens == plain.tokens
+    assert [p.value for p in halved.profiles] == [p.value for p in plain.profiles]
+
+
+def test_a_lost_gpu_is_no_fault_of_the_example(monkeypatch):
+    def lost(*_, **__):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("microscope_tui.models.capture._capture_part", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        measure("demo:omnifusion", "demo:scienceqa?count=4")
+
+
+def test_two_examples_are_enough_to_hold_one_out():
+    two = measure("demo:omnifusion", "demo:scienceqa?count=2", metrics=["linearity"], modalities=["text"])
+    held_out = two.profile(Metric.LINEARITY, Modality.TEXT, Stream.RESIDUAL, "held-out")
+    assert held_out.value[3] is not None or "at least 2 examples" not in held_out.notes[3][0]
+
+
+def test_a_slice_without_pictures_has_text_profiles_and_says_why_there_are_no_others():
+    result = measure("demo:llava-next", "demo:scienceqa?filter=text-only&count=6")
+    assert result.tokens["image"] == 0
+    for profile in result.profiles:
+        if profile.modality is Modality.IMAGE:
+            assert set(profile.value) == {None}
+            assert all("no rows" in notes[0] for notes in profile.notes), profile
+    assert result.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.MAIN).value[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        ({"metrics": ["linear"]}, "linear"),
+        ({"modalities": []}, "modalities"),
+        ({"streams": ["residual", "mian"]}, "mian"),
+    ],
+)
+def test_what_is_not_a_word_of_ours_is_named(asked, word):
+    with pytest.raises(MicroscopeError, match=word):
+        measure("demo:omnifusion", "demo:scienceqa?count=2", **asked)
 
 
 def test_a_corrupt_picture_is_skipped_counted_and_named(tmp_path, picture_rows):

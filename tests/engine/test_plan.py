@@ -20,6 +20,10 @@ def free(monkeypatch):
     return set_free
 
 
+def planned(folds=10, device=GPU, **size):
+    return plan(**(SEVEN_B | size), folds=folds, sample=4096, device=device)
+
+
 def test_a_fold_is_counted_as_large_as_its_moments_are():
     chain = ChainMoments(9, 96)
     matrices = chain.gram.nbytes + chain.cross.nbytes
@@ -28,30 +32,61 @@ def test_a_fold_is_counted_as_large_as_its_moments_are():
 
 def test_the_demo_gets_all_folds_where_the_model_is(free):
     free(host=20, gpu=16)
-    assert plan(layers=8, width=96, kinds=4, folds=10, device=GPU).device == GPU
+    assert planned(layers=8, width=96).device == GPU
     free(host=20)
-    small = plan(layers=8, width=96, kinds=4, folds=10, device=CPU)
-    assert (small.folds, small.device, small.dtype, small.note) == (10, CPU, torch.float64, None)
+    small = planned(layers=8, width=96, device=CPU)
+    assert (small.folds, small.device, small.dtype, small.notes) == (10, CPU, torch.float64, ())
 
 
-def test_a_large_model_gets_the_folds_that_fit_and_says_so(free):
-    free(host=900, gpu=120)
-    large = plan(**SEVEN_B, folds=10, device=GPU)
-    assert large.device == CPU
-    assert large.folds == 10
-    free(host=200, gpu=120)
-    fewer = plan(**SEVEN_B, folds=10, device=GPU)
-    assert fewer.folds == 3
-    assert "3 instead of 10 folds" in fewer.note
-    free(host=100, gpu=20)
-    assert "no intervals" in plan(**SEVEN_B, folds=10, device=GPU).note
+def test_a_large_model_keeps_its_moments_near_it_and_says_what_that_costs(free):
+    free(host=900, gpu=180)
+    near = planned()
+    assert (near.device, near.folds, near.dtype) == (GPU, 2, torch.float32)
+    assert "2 instead of 10 folds" in near.notes[0]
+    free(host=900, gpu=40)
+    far = planned()
+    assert (far.device, far.folds) == (CPU, 10)
+    assert "kept on the host" in far.notes[0]
+    free(host=130, gpu=20)
+    assert "no intervals" in planned().notes[0]
+
+
+def test_a_little_less_free_memory_means_the_same_plan(free):
+    free(host=400)
+    folds = planned(device=CPU).folds
+    free(host=380)
+    assert planned(device=CPU).folds == folds
 
 
 def test_what_fits_nowhere_is_refused_with_what_to_do(free):
     free(host=30, gpu=20)
     with pytest.raises(MicroscopeError, match="fewer --stream"):
-        plan(**SEVEN_B, folds=10, device=GPU)
+        planned()
 
 
 def test_the_free_memory_of_this_machine_is_found():
-    assert module._free_host() > 10**8
+    assert module.free_host() > 10**8
+
+
+def test_the_strictest_control_group_counts_less_the_cache_that_can_go(tmp_path):
+    proc, groups = tmp_path / "proc", tmp_path / "groups"
+    job = groups / "slurm" / "job_7" / "step_0"
+    job.mkdir(parents=True)
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:   1000000 kB\n")
+    (proc / "self" / "cgroup").write_text("0::/slurm/job_7/step_0\n")
+    (job / "memory.max").write_text("max\n")
+    for name, value in (
+        ("memory.max", "5000"),
+        ("memory.current", "4500"),
+        ("memory.stat", "anon 9\ninactive_file 800\n"),
+    ):
+        (job.parent / name).write_text(value)
+    assert module.free_host(proc, groups) == 5000 - 4500 + 800
+    (proc / "self" / "cgroup").write_text("5:cpu:/x\n9:memory:/box\n")
+    old = groups / "memory" / "box"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("7000")
+    (old / "memory.usage_in_bytes").write_text("1000")
+    assert module.free_host(proc, groups) == 6000
+    assert module.free_host(proc, tmp_path / "none") == 1_000_000 * 1024

@@ -2,8 +2,7 @@
 
 import pytest
 
-from microscope_tui.engine import measure as module
-from microscope_tui.engine import state
+from microscope_tui.engine import state, walk
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled
 from microscope_tui.store import Store
@@ -19,13 +18,13 @@ def commit_always(monkeypatch):
 def captured(monkeypatch):
     """The keys of the examples that go through the model, as they do."""
     seen: list[str] = []
-    forward = module._Walk._capture
+    count = walk.Walk._count
 
-    def count(walk, examples):
-        seen.extend(example.key for example in examples)
-        forward(walk, examples)
+    def counted(self, captured, examples):
+        seen.extend(example.key for _, example in examples)
+        count(self, captured, examples)
 
-    monkeypatch.setattr(module._Walk, "_capture", count)
+    monkeypatch.setattr(walk.Walk, "_count", counted)
     return seen
 
 
@@ -58,15 +57,17 @@ def test_stopped_work_goes_on_and_ends_bit_for_bit_the_same(tmp_path, captured, 
     assert len(captured) == len(set(captured)) == 40
 
 
-def test_a_larger_slice_measures_only_what_is_new(tmp_path, captured, undisturbed):
+@pytest.mark.parametrize("first", [16, 20])
+def test_a_larger_slice_measures_only_what_is_new(tmp_path, captured, undisturbed, first):
+    """From 20 it begins behind the last whole batch, so that its batches are those of an undisturbed run."""
     with Store(tmp_path) as store:
-        small = measured(request(16), store)
+        small = measured(request(first), store)
         grown = measured(request(40), store)
-        assert len(captured) == len(set(captured)) == 40
+        assert len(captured) == 40 + first % 8
         assert grown.profiles == undisturbed.profiles
         assert grown.accuracy == undisturbed.accuracy
         assert grown.tokens == undisturbed.tokens
-        assert measured(request(16), store) == small
+        assert measured(request(first), store) == small
 
 
 def test_another_seed_begins_anew(tmp_path, captured):
@@ -88,7 +89,7 @@ def test_a_second_metric_needs_no_second_forward_pass(tmp_path, captured, undist
 def test_a_damaged_state_is_measured_again(tmp_path, captured, undisturbed):
     with Store(tmp_path) as store:
         stop_after(request(), store, 16)
-        (name,) = [e.key.partition("/")[2] for e in store.entries() if e.kind == "blob"]
+        name, *_ = [e.key.partition("/")[2] for e in store.entries() if e.kind == "blob"]
         store.blob_file(name).write_bytes(b"nothing")
         assert measured(request(), store).profiles == undisturbed.profiles
         assert store.damaged()
@@ -99,4 +100,5 @@ def test_a_state_too_large_for_the_cache_is_not_kept(tmp_path):
     with Store(tmp_path, limit_bytes=10_000_000) as store:
         result = measured(request(16), store)
         assert result.complete
+        assert "cannot be resumed" in result.notes[-1]
         assert not [e for e in store.entries() if e.kind == "blob"]

@@ -26,7 +26,8 @@ from microscope_tui.worker import place, protocol, server
 from microscope_tui.worker.jobs import Events, Queue
 from microscope_tui.worker.protocol import decode, encode
 from microscope_tui.worker.server import Server, Waker
-from microscope_tui.worker.work import Reports, lost_the_device
+from microscope_tui.errors import lost_device
+from microscope_tui.worker.work import Reports
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1.0, 2.0)
@@ -304,7 +305,7 @@ def test_progress_goes_to_the_disk_twice_a_second_and_partials_every_two_seconds
     ],
 )
 def test_what_only_a_new_process_can_mend(error: Exception, lost: bool) -> None:
-    assert lost_the_device(error) is lost
+    assert lost_device(error) is lost
 
 
 # The queue

@@ -1,0 +1,222 @@
+"""One walk over the examples of a slice: capture, count, report, and go on after what goes wrong with one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from microscope_tui.engine.accumulate import Accumulator, captured_streams
+from microscope_tui.engine.answers import Answers
+from microscope_tui.engine.plan import Plan
+from microscope_tui.engine.state import Keeper
+from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
+from microscope_tui.models.base import Captured, OpenModel, OutOfMemory
+from microscope_tui.models.quiet import is_out_of_memory
+from microscope_tui.slices import Example, Slice
+from microscope_tui.terms import Measurement, Profile, Progress, Request, Skipped, Stream
+
+PARTIAL_POINTS = 1024
+"""Rows that dimension looks at while a job runs: enough to see the shape, cheap enough to repeat."""
+
+PARTIAL_SECONDS = 2.0
+
+PARTIAL_SHARE = 1 / 3
+"""At most this share of a job's time goes into partial profiles."""
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of the walk. `partial` is None when nobody looks; `should_stop` is asked between batches."""
+
+    progress: Callable[[Progress], None]
+    partial: Callable[[Measurement], None] | None = None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+class Walk:
+    """Measures `model` on `slice_` for a request. Call `measure` once."""
+
+    def __init__(
+        self,
+        request: Request,
+        model: OpenModel,
+        slice_: Slice,
+        plan: Plan,
+        provenance: Mapping[str, Any],
+        keeper: Keeper | None,
+        listeners: Listeners,
+    ) -> None:
+        self.request, self.model, self.slice, self.plan = request, model, slice_, plan
+        self.provenance, self.keeper, self.tell = provenance, keeper, listeners
+        self.streams = trusted_streams(request, model)
+        self.accumulator = Accumulator(
+            model.layers,
+            model.width,
+            modalities=request.modalities,
+            streams=self.streams,
+            plan=plan,
+            budget=request.sample_tokens,
+        )
+        self.answers = Answers(model.token_ids)
+        self.skipped: list[Skipped] = []
+        self.done = 0
+        self.before = 0  # examples that an earlier walk has counted or skipped
+        self.batch_size = request.max_batch
+        self.started = time.monotonic()
+        self.next_partial = self.started + PARTIAL_SECONDS / 2
+        self.partial_cost = PARTIAL_SECONDS  # until one was timed: the first comes without intervals
+
+    def measure(self) -> Measurement:
+        """Walk over all examples. Raises `Cancelled` when told to stop, and `MicroscopeError`."""
+        index, total = self._begin(), len(self.slice)
+        while index < total:
+            # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
+            end = min(index - index % self.request.max_batch + self.request.max_batch, total)
+            self._heed()
+            self._add(range(index, end))
+            index = end
+            self._report()
+            if self.keeper:
+                self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, index)
+        if not self.done:
+            first = self.skipped[0]
+            raise MicroscopeError(
+                f"None of the {total} examples of {self.request.slice} can be used; the first: {first.example}: "
+                f"{first.reason}"
+            )
+        return self._measurement(self._profiles("computing profiles"), complete=True)
+
+    def _begin(self) -> int:
+        """Where to begin: behind what an earlier walk over these examples has committed."""
+        committed = self.keeper.begin(self.accumulator, self.answers) if self.keeper else None
+        if committed is None:
+            return 0
+        self.skipped, self.done = committed.skipped, committed.done
+        self.before = committed.consumed
+        return self.before
+
+    def _add(self, indices: Sequence[int]) -> None:
+        """Capture and count the examples at these indices; one that cannot be used is skipped and named."""
+        examples: list[tuple[int, Example]] = []
+        for i in indices:
+            try:
+                examples.append((i, self.slice.example(i)))
+            except BadExample as error:
+                self.skipped.append(Skipped(error.example, error.reason))
+        while examples:
+            size = min(self.batch_size, len(examples))
+            self._capture(examples[:size])
+            examples = examples[size:]
+
+    def _capture(self, examples: Sequence[tuple[int, Example]]) -> None:
+        captured = self._try(examples)
+        if isinstance(captured, Captured):
+            self._count(captured, examples)
+        elif len(examples) > 1:
+            # Out of memory: halves. One that cannot be used: each by itself, to find out which.
+            size = len(examples) // 2 if isinstance(captured, OutOfMemory) else 1
+            if isinstance(captured, OutOfMemory):
+                self.batch_size = size
+            for i in range(0, len(examples), size):
+                self._capture(examples[i : i + size])
+        elif isinstance(captured, BadExample):
+            self.skipped.append(Skipped(captured.example, captured.reason))
+        else:
+            raise MicroscopeError(
+                f"{examples[0][1].key} alone does not fit into memory: choose a smaller model, dtype bfloat16, "
+                "fewer streams, or a device with more memory."
+            )
+
+    def _try(self, examples: Sequence[tuple[int, Example]]) -> Captured | OutOfMemory | BadExample:
+        """One captured batch, or why there is none. The error comes back without its traceback, whose frames hold
+        every tensor of the failed pass: a smaller batch needs their memory."""
+        try:
+            batch = self.model.prepare([example for _, example in examples])
+            return self.model.capture(batch, captured_streams(self.streams))
+        except (OutOfMemory, BadExample) as error:
+            failed: OutOfMemory | BadExample = error.with_traceback(None)
+            failed.__context__ = failed.__cause__ = None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = OutOfMemory(str(error))
+        if isinstance(failed, OutOfMemory) and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return failed
+
+    def _count(self, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
+        try:
+            self.accumulator.add(captured, [example.key for _, example in examples], [i for i, _ in examples])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Some of the rows may be counted already: the walk cannot go on from here.
+            raise MicroscopeError(
+                f"Memory ran out while rows were counted on {self.plan.device}: measure fewer --stream or --modality "
+                "at a time, or lower --folds."
+            ) from error
+        self.answers.add([example for _, example in examples], captured.last_logits)
+        self.done += len(examples)
+
+    def _report(self) -> None:
+        self.tell.progress(self._progress("measuring"))
+        now = time.monotonic()
+        if self.tell.partial is None or now < self.next_partial or not self.done:
+            return
+        # Intervals solve every moment once more for each fold: they are drawn live where that is quick.
+        intervals = self.partial_cost * self.plan.folds < PARTIAL_SECONDS
+        profiles = self._profiles(points=PARTIAL_POINTS, intervals=intervals)
+        self.tell.partial(self._measurement(profiles, complete=False))
+        cost = time.monotonic() - now
+        self.partial_cost = cost / self.plan.folds if intervals else cost
+        self.next_partial = now + max(PARTIAL_SECONDS, cost / PARTIAL_SHARE)
+
+    def _profiles(self, phase: str | None = None, **options: Any) -> tuple[Profile, ...]:
+        """The profiles so far; a stop is heard between any two of them, and with a `phase` progress is told."""
+        profiles: list[Profile] = []
+        for profile in self.accumulator.profiles(self.request.metrics, **options):
+            self._heed()
+            profiles.append(profile)
+            if phase:
+                self.tell.progress(self._progress(f"{phase} {len(profiles)}"))
+        return tuple(profiles)
+
+    def _heed(self) -> None:
+        if self.tell.should_stop():
+            raise Cancelled(f"Stopped after {self.done} of {len(self.slice)} examples.")
+
+    def _progress(self, phase: str) -> Progress:
+        seen, total = self.done + len(self.skipped), len(self.slice)
+        rate = (seen - self.before) / max(time.monotonic() - self.started, 1e-9)
+        tokens = sum(self.accumulator.tokens.values())
+        eta = (total - seen) / rate if rate else None
+        return Progress(phase, seen, total, tokens, rate, eta, len(self.skipped))
+
+    def _measurement(self, profiles: tuple[Profile, ...], *, complete: bool) -> Measurement:
+        wanted = self.request.streams
+        notes = (*self.model.notes, *self.plan.notes, *(self.keeper.notes if self.keeper else ()))
+        return Measurement(
+            model=self.request.model,
+            slice=self.request.slice,
+            profiles=profiles,
+            accuracy=self.answers.accuracy,
+            examples=self.done,
+            tokens={str(modality): count for modality, count in self.accumulator.tokens.items()},
+            skipped=tuple(self.skipped),
+            refused={str(s): reason for s, reason in self.model.refused.items() if s in wanted},
+            notes=notes,
+            provenance=self.provenance,
+            complete=complete,
+        )
+
+
+def trusted_streams(request: Request, model: OpenModel) -> tuple[Stream, ...]:
+    """The streams of a request that passed the model's self-check; `MicroscopeError` when none did."""
+    streams = tuple(stream for stream in request.streams if stream in model.streams)
+    if not streams:
+        raise MicroscopeError(f"No stream of {request.model} can be measured: {'; '.join(model.refused.values())}")
+    return streams
