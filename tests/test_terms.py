@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import (
+    COLUMN_ROLES,
     Estimate,
     Job,
     Measurement,
@@ -19,13 +20,20 @@ from microscope_tui.terms import (
     Stream,
 )
 
+columns = st.dictionaries(st.sampled_from(COLUMN_ROLES), st.text(min_size=1).filter(lambda s: s.strip(",")))
+options = {
+    "source": st.text(min_size=1).filter(lambda s: "?" not in s),
+    "split": st.text(min_size=1),
+    "filter": st.text(),
+}
 specs = st.builds(
     SliceSpec,
-    source=st.text(min_size=1).filter(lambda s: "?" not in s),
-    split=st.text(min_size=1),
-    filter=st.text(),
+    **options,
     count=st.none() | st.integers(1, 10**6),
     seed=st.integers(0, 2**31),
+    columns=columns.map(lambda mapping: tuple(mapping.items())),
+) | st.builds(
+    SliceSpec, **options, count=st.integers(1, 10**6), prompt=st.text(), stream=st.booleans(), seed=st.just(0)
 )
 
 
@@ -48,11 +56,39 @@ def test_what_has_its_default_is_left_out_of_the_text_form():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("", "no source"), ("a?count=many", "many"), ("a?count=0", "empty"), ("a?cuont=3", "cuont"), ("a?count=-1", "-1")],
+    [
+        ("", "no source"),
+        ("a?count=many", "many"),
+        ("a?count=0", "empty"),
+        ("a?cuont=3", "cuont"),
+        ("a?count=-1", "-1"),
+        ("a?image=", "image= in the slice names no column"),
+        ("a?choices=,", "choices= in the slice names no column"),
+        ("a?image=x&image=y", "image= stands twice"),
+        ("a?question=q&prompt=p", "both a prompt and a column of questions"),
+        ("a?stream=1", "needs to know where to end"),
+        ("a?stream=1&count=3&seed=1", "leave out the seed"),
+        ("a?stream=yes&count=3", "stream=yes"),
+    ],
 )
 def test_a_wrong_slice_is_refused_by_naming_the_part(text, part):
     with pytest.raises(MicroscopeError, match=part):
         SliceSpec.parse(text)
+
+
+def test_columns_prompt_and_stream_are_options_of_the_text_form():
+    spec = SliceSpec.parse("a/b?count=9&question=caption&choices=a,b,c&image=photo&stream=1")
+    assert spec.columns == (("choices", "a,b,c"), ("image", "photo"), ("question", "caption"))
+    assert spec == SliceSpec("a/b", count=9, stream=True, columns=tuple(reversed(spec.columns)))
+    assert str(spec) == "a/b?count=9&stream=1&choices=a,b,c&image=photo&question=caption"
+    assert SliceSpec.parse("./x?prompt=Describe the picture.") == SliceSpec("./x", prompt="Describe the picture.")
+    assert str(SliceSpec("./x", prompt="Describe it.")) == "./x?prompt=Describe%20it."
+    with pytest.raises(MicroscopeError, match="No column can be mapped to 'picture'"):
+        SliceSpec("a", columns=(("picture", "x"),))
+
+
+def test_a_slice_without_the_newer_fields_is_still_read():
+    assert SliceSpec.from_json({"source": "a", "count": 3}) == SliceSpec("a", count=3)
 
 
 @given(specs, st.sampled_from(["auto", "cuda:1"]))

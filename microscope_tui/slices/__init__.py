@@ -8,5 +8,6 @@ as a whole is a `MicroscopeError` at opening; what is wrong with one row is a `B
 from microscope_tui.slices.examples import Example, Preview
 from microscope_tui.slices.prompts import TEMPLATE, question_text
 from microscope_tui.slices.slice import Slice, open_slice
+from microscope_tui.slices.sound import Audio
 
-__all__ = ["TEMPLATE", "Example", "Preview", "Slice", "open_slice", "question_text"]
+__all__ = ["TEMPLATE", "Audio", "Example", "Preview", "Slice", "open_slice", "question_text"]

@@ -64,7 +64,17 @@ class HubId:
 
 def download(hub: HubId, split: str, source: str) -> Path:
     """The snapshot folder, in it at least the parquet files of the split. Raises `MicroscopeError`."""
-    with quiet(huggingface_hub), _sentences(hub, split, source):
+    _, files = listed(hub, split, source)
+    with quiet(huggingface_hub), sentences(hub, split, source):
+        snapshot = huggingface_hub.snapshot_download(
+            hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=files, cache_dir=hub_cache()
+        )
+        return Path(snapshot)
+
+
+def listed(hub: HubId, split: str, source: str) -> tuple[str, list[str]]:
+    """The commit that the hub has for the revision, and its parquet files of the split. Raises `MicroscopeError`."""
+    with quiet(huggingface_hub), sentences(hub, split, source):
         info = huggingface_hub.HfApi().dataset_info(hub.repo, revision=hub.revision, timeout=TIMEOUT)
         prefix = f"{hub.configuration}/" if hub.configuration else ""
         names = [file.rfilename for file in info.siblings or ()]
@@ -74,18 +84,11 @@ def download(hub: HubId, split: str, source: str) -> Path:
                 f"The data set {source} has no parquet files: name the hub's own conversion of it, "
                 f"{hub.repo}@refs/convert/parquet, or download it and give its folder."
             )
-        snapshot = huggingface_hub.snapshot_download(
-            hub.repo,
-            repo_type="dataset",
-            revision=hub.revision,
-            allow_patterns=[prefix + file for file in files],
-            cache_dir=hub_cache(),
-        )
-        return Path(snapshot)
+        return str(info.sha), [prefix + file for file in files]
 
 
 @contextmanager
-def _sentences(hub: HubId, split: str, source: str) -> Iterator[None]:
+def sentences(hub: HubId, split: str, source: str) -> Iterator[None]:
     """What the hub's client raises, as sentences. Subclasses stand before what they are derived from."""
     absent = f"The data set {source} is no folder here, its split {split!r} is not in the local hub cache"
     elsewhere = "give a local folder or demo:scienceqa"

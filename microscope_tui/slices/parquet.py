@@ -5,17 +5,19 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from microscope_tui.errors import BadExample, MicroscopeError
-from microscope_tui.slices.examples import key_of
-from microscope_tui.slices.rows import Rows, encoded_of, has_pictures, image_column, one_line, text_columns
+from microscope_tui.slices.cells import held, is_list
+from microscope_tui.slices.columns import Columns
+from microscope_tui.slices.rows import Rows, one_line
+from microscope_tui.terms import SliceSpec
 
 HELD_BYTES = 256 * 2**20
 """Row groups of pictures are kept up to this size, since neighbours in a slice may lie in the same one."""
@@ -24,71 +26,76 @@ HELD_BYTES = 256 * 2**20
 class ParquetRows(Rows):
     """The rows of some parquet files of one schema, one file after the other."""
 
-    def __init__(self, files: Sequence[Path], source: str) -> None:
+    def __init__(self, files: Sequence[Path], folder: Path, spec: SliceSpec) -> None:
+        self._parts = tuple(files)
         self._metadata = [_metadata(file) for file in files]
         schemas = [metadata.schema.to_arrow_schema() for metadata in self._metadata]
-        self._image = image_column(schemas[0], source)
+        self._schema = schemas[0]
+        columns = Columns.of(self._schema, spec)
+        texts = columns.texts(self._schema)
         for file, schema in zip(files, schemas, strict=True):
-            if image_column(schema, source) != self._image or text_columns(schema) != text_columns(schemas[0]):
-                raise MicroscopeError(f"The files of the data set {source} differ in their columns: see {file.name}.")
+            if Columns.of(schema, spec) != columns or sorted(columns.texts(schema)) != sorted(texts):
+                raise MicroscopeError(
+                    f"The files of the data set {spec.source} differ in their columns: see {file.name}."
+                )
+        self._bytes = [name for name in columns.media if name not in texts]
         self._groups = [
             (file, group) for file, metadata in enumerate(self._metadata) for group in range(metadata.num_row_groups)
         ]
         sizes = [self._metadata[file].row_group(group).num_rows for file, group in self._groups]
         self._starts = [0, *accumulate(sizes)]
-        self._held: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        self._held_groups: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = Lock()
-        super().__init__(_texts(files, text_columns(schemas[0]), source), files)
+        super().__init__(self._starts[-1], _texts(files, texts, spec.source), columns, files, folder, spec)
 
-    @cached_property
-    def pictured(self) -> Sequence[bool]:
-        found: list[bool] = []
-        for file, metadata in zip(self.files, self._metadata, strict=True):
-            found += self._pictured_in(file, metadata)
-        return found
-
-    def encoded(self, row: int) -> tuple[bytes, ...]:
+    def _stored(self, row: int, column: str) -> Any:
         group = bisect_right(self._starts, row) - 1
         try:
             with self._lock:
-                column = self._pictures_of(group)
+                table = self._group(group)
         except (OSError, pa.ArrowException) as error:
-            name = self.files[self._groups[group][0]].name
-            raise BadExample(key_of(row), f"its picture cannot be read from {name} ({one_line(error)})") from error
-        return encoded_of(column[row - self._starts[group]].as_py(), row)
+            name = self._parts[self._groups[group][0]].name
+            raise BadExample(self.key(row), f"its {column} cannot be read from {name} ({one_line(error)})") from error
+        return table.column(column)[row - self._starts[group]].as_py()
 
-    def _pictures_of(self, group: int) -> pa.ChunkedArray:
-        """The column of pictures of a row group, the most recently used ones from memory."""
-        if group not in self._held:
+    def _stored_held(self, column: str) -> Sequence[bool]:
+        found: list[bool] = []
+        for file, metadata in zip(self._parts, self._metadata, strict=True):
+            found += self._held_in(file, metadata, column)
+        return found
+
+    def _group(self, group: int) -> pa.Table:
+        """The columns of bytes of a row group, the most recently used ones from memory."""
+        if group not in self._held_groups:
             file, number = self._groups[group]
-            with pq.ParquetFile(self.files[file], metadata=self._metadata[file]) as opened:
-                self._held[group] = opened.read_row_group(number, columns=[self._image]).column(0)
-        self._held.move_to_end(group)
-        while len(self._held) > 1 and sum(column.nbytes for column in self._held.values()) > HELD_BYTES:
-            self._held.popitem(last=False)
-        return self._held[group]
+            with pq.ParquetFile(self._parts[file], metadata=self._metadata[file]) as opened:
+                self._held_groups[group] = opened.read_row_group(number, columns=self._bytes)
+        self._held_groups.move_to_end(group)
+        while len(self._held_groups) > 1 and sum(table.nbytes for table in self._held_groups.values()) > HELD_BYTES:
+            self._held_groups.popitem(last=False)
+        return self._held_groups[group]
 
-    def _pictured_in(self, file: Path, metadata: pq.FileMetaData) -> list[bool]:
-        """Whether each row of a file has a picture.
+    def _held_in(self, file: Path, metadata: pq.FileMetaData, column: str) -> list[bool]:
+        """Whether each row of a file has something in a column of bytes.
 
-        The null flags of the pictures can be had from the small `path` beside them, without the bytes, unless
+        The null flags of the bytes can be had from the small `path` beside them, without the bytes, unless
         the statistics tell of rows that have a path or an empty struct but no bytes.
         """
         leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-        mine = [path for path in leaves if path.split(".")[0] == self._image]
+        mine = [path for path in leaves if path.split(".")[0] == column]
         path = next((path for path in mine if path.endswith(".path")), None)
         data = next((path for path in mine if path.endswith(".bytes")), None)
         with pq.ParquetFile(file, metadata=metadata) as opened:
-            if path and data and self._image == "image":
+            if path and data and not is_list(self._schema.field(column).type):
                 found = list(opened.read(columns=[path]).column(0).is_valid().to_pylist())
                 if sum(found) == _count(metadata, leaves[data]):
                     return found
             elif path and data:
-                return has_pictures(opened.read(columns=[path]).column(0))
+                return held(opened.read(columns=[path]).column(0))
             return [
-                has_picture
+                filled
                 for group in range(metadata.num_row_groups)
-                for has_picture in has_pictures(opened.read_row_group(group, columns=[self._image]).column(0))
+                for filled in held(opened.read_row_group(group, columns=[column]).column(0))
             ]
 
 

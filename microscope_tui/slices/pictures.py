@@ -10,6 +10,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What is decoded. Not Pillow's whole list: its EPS reader starts Ghostscript on the file."""
 
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".gif", ".webp", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".avif"),
+)
+"""How the names of such files end, in lower case."""
+
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 """Pillow's own threshold for a decompression bomb (89 million pixels), here an error and not a warning."""
 

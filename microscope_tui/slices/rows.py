@@ -6,18 +6,17 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from microscope_tui.errors import BadExample, MicroscopeError
-from microscope_tui.slices.examples import TEXTS, key_of
-
-IMAGE_COLUMNS = ("image", "images")
-"""One picture, or a list of them."""
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.slices.cells import frames_in, held, inside, is_address, is_written_out, names_in
+from microscope_tui.slices.columns import Columns
+from microscope_tui.slices.examples import key_of
+from microscope_tui.terms import SliceSpec
 
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """The hub cache names its blobs by their git or SHA-256 digest."""
@@ -26,35 +25,60 @@ BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Rows(ABC):
     """The rows of one split of one source.
 
-    `texts` is a table of those columns of `TEXTS` that there are. `files` are all files that the rows live in;
-    `watched` is what else decides that it is these files (their folder, the hub cache's note of a branch).
+    `texts` is a table of the columns that `columns` names: of the media only those that hold names of files in
+    `folder`. `files` are all files that the rows live in, the named ones included; `watched` is what else decides
+    that it is these files (their folders, the hub cache's note of a branch).
     """
 
-    def __init__(self, texts: pa.Table, files: Iterable[Path]) -> None:
+    def __init__(
+        self, count: int, texts: pa.Table, columns: Columns, files: Iterable[Path], folder: Path, spec: SliceSpec
+    ) -> None:
+        self._count = count
         self.texts = texts
-        self.files = tuple(files)
-        self.watched: tuple[Path, ...] = ()
+        self.columns = columns
+        self.folder = folder
+        named = self._named(spec)
+        self.files = (*files, *(path for path in named if path.is_file()))
+        self.watched = tuple(path for path in named if path.is_dir())
 
     def __len__(self) -> int:
-        return int(self.texts.num_rows)
+        return self._count
 
-    @property
-    @abstractmethod
+    def key(self, row: int) -> str:
+        """The name of a row, which does not depend on the selection."""
+        return key_of(row)
+
+    @cached_property
     def pictured(self) -> Sequence[bool]:
-        """Of each row whether it has a picture, found without decoding one."""
+        """Of each row whether it has a picture."""
+        return self.holding("image")
 
-    @abstractmethod
-    def encoded(self, row: int) -> tuple[bytes, ...]:
-        """The undecoded pictures of a row, () for a text-only one. Raises `BadExample`."""
+    def holding(self, role: str) -> Sequence[bool]:
+        """Of each row whether it has a picture (`image`), `video` or `audio`, found without decoding one."""
+        found = [[False] * len(self), *(self._held(name) for name in self.columns.of_role(role))]
+        if self.columns.in_turns:
+            turns = (self.columns.conversation(self.raw(row)) for row in range(len(self)))
+            found.append([role in turn.media for turn in turns])
+        return [any(cells) for cells in zip(*found, strict=True)]
+
+    def cells(self, row: int, role: str) -> list[Any]:
+        """What a row has of pictures (`image`), `video` or `audio`, undecoded. Raises `BadExample`."""
+        cells = [self._cell(row, name) for name in self.columns.of_role(role)]
+        if self.columns.in_turns:
+            cells += self.columns.conversation(self.raw(row)).media.get(role, ())
+        return cells
 
     def content(self) -> str:
         """Digest of all bytes that the rows are made of, whatever the files are called."""
         return content_of(self.files)
 
     def values(self, row: int) -> Mapping[str, Any]:
-        """The text columns of a row as plain Python values."""
-        values: Mapping[str, Any] = self.texts.slice(row, 1).to_pylist()[0]
-        return values
+        """The texts of a row by their part (question, choices, …) as plain Python values."""
+        return self.columns.values(self.raw(row))
+
+    def raw(self, row: int) -> Mapping[str, Any]:
+        """The columns of `texts` in a row, under their own names."""
+        return {name: self.texts.column(name)[row].as_py() for name in self.texts.column_names}
 
     def column(self, name: str) -> Sequence[str | None] | None:
         """One text column, None if the data lacks it."""
@@ -62,72 +86,55 @@ class Rows(ABC):
             return None
         return [None if value is None else str(value) for value in self.texts.column(name).to_pylist()]
 
+    @abstractmethod
+    def _stored(self, row: int, column: str) -> Any:
+        """The cell of a column that holds bytes. Raises `BadExample`."""
 
-def image_column(schema: pa.Schema, source: str) -> str:
-    """The name of the pictures' column, after a look whether these are rows that can be used at all."""
-    names = ", ".join(schema.names)
-    image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-    if image is None:
-        raise MicroscopeError(
-            f"The data set {source} has no image column ({' or '.join(IMAGE_COLUMNS)}): its columns are {names}."
-        )
-    check_texts(schema, source)
-    kind = schema.field(image).type
-    if not _is_pictures(kind.value_type if _is_list(kind) else kind):
-        raise MicroscopeError(
-            f"The column {image} of the data set {source} holds {kind} and no pictures: "
-            "give a data set whose pictures are stored in it."
-        )
-    return image
+    @abstractmethod
+    def _stored_held(self, column: str) -> Sequence[bool]:
+        """Of each cell of a column that holds bytes whether it is filled."""
 
+    def _cell(self, row: int, column: str) -> Any:
+        if column in self.texts.column_names:
+            return self.texts.column(column)[row].as_py()
+        return self._stored(row, column)
 
-def check_texts(schema: pa.Schema, source: str) -> None:
-    """Raises `MicroscopeError` unless there are questions, and question and choices are texts."""
-    if "question" not in schema.names:
-        raise MicroscopeError(
-            f"The data set {source} has no question column: its columns are {', '.join(schema.names)}."
-        )
-    for name in ("question", "hint", "choices"):
-        if name in schema.names:
-            kind = schema.field(name).type
-            right = _is_list(kind) and _is_text(kind.value_type) if name == "choices" else _is_text(kind)
-            if not (right or pa.types.is_null(kind)):
-                wanted = "a list of texts" if name == "choices" else "text"
-                raise MicroscopeError(
-                    f"The column {name} of the data set {source} holds {kind}: it should hold {wanted}."
-                )
+    def _held(self, column: str) -> Sequence[bool]:
+        if column in self.texts.column_names:
+            return held(self.texts.column(column))
+        return self._stored_held(column)
 
+    def _named(self, spec: SliceSpec) -> tuple[Path, ...]:
+        """The files and folders that the rows name and that are there. Raises `MicroscopeError` if not one is."""
+        named: dict[str, Iterable[str]] = {
+            column: names_in(self.texts.column(column).to_pylist())
+            for column in self.columns.media
+            if column in self.texts.column_names
+        }
+        if self.columns.in_turns:
+            turns = (self.columns.conversation(self.raw(row)) for row in range(len(self)))
+            named[self.columns.question] = names_in(item for turn in turns for of in turn.media.values() for item in of)
+        there: dict[Path, None] = {}
+        for column, every in named.items():
+            names = {name: None for name in every if not is_written_out(name)}
+            found = [path for name in names for path in self._files_of(name)]
+            if names and not found:
+                some, start = next(iter(names)), f"The column {column} of the data set {spec.source} holds"
+                if is_address(some):
+                    raise MicroscopeError(
+                        f"{start} addresses on the web, like {some!r:.80}, and nothing is fetched from there: download "
+                        "the files beside the data and name them."
+                    )
+                raise MicroscopeError(f"{start} names of files, and none of them, like {some!r}, is in {self.folder}.")
+            there |= dict.fromkeys(found)
+        return tuple(there)
 
-def text_columns(schema: pa.Schema) -> list[str]:
-    return [name for name in TEXTS if name in schema.names]
-
-
-def has_pictures(column: pa.ChunkedArray) -> list[bool]:
-    """Of each cell of a picture column whether it holds a picture: neither null nor empty."""
-    kind = column.type
-    if _is_list(kind):
-        found = pc.greater(pc.fill_null(pc.list_value_length(column), 0), 0)
-    elif pa.types.is_struct(kind):
-        fields = [name for name in ("bytes", "path") if kind.get_field_index(name) >= 0]
-        found = reduce(pc.or_, (pc.struct_field(column, name).is_valid() for name in fields))
-    else:
-        found = column.is_valid()
-    return list(found.to_pylist())
-
-
-def encoded_of(cell: Any, row: int) -> tuple[bytes, ...]:
-    """The pictures in one cell: a struct of bytes and path (as `datasets` stores them), bytes, or a list."""
-    if cell is None:
-        return ()
-    if isinstance(cell, list):
-        return tuple(data for item in cell for data in encoded_of(item, row))
-    if isinstance(cell, bytes):
-        return (cell,)
-    if cell.get("bytes") is not None:
-        return (cell["bytes"],)
-    if cell.get("path") is not None:
-        raise BadExample(key_of(row), f"its picture is not in the data set, only its path {cell['path']}")
-    return ()
+    def _files_of(self, name: str) -> list[Path]:
+        """The file that a cell names, or the folder that it names and the frames in it; none if it is not there."""
+        path = None if is_address(name) else inside(self.folder, name)
+        if path and path.is_dir():
+            return [path, *frames_in(path)]
+        return [path] if path and path.is_file() else []
 
 
 def one_line(error: Exception) -> str:
@@ -159,22 +166,3 @@ def _digest(file: Path, size: int, mtime_ns: int) -> str:
     """Size and time are only there so that a changed file is read anew."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_pictures(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and (_is_binary(kind.field(index).type) or pa.types.is_null(kind.field(index).type))
-    return bool(_is_binary(kind) or pa.types.is_null(kind))

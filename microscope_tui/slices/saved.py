@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,40 +10,29 @@ import pyarrow as pa
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.layout import choose_split
 from microscope_tui.slices.quiet import quiet
-from microscope_tui.slices.rows import Rows, encoded_of, has_pictures, image_column, one_line, text_columns
+from microscope_tui.slices.rows import one_line
+from microscope_tui.slices.table import TableRows
+from microscope_tui.terms import SliceSpec
 
 ONE, SEVERAL = "state.json", "dataset_dict.json"
 """The files by which a saved data set, and a saved dictionary of splits, are known."""
-
-
-class SavedRows(Rows):
-    """The rows of one saved data set. Its table stays on disk, and the operating system pages it in."""
-
-    def __init__(self, table: pa.Table, files: Sequence[Path], source: str) -> None:
-        self._pictures = table.column(image_column(table.schema, source))
-        super().__init__(table.select(text_columns(table.schema)), files)
-
-    @cached_property
-    def pictured(self) -> Sequence[bool]:
-        return has_pictures(self._pictures)
-
-    def encoded(self, row: int) -> tuple[bytes, ...]:
-        return encoded_of(self._pictures[row].as_py(), row)
 
 
 def is_saved(folder: Path) -> bool:
     return (folder / ONE).is_file() or (folder / SEVERAL).is_file()
 
 
-def open_saved(folder: Path, split: str, source: str) -> SavedRows:
+def open_saved(folder: Path, spec: SliceSpec) -> TableRows:
     """The rows of a split; a data set saved without splits is taken whole. Raises `MicroscopeError`."""
+    place = folder
     try:
-        if (folder / SEVERAL).is_file():
-            folder /= choose_split(json.loads((folder / SEVERAL).read_text())["splits"], split, source)
-        table, files = _load(folder)
+        if (place / SEVERAL).is_file():
+            splits = json.loads((place / SEVERAL).read_text())["splits"]
+            place /= choose_split(splits, spec.split, spec.source)
+        table, files = _load(place)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        raise MicroscopeError(f"The data set {folder} cannot be read ({one_line(error)}): save it again.") from error
-    return SavedRows(table, [folder / ONE, *files], source)
+        raise MicroscopeError(f"The data set {place} cannot be read ({one_line(error)}): save it again.") from error
+    return TableRows(table, [place / ONE, *files], folder, spec)
 
 
 def _load(folder: Path) -> tuple[pa.Table, list[Path]]:

@@ -8,11 +8,14 @@ import re
 from collections.abc import Sequence
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.slices.columns import MEDIA
 from microscope_tui.slices.examples import META
 from microscope_tui.slices.rows import Rows
 from microscope_tui.terms import SliceSpec
 
-PICTURE, TEXT_ONLY = "image", "text-only"
+TEXT_ONLY = "text-only"
+KINDS = (*MEDIA, TEXT_ONLY)
+"""Filters by what a row has: a picture, video or sound, or none of them."""
 
 SHOWN = 12
 """How many of a column's values a sentence lists."""
@@ -22,11 +25,14 @@ def choose_rows(rows: Rows, spec: SliceSpec) -> tuple[int, ...]:
     """The indices of the chosen rows. Raises `MicroscopeError` if there are none.
 
     Without a count all that pass the filter, in the source's order; with one the first of them in an order
-    that the seed decides. So a smaller slice is the beginning of a larger one with the same seed.
+    that the seed decides. So a smaller slice is the beginning of a larger one with the same seed. The rows of a
+    stream have been chosen as they came.
     """
     if not len(rows):
         raise MicroscopeError(f"The split {spec.split!r} of the data set {spec.source} is empty.")
     passed = filtered(rows, spec)
+    if spec.stream:
+        return tuple(range(len(rows)))
     if spec.count is None:
         return tuple(passed)
     return tuple(heapq.nsmallest(spec.count, passed, key=lambda row: rank(row, spec.seed)))
@@ -40,32 +46,37 @@ def rank(row: int, seed: int) -> bytes:
 def filtered(rows: Rows, spec: SliceSpec) -> Sequence[int]:
     """The rows that pass every term of the filter; of several terms for one column, one is enough."""
     passed: Sequence[int] = range(len(rows))
-    for name, wanted in _terms(spec).items():
+    for name, wanted in terms(spec).items():
         before = passed
-        if name in (PICTURE, TEXT_ONLY):
-            passed = [row for row in passed if rows.pictured[row] == (name == PICTURE)]
-        else:
-            values = rows.column(name)
-            if values is None:
-                raise MicroscopeError(f"The data set {spec.source} has no column {name} to filter by.")
-            passed = [row for row in passed if _plain(values[row], name) in wanted]
+        passed = passing(rows, name, wanted, before, spec)
         if not passed:
             raise MicroscopeError(_nothing_left(rows, spec, name, before))
     return passed
 
 
-def _terms(spec: SliceSpec) -> dict[str, set[str]]:
-    """The filter by name: `image`, `text-only`, or a column with the values that pass."""
-    terms: dict[str, set[str]] = {}
+def passing(rows: Rows, name: str, wanted: set[str], before: Sequence[int], spec: SliceSpec) -> Sequence[int]:
+    """Those of some rows that pass one term of the filter. Raises `MicroscopeError` for a column that is missing."""
+    if name in KINDS:
+        found = [rows.holding(role) for role in (MEDIA if name == TEXT_ONLY else (name,))]
+        return [row for row in before if any(held[row] for held in found) == (name != TEXT_ONLY)]
+    values = rows.column(name)
+    if values is None:
+        raise MicroscopeError(f"The data set {spec.source} has no column {name} to filter by.")
+    return [row for row in before if _plain(values[row], name) in wanted]
+
+
+def terms(spec: SliceSpec) -> dict[str, set[str]]:
+    """The filter by name: one of `KINDS`, or a column with the values that pass."""
+    found: dict[str, set[str]] = {}
     for term in filter(None, (term.strip() for term in spec.filter.split(","))):
         name, colon, value = (part.strip() for part in term.partition(":"))
-        if (name in META) != bool(colon) or (not colon and name not in (PICTURE, TEXT_ONLY)) or (colon and not value):
+        if (name in META) != bool(colon) or (not colon and name not in KINDS) or (colon and not value):
             raise MicroscopeError(
-                f"There is no filter {term!r}: use {PICTURE}, {TEXT_ONLY}, or one of {', '.join(META)} "
+                f"There is no filter {term!r}: use {', '.join(KINDS)}, or one of {', '.join(META)} "
                 "with a value, like subject:natural science."
             )
-        terms.setdefault(name, set()).add(_plain(value, name))
-    return terms
+        found.setdefault(name, set()).add(_plain(value, name))
+    return found
 
 
 def _plain(value: str | None, name: str) -> str:
@@ -77,10 +88,10 @@ def _plain(value: str | None, name: str) -> str:
 def _nothing_left(rows: Rows, spec: SliceSpec, name: str, before: Sequence[int]) -> str:
     """The sentence for a term that no row passes: what there would have been to choose from."""
     start = f"No example of the data set {spec.source} passes the filter {spec.filter!r}"
-    if name == PICTURE:
-        return f"{start}: none that is left has a picture."
     if name == TEXT_ONLY:
-        return f"{start}: all that are left have a picture."
+        return f"{start}: all that are left have a picture, video or sound."
+    if name in KINDS:
+        return f"{start}: none that is left has {'a picture' if name == 'image' else name}."
     values = rows.column(name) or ()
     there = sorted({value for row in before if (value := values[row])}, key=_natural)
     more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""

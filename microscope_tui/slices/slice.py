@@ -8,14 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 from microscope_tui.errors import BadExample
-from microscope_tui.slices.examples import Example, Preview, choices_of, example_of, key_of, meta_of
+from microscope_tui.slices.cells import encoded_of
+from microscope_tui.slices.examples import Example, Preview, choices_of, example_of, meta_of
+from microscope_tui.slices.film import films_of
 from microscope_tui.slices.pictures import BadPicture, decode
 from microscope_tui.slices.rows import Rows
 from microscope_tui.slices.selection import choose_rows
+from microscope_tui.slices.sound import BadSound, decode_sound
 from microscope_tui.slices.sources import open_rows
 from microscope_tui.terms import SliceSpec
 
-READER = "1"
+READER = "2"
 """Version of what becomes of a row (decoding, RGB, orientation). A change that can change a pixel needs a new one."""
 
 
@@ -34,12 +37,13 @@ class Slice:
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """The keys of the examples in their order, by the index of the row in the split: "row 7"."""
-        return tuple(key_of(row) for row in self.chosen)
+        return tuple(self.rows.key(row) for row in self.chosen)
 
     @cached_property
     def content(self) -> str:
         """Digest of the data alone: equal for two slices of the same rows of the same split, however chosen."""
-        return f"{READER}-{self.rows.content()}"
+        mapping = str(SliceSpec("-", prompt=self.spec.prompt, columns=self.spec.columns)).removeprefix("-")
+        return f"{READER}-{self.rows.content()}{mapping}"
 
     @cached_property
     def digest(self) -> str:
@@ -54,13 +58,18 @@ class Slice:
         return (*self.rows.files, *self.rows.watched)
 
     def example(self, i: int) -> Example:
-        """The i-th example with its pictures, decoded now. Raises `BadExample` for a row that cannot be used."""
+        """The i-th example with all it shows, decoded now. Raises `BadExample` for a row that cannot be used."""
         row = self.chosen[i]
+        key, folder = self.rows.key(row), self.rows.folder
         try:
-            images = tuple(decode(data) for data in self.rows.encoded(row))
+            images = tuple(map(decode, encoded_of(self.rows.cells(row, "image"), folder, key)))
+            audios = tuple(map(decode_sound, encoded_of(self.rows.cells(row, "audio"), folder, key, "sound")))
         except BadPicture as error:
-            raise BadExample(key_of(row), f"its picture {error}") from error
-        return example_of(row, self.rows.values(row), images)
+            raise BadExample(key, f"its picture {error}") from error
+        except BadSound as error:
+            raise BadExample(key, f"its sound {error}") from error
+        videos = tuple(film for cell in self.rows.cells(row, "video") for film in films_of(cell, folder, key))
+        return example_of(key, self.rows.values(row), images, videos, audios)
 
     def preview(self, n: int) -> tuple[Preview, ...]:
         """The first n examples without their pictures; bad rows are shown as they are."""
@@ -69,7 +78,9 @@ class Slice:
     def _preview(self, row: int) -> Preview:
         values = self.rows.values(row)
         picture = self.rows.pictured[row]
-        return Preview(key_of(row), values.get("question") or "", choices_of(values), picture, meta_of(values))
+        return Preview(
+            self.rows.key(row), values.get("question") or "", choices_of(values) or (), picture, meta_of(values)
+        )
 
 
 def open_slice(spec: SliceSpec) -> Slice:
@@ -78,5 +89,5 @@ def open_slice(spec: SliceSpec) -> Slice:
     Raises `MicroscopeError`: the source is missing, not to be had or no data set; it lacks the split, the
     questions or the pictures' column; the filter is unknown or leaves nothing.
     """
-    rows = open_rows(spec.source, spec.split)
+    rows = open_rows(spec)
     return Slice(spec, rows, choose_rows(rows, spec))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
+import datasets
 import huggingface_hub.constants
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.slices import open_slice
+from microscope_tui.slices import open_slice, streaming
 from microscope_tui.slices.hub import HubId
 from microscope_tui.terms import SliceSpec
 
@@ -73,11 +75,24 @@ class Answer(BaseHTTPRequestHandler):
     def _json(self, body: object) -> None:
         self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
+    def do_POST(self) -> None:
+        """What there is under some paths, as a stream asks for it."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
+        there = [name for name in self.server.names if name in asked]
+        sizes = {name: (self.server.folder / name).stat().st_size for name in there}
+        self._json([{"type": "file", "path": n, "size": size, "oid": _sha(n)[:40]} for n, size in sizes.items()])
+
     def _file(self, name: str) -> None:
         body = (self.server.folder / name).read_bytes()
         if self.command == "GET":
             self.server.taken.append(name)
-        self._send(200, body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT})
+        headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if part := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(part[1]), min(int(part[2] or len(body)), len(body) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+            self._send(206, body[start : end + 1], headers)
+        else:
+            self._send(200, body, headers)
 
     def _error(self, status: int, code: str) -> None:
         self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
@@ -262,6 +277,30 @@ def test_one_configuration_of_several(hub: Hub) -> None:
     assert f"has several parts (FULL, IMG): name one of them, like {REPO}/FULL." in sentence(REPO)
     assert len(open_slice(SliceSpec(f"{REPO}/IMG"))) == 3
     assert hub.taken == ["IMG/test-00000-of-00001.parquet"]
+
+
+def test_a_stream_takes_what_it_needs_and_keeps_nothing(
+    hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.address)
+    monkeypatch.setattr(streaming, "BATCH", 4)
+    whole = open_slice(SliceSpec(str(hub.folder), filter="image"))
+    found = open_slice(SliceSpec(REPO, count=4, filter="image", stream=True))
+    assert found.keys == whole.keys[:4]
+    for i in range(4):
+        assert found.example(i).images[0].tobytes() == whole.example(i).images[0].tobytes()
+    assert set(hub.taken) == {SHARDS[0]}
+    assert not list(cache.rglob("*.parquet"))
+    assert found.files == ()
+    assert open_slice(SliceSpec(f"{REPO}@{COMMIT}", count=4, filter="image", stream=True)).digest == found.digest
+    assert capfd.readouterr() == ("", "")
+    assert "There is no data set someone/else on the hub" in sentence("someone/else", count=3, stream=True)
+    hub.gated = True
+    assert "is gated: accept its terms" in sentence(REPO, count=3, stream=True)
+
+
+def test_a_stream_offline(offline: None) -> None:
+    assert "HF_HUB_OFFLINE forbids to download it" in sentence(REPO, count=3, stream=True)
 
 
 @pytest.mark.parametrize(

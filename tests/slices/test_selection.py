@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microscope_tui.errors import MicroscopeError
@@ -36,6 +36,7 @@ def test_a_draw_is_written_down(parquet: Path) -> None:
     assert keys(parquet, count=6, seed=3) == names([9, 15, 20, 14, 23, 8])
 
 
+@settings(deadline=None)  # the time is the machine's
 @given(seed=st.integers(), smaller=st.integers(1, data.TOTAL), larger=st.integers(1, data.TOTAL))
 def test_a_smaller_slice_is_the_beginning_of_a_larger_one(parquet: Path, seed: int, smaller: int, larger: int) -> None:
     smaller, larger = sorted((smaller, larger))
@@ -80,7 +81,9 @@ def test_filters(layout: Path, text: str, expected: list[int]) -> None:
 
 @pytest.mark.parametrize("text", ["pictures", "subject", "subject:", "image:yes", "lecture:x", ":x", "image;grade:1"])
 def test_an_unknown_filter_is_refused(parquet: Path, text: str) -> None:
-    with pytest.raises(MicroscopeError, match=r"^There is no filter .*: use image, text-only, or one of task, grade,"):
+    with pytest.raises(
+        MicroscopeError, match=r"^There is no filter .*: use image, video, audio, text-only, or one of task, grade,"
+    ):
         keys(parquet, filter=text)
 
 
@@ -89,7 +92,7 @@ def test_an_unknown_filter_is_refused(parquet: Path, text: str) -> None:
     [
         ("subject:maths", "of subject there is language science, natural science, social science."),
         ("grade:13", "of grade there is grade1, grade2, grade3,"),
-        ("image,text-only", "all that are left have a picture."),
+        ("image,text-only", "all that are left have a picture, video or sound."),
         ("subject:language science,image", "none that is left has a picture."),
     ],
 )

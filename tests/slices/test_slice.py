@@ -267,7 +267,7 @@ def test_row_groups_are_held_within_bounds(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(found.rows, module.ParquetRows)
     for i in (0, 23, 0, 12):
         assert bool(found.example(i).images) == (i in data.PICTURED)
-        assert len(found.rows._held) == 1
+        assert len(found.rows._held_groups) == 1
 
 
 def test_a_damaged_page_of_pictures_spares_the_other_row_groups(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_damaged_page_of_pictures_spares_the_other_row_groups(tmp_path: Path) 
     damaged[start : start + 20] = b"\xff" * 20
     file.write_bytes(damaged)
     found = opened(folder)
-    with pytest.raises(BadExample, match=r"^row 0: its picture cannot be read from test-00000-of-00001.parquet \("):
+    with pytest.raises(BadExample, match=r"^row 0: its image cannot be read from test-00000-of-00001.parquet \("):
         found.example(0)
     assert found.example(6).images
 

@@ -41,7 +41,7 @@ def test_a_folder_without_data(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
-    assert "is not a data set: give a .parquet file or a folder" in sentence(tmp_path / "notes.txt")
+    assert "is not a data set: give a .parquet, .jsonl or .json file, or a folder" in sentence(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"])
@@ -67,9 +67,9 @@ def test_a_data_set_without_a_column_it_needs(tmp_path: Path, kind: str) -> None
 
 def test_an_imagefolder_without_a_column_it_needs(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"question": "a?"}) + "\n")
-    assert "has no image column (file_name in metadata.jsonl): its columns are question." in sentence(tmp_path)
+    assert "has no image column (file_name or image or images): its columns are question. " in sentence(tmp_path)
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "caption": "a"}) + "\n")
-    assert "has no question column: its columns are caption." in sentence(tmp_path)
+    assert "has no question column: its columns are file_name, caption." in sentence(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,10 @@ def test_a_missing_split_names_those_there_are(tmp_path: Path, kind: str) -> Non
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"image": ["a.png"], "question": ["a?"]}, "The column image of the data set .* holds string and no pictures"),
+        (
+            {"image": ["a.png"], "question": ["a?"]},
+            "The column image .* holds names of files, and none of them, like 'a.png', is in ",
+        ),
         ({"image": [None], "question": [3]}, "The column question .* holds int64: it should hold text."),
         ({"image": [None], "question": ["a?"], "choices": ["a,b"]}, "choices .* holds string: it should hold a list"),
         ({"image": [None], "question": ["a?"], "hint": [1]}, "The column hint .* holds int64: it should hold text."),
