@@ -19,14 +19,13 @@ from typing import Any
 import pytest
 
 from microscope_tui import __version__
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import MicroscopeError, lost_device
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobState, Measurement, Progress, Request, SliceSpec
 from microscope_tui.worker import place, protocol, server
 from microscope_tui.worker.jobs import Events, Queue
 from microscope_tui.worker.protocol import decode, encode
 from microscope_tui.worker.server import Server, Waker
-from microscope_tui.errors import lost_device
 from microscope_tui.worker.work import Reports
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
