@@ -34,7 +34,9 @@ OFFERED_SLICES: Mapping[str, str] = {
 }
 
 
-TRIED = frozenset({"llava", "llava_next", "idefics3", "gemma3", "paligemma", "qwen2_audio", "omnifusion"})
+TRIED = frozenset(
+    "aya_vision gemma3 idefics2 idefics3 llava llava_next omnifusion paligemma qwen2_audio vipllava".split()
+)
 """Model types that the project's tests open and measure."""
 
 NO_IDS = "its configuration names no token that stands for a picture, video or sound, so its positions are all alike"

@@ -168,7 +168,7 @@ def test_missing_shards_are_named(hub):
         ("clip", {"vision_config": {}}, "not a language model"),
         ("mistral", {}, "takes text only"),
         ("llava", {"vision_config": {}}, ""),
-        ("aya_vision", {"vision_config": {}}, ""),
+        ("llama4", {"vision_config": {}}, ""),
         ("voxtral", {"audio_token_id": 7}, ""),
     ],
 )

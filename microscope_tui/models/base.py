@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.before import CONNECTOR, TOWER, Stage, Tower
 from microscope_tui.models.modality import CODES
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality, Stream
@@ -30,17 +31,22 @@ class Part:
     """Examples that go through the model in one forward pass, B of them, padded to T positions.
 
     `inputs` are the model's own arguments, on its device. `example` (B,) int64 is each row's index in the batch.
-    `valid` (B, T) is False on padding. `modality` (B, T) int8 has the code of each position, −1 on padding.
+    `valid` (B, T) is False on padding. `modality` (B, T) int8 has the code of each position, −1 on padding; `group`
+    (B, T) int8 the index into the model's `groups`, −1 outside of all groups.
     `ids` (B, T) int64 are token ids, negative where the position is not a row of the embedding table.
-    `replaced` (B, T) is True where the embedding is expected to differ from the table's row of its id.
+    `replaced` (B, T) is True where the embedding is expected to differ from the table's row of its id. `views` (B,)
+    int64 are the views that the vision tower gets of each example's pictures, None where all give equally many
+    positions.
     """
 
     inputs: Mapping[str, Any]
     example: Tensor
     valid: Tensor
     modality: Tensor
+    group: Tensor
     ids: Tensor
     replaced: Tensor
+    views: Tensor | None = None
 
     @property
     def rows(self) -> Tensor:
@@ -75,30 +81,39 @@ class Captured:
     """The rows of a batch's n unpadded positions.
 
     `example` (n,) int64 indexes the batch, `position` (n,) int64 counts from 0 within its example, `modality` (n,)
-    int8 holds codes in the order of `Modality`. `rows[stream]` are L+1 tensors (n, d) in the model's dtype for
+    int8 holds codes in the order of `Modality`, `group` (n,) int8 indexes the model's `groups`, −1 for a position in
+    none of them. `rows[stream]` are L+1 tensors (n, d) in the model's dtype for
     `residual` (h_0 … h_L, h_L before the final norm) and `main` (m_0 … m_L). `last_logits` (B, V) float32 are those
-    at the last position of each example, None for a model without an output head.
+    at the last position of each example, None for a model without an output head. `before` are the stages before the
+    decoder by name, empty if they were not asked for or the batch has no picture.
     """
 
     example: Tensor
     position: Tensor
     modality: Tensor
+    group: Tensor
     rows: Mapping[Stream, Sequence[Tensor]]
     last_logits: Tensor | None
+    before: Mapping[str, Stage] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.example)
 
-    def mask(self, modality: Modality) -> Tensor:
-        """(n,) bool: which rows are of the modality."""
-        return self.modality == CODES[modality]
+    def mask(self, modality: Modality, *, without: Sequence[int] = ()) -> Tensor:
+        """(n,) bool: which rows are of the modality and in none of the groups `without` (see `group_codes`)."""
+        mask = self.modality == CODES[modality]
+        for code in without:
+            mask &= self.group != code
+        return mask
 
 
 class OpenModel(ABC):
     """A loaded model that can say which of its positions is what, and hand out its streams.
 
     `layers` is L, `width` d, `context` the most positions of one example (None: unbounded). `template` names how an
-    example becomes a prompt. `streams` may be captured; `refused` says of each other one why it cannot be trusted.
+    example becomes a prompt. `groups` are the names of groups of positions that may be counted apart, a part of one
+    modality each, and disjoint. `before` names the stages before the decoder that can be captured too. `streams` may
+    be captured; `refused` says of each other one why it cannot be trusted.
     """
 
     name: str
@@ -107,6 +122,7 @@ class OpenModel(ABC):
     architecture: str
     template: str
     modalities: tuple[Modality, ...]
+    groups: tuple[str, ...]
     context: int | None
     attention: str
     notes: tuple[str, ...] = ()
@@ -116,6 +132,7 @@ class OpenModel(ABC):
     network: Any
     tokenizer: Any
     decoder: Decoder
+    tower: Tower | None = None
 
     def __init__(self) -> None:
         self.refused = {}
@@ -128,6 +145,11 @@ class OpenModel(ABC):
     @property
     def layers(self) -> int:
         return len(self.decoder.layers)
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """Stages before the decoder, in order; empty for a model whose tower cannot be followed."""
+        return () if self.tower is None else (TOWER, CONNECTOR)
 
     @cached_property
     def width(self) -> int:
@@ -164,19 +186,26 @@ class OpenModel(ABC):
     def head(self) -> nn.Module | None:
         """The output head, whose input is cut to the last position."""
 
+    def group_codes(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The codes of groups by name. Raises `MicroscopeError` for a name that the model has not."""
+        if unknown := [name for name in names if name not in self.groups]:
+            raise MicroscopeError(f"{self.name} has no group {unknown[0]!r}: use {', '.join(self.groups)}.")
+        return tuple(self.groups.index(name) for name in names)
+
     def token_ids(self, text: str) -> list[int]:
         """The ids of a plain text, without special tokens: to score an answer at the last position."""
         return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def capture(self, batch: Batch, streams: Sequence[Stream]) -> Captured:
+    def capture(self, batch: Batch, streams: Sequence[Stream], *, before: bool = False) -> Captured:
         """The rows of `streams` for every unpadded position of the batch. `update` is derived from `residual`.
 
+        With `before` also the rows of the stages before the decoder, from the same pass.
         Raises `OutOfMemory`, `BadExample` for an example whose rows are not finite, and `MicroscopeError` for a
         refused stream or when positions and embeddings disagree.
         """
         from microscope_tui.models.capture import capture
 
-        return capture(self, batch, streams)
+        return capture(self, batch, streams, before=before)
 
     def check(self) -> None:
         """Run the self-check and set `refused`; raises `MicroscopeError` when no stream can be trusted."""

@@ -8,19 +8,20 @@ m_{l+1} = FFN(norm(Attn(norm(m_l)))), with m_0 = h_0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.errors import BadExample, MicroscopeError, lost_device
 from microscope_tui.models.base import Batch, Captured, OpenModel, OutOfMemory, Part
+from microscope_tui.models.before import Seen, Stage, Tower, joined, record_before, stages_of
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
-from microscope_tui.models.modality import check_counts, check_embeddings
+from microscope_tui.models.modality import CODES, check_counts, check_embeddings
 from microscope_tui.models.quiet import is_out_of_memory, one_line, quiet
-from microscope_tui.terms import Stream
+from microscope_tui.terms import Modality, Stream
 
 CAPTURE_VERSION = 1
 """Goes up whenever the same inputs would give other rows: part of every cache key."""
@@ -29,15 +30,18 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 Keep = Callable[[Tensor], Tensor]
 
 
-def capture(model: OpenModel, batch: Batch, streams: Sequence[Stream]) -> Captured:
+def capture(model: OpenModel, batch: Batch, streams: Sequence[Stream], *, before: bool = False) -> Captured:
     """See `OpenModel.capture`."""
     for stream in streams:
         if stream in model.refused:
             raise MicroscopeError(f"The {stream} stream of {model.name} is not shown: {model.refused[stream]}")
     try:
         with torch.no_grad(), quiet():
-            captured = [_capture_part(model, part, streams) for part in batch.parts]
+            captured = [_capture_part(model, part, streams, before) for part in batch.parts]
+            joined = captured[0] if len(captured) == 1 else _joined(captured, batch)
     except (RuntimeError, ValueError, IndexError) as error:
+        if lost_device(error):
+            raise
         if is_out_of_memory(error):
             raise OutOfMemory(
                 f"{len(batch)} examples with {batch.tokens:,} tokens do not fit into the memory of {model.device}: "
@@ -45,7 +49,6 @@ def capture(model: OpenModel, batch: Batch, streams: Sequence[Stream]) -> Captur
             ) from error
         named = batch.keys[0] if len(batch) == 1 else f"{batch.keys[0]} … {batch.keys[-1]}"
         raise BadExample(named, f"the model cannot use it ({one_line(error)})") from error
-    joined = captured[0] if len(captured) == 1 else _joined(captured, batch)
     _check_finite(model, batch, joined)
     return joined
 
@@ -175,9 +178,11 @@ def _cut(layer: nn.Module, roles: Roles, hooks: ExitStack) -> None:
     hooks.callback(layer.register_forward_hook(contribution_alone).remove)
 
 
-def _capture_part(model: OpenModel, part: Part, streams: Sequence[Stream]) -> Captured:
+def _capture_part(model: OpenModel, part: Part, streams: Sequence[Stream], before: bool) -> Captured:
     check_counts(part.modality, part.valid)
-    output, residual, call = forward_states(model, part)
+    tower = model.tower if before else None
+    with record_before(tower) as seen:
+        output, residual, call = forward_states(model, part)
     check_part_embeddings(model, part, call, residual[0])
     rows: dict[Stream, Sequence[Tensor]] = {}
     if Stream.RESIDUAL in streams or Stream.UPDATE in streams:
@@ -190,9 +195,17 @@ def _capture_part(model: OpenModel, part: Part, streams: Sequence[Stream]) -> Ca
         example=part.example[at // width],
         position=(part.valid.cumsum(1) - 1).flatten()[at],
         modality=part.modality.flatten()[at],
+        group=part.group.flatten()[at],
         rows=rows,
         last_logits=None if model.head is None else output.logits[:, -1].float(),
+        before={} if tower is None else part_stages(tower, seen, part),
     )
+
+
+def part_stages(tower: Tower, seen: Seen, part: Part) -> Mapping[str, Stage]:
+    """The stages before the decoder that were seen in the pass of one part."""
+    pictured = (part.modality == CODES[Modality.IMAGE]).sum(1)
+    return stages_of(tower, seen, part.example, part.views, pictured)
 
 
 def check_part_embeddings(model: OpenModel, part: Part, call: Call, entered: Tensor) -> None:
@@ -213,16 +226,19 @@ def _joined(parts: Sequence[Captured], batch: Batch) -> Captured:
     logits = [part.last_logits for part in parts if part.last_logits is not None]
     last: Tensor | None = None
     if logits:
-        last = torch.cat(logits)[torch.cat([part.example for part in batch.parts]).argsort()]
+        last = torch.cat(logits)
+        last = last[torch.cat([part.example for part in batch.parts]).argsort().to(last.device)]
     return Captured(
         example=example,
         position=torch.cat([part.position for part in parts]),
         modality=torch.cat([part.modality for part in parts]),
+        group=torch.cat([part.group for part in parts]),
         rows={
             stream: [torch.cat(layer) for layer in zip(*(part.rows[stream] for part in parts), strict=True)]
             for stream in parts[0].rows
         },
         last_logits=last,
+        before=joined([part.before for part in parts]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from huggingface_hub.errors import (
 
 from microscope_tui.catalogue import HUB_ID, is_path, locate_model
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.identity import check_files, omnifusion_folder
+from microscope_tui.models.identity import (
+    OMNIFUSION_RELEASE,
+    STATE_DICT,
+    NoWeights,
+    check_files,
+    check_omnifusion,
+    check_tower,
+    omnifusion_folder,
+)
 from microscope_tui.models.quiet import Meter, OnPhase, one_line
 
 WANTED = (
@@ -31,34 +40,63 @@ WANTED = (
     "*projection.pt",
     "*special_embeddings.pt",
 )
-"""What is downloaded of a repository: never pickled weights, never code."""
+"""What is downloaded of a repository: never code, and no pickled weights but a vision tower's state dict."""
+
+ONLY_BELOW: Mapping[str, str] = {"AIRI-Institute/OmniFusion": OMNIFUSION_RELEASE}
+"""Repositories that hold several models, and the folder of the one that is downloaded."""
+
+Check = Callable[[Path], None]
 
 
 def fetch(name: str, on_phase: OnPhase) -> Path:
     """The folder of a model, downloaded when it is a hub id that is not, or not wholly, in the local cache."""
+    return _fetch(name, on_phase, _check_model)
+
+
+def fetch_tower(name: str, on_phase: OnPhase) -> Path:
+    """The folder of OmniFusion's vision tower, as `fetch`. Its state dict is downloaded if it has no safetensors."""
+    try:
+        return _fetch(name, on_phase, check_tower)
+    except NoWeights:
+        match = HUB_ID.fullmatch(name)
+        if match is None:
+            raise
+        folder = download(match["repo"], match["revision"], on_phase, (STATE_DICT,))
+        check_tower(folder)
+        return folder
+
+
+def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:
     folder = locate_model(name)
     if folder is not None and not folder.is_dir():
         raise MicroscopeError(f"{folder} is not a folder: give the folder of a checkpoint.")
     on_hub = not name.startswith("demo:") and not is_path(name)
-    if folder is not None and (not on_hub or _complete(folder)):
+    if folder is not None and (not on_hub or _passes(check, folder)):
         return folder
     match = HUB_ID.fullmatch(name)
     assert match is not None, "locate_model refuses names that are neither"
     on_phase("downloading")
     try:
-        return download(match["repo"], match["revision"], on_phase)
+        fetched = download(match["repo"], match["revision"], on_phase)
     except MicroscopeError:
         if folder is not None:
-            check_files(folder)  # what is here is incomplete: say that, it names the file
+            check(folder)  # what is here is incomplete: say that, it names the file
         raise
+    if check is check_tower:
+        check(fetched)
+    return fetched
 
 
-def download(repo: str, revision: str | None, on_phase: OnPhase) -> Path:
+def download(repo: str, revision: str | None, on_phase: OnPhase, wanted: Sequence[str] = WANTED) -> Path:
     """Download what a model is read from. Raises `MicroscopeError` for all that can go wrong on the way."""
+    below = f"{ONLY_BELOW[repo]}/" if repo in ONLY_BELOW else ""
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                repo, revision=revision, allow_patterns=list(WANTED), tqdm_class=_bar(on_phase)
+                repo,
+                revision=revision,
+                allow_patterns=[f"{below}{pattern}" for pattern in wanted],
+                tqdm_class=_bar(on_phase),
             )
         )
     except GatedRepoError as error:
@@ -79,12 +117,18 @@ def download(repo: str, revision: str | None, on_phase: OnPhase) -> Path:
         raise MicroscopeError(f"{repo} could not be downloaded ({one_line(error)}): try again.") from error
 
 
-def _complete(folder: Path) -> bool:
-    """Whether a snapshot has all its weight files; OmniFusion's parts are checked when they are opened."""
-    if omnifusion_folder(folder) is not None:
-        return True
-    try:
+def _check_model(folder: Path) -> None:
+    """Raise `MicroscopeError` unless a snapshot has all its weight files."""
+    layout = omnifusion_folder(folder)
+    if layout is None:
         check_files(folder)
+    else:
+        check_omnifusion(layout)
+
+
+def _passes(check: Check, folder: Path) -> bool:
+    try:
+        check(folder)
     except MicroscopeError:
         return False
     return True

@@ -13,10 +13,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPI
 
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import Batch, OpenModel, Part
+from microscope_tui.models.before import find_tower
 from microscope_tui.models.blocks import find_decoder
+from microscope_tui.models.groups import NO_GROUP, SPECIAL, packing_of
 from microscope_tui.models.identity import check_files, identify
-from microscope_tui.models.loading import Place, load_weights, read_part
-from microscope_tui.models.modality import modality_codes, placeholder_ids
+from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
+from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
 from microscope_tui.models.prompts import PLAIN, Form, Text, forms
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
 from microscope_tui.models.selfcheck import probe
@@ -28,9 +30,18 @@ class GenericModel(OpenModel):
     """A multimodal model of transformers with its processor."""
 
     def __init__(
-        self, name: str, folder: Path, network: Any, processor: Any, placeholders: Mapping[Modality, int]
+        self,
+        name: str,
+        folder: Path,
+        network: Any,
+        processor: Any,
+        placeholders: Mapping[Modality, int],
+        *,
+        place: Place,
+        one_tile: bool = False,
     ) -> None:
         super().__init__()
+        self.place = place
         self.name = name
         self.identity, self.files = identify(folder)
         self.network, self.processor = network, processor
@@ -44,15 +55,22 @@ class GenericModel(OpenModel):
         self.attention = str(text_config._attn_implementation)
         self.tokenizer.padding_side = "right"
         self.text = Text(self.tokenizer, placeholders, _placeholder_strings(processor))
+        self.tower = find_tower(network) if Modality.IMAGE in placeholders else None
+        self.packing = packing_of(network)
+        self.groups = (SPECIAL, *(self.packing.names if self.packing else ()))
+        self.one_tile = one_tile
+        if one_tile:
+            if self.packing is None:
+                raise MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
+            self.packing.one_tile()
         self.form, self.text_alone = self._working_form()
-        self.template = self.form.name
-        if self.template == PLAIN:
+        self.template = f"{self.form.name}, one tile" if one_tile else self.form.name
+        if self.form.name == PLAIN:
             self.notes += ("This model has no usable chat template: its prompt is the question alone.",)
 
     @property
     def input_device(self) -> torch.device:
-        device: torch.device = self.network.get_input_embeddings().weight.device
-        return device
+        return computes_on(self.network.get_input_embeddings())
 
     @property
     def head(self) -> nn.Module | None:
@@ -110,7 +128,24 @@ class GenericModel(OpenModel):
             return_tensors="pt",
             add_special_tokens=not (bos and prompts[0].startswith(bos)),
         )
+        if self.packing is not None and self.one_tile:
+            image = inputs["input_ids"] == self.placeholders[Modality.IMAGE]
+            return self.packing.reduced(inputs, image, self.tokenizer.pad_token_id)
         return inputs
+
+    def _group_codes(self, inputs: Mapping[str, Any], ids: Tensor, codes: Tensor) -> Tensor:
+        """(B, T) int8: the index into `groups` of each position. Raises `MicroscopeError` when pictures do not fit."""
+        special = torch.isin(ids, torch.tensor(sorted(self.text.control))) & (codes == CODES[Modality.TEXT])
+        groups = torch.where(special, self.groups.index(SPECIAL), NO_GROUP).to(torch.int8)
+        if self.packing is not None and Modality.IMAGE in self.placeholders:
+            image, labels = codes == CODES[Modality.IMAGE], self.packing.labels(inputs)
+            if int(image.sum()) != len(labels):
+                raise MicroscopeError(
+                    f"The parts of the pictures of {self.name} are {len(labels)} positions and its processor made "
+                    f"{int(image.sum())}: its configuration and its processor do not belong together."
+                )
+            groups[image] = labels + len(self.groups) - len(self.packing.names)
+        return groups
 
     def _part(self, inputs: Mapping[str, Any], chosen: Sequence[int], examples: Sequence[Example]) -> Part:
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
@@ -123,14 +158,24 @@ class GenericModel(OpenModel):
                 )
         device, dtype = self.input_device, self.network.dtype
         codes = modality_codes(ids, valid, self.placeholders)
+        groups = self._group_codes(inputs, ids, codes)
         return Part(
             inputs={name: _placed(value, device, dtype) for name, value in inputs.items() if name != "labels"},
             example=torch.tensor(chosen, device=device),
             valid=valid.to(device),
             modality=codes.to(device),
+            group=groups.to(device),
             ids=ids.to(device),
             replaced=(codes > 0).to(device),
+            views=self._views(inputs, [len(examples[i].images) for i in chosen]),
         )
+
+    def _views(self, inputs: Mapping[str, Any], pictures: Sequence[int]) -> Tensor | None:
+        """(B,) views of each example's pictures, as the packing has them."""
+        if self.packing is None:
+            return None
+        of_picture = torch.split(self.packing.views(inputs), list(pictures))
+        return torch.stack([views.sum() for views in of_picture]).to(self.input_device)
 
     def _working_form(self) -> tuple[Form, bool]:
         """The first form that the processor accepts, and whether it also takes text without a picture."""
@@ -168,15 +213,10 @@ class GenericModel(OpenModel):
             raise ValueError(f"the prompt has no token {placeholder}, which marks pictures")
 
 
-def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase) -> GenericModel:
+def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, one_tile: bool = False) -> GenericModel:
     """Open a multimodal checkpoint of transformers. Raises `MicroscopeError`."""
     check_files(folder)
-    config = read_part(AutoConfig, "its configuration", name, folder)
-    if type(config) not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
-        raise MicroscopeError(
-            f"{name} is a {config.model_type} model, which takes text only or is not a language model: "
-            "choose one that takes pictures, video or sound beside text."
-        )
+    config = multimodal_config(name, folder)
     placeholders = placeholder_ids(config)
     if not placeholders:
         raise MicroscopeError(
@@ -190,7 +230,18 @@ def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase) -> Ge
             f"{name} has no processor for pictures and text (processor_config.json): download it again."
         )
     network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
-    return GenericModel(name, folder, network, processor, placeholders)
+    return GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
+
+
+def multimodal_config(name: str, folder: Path) -> Any:
+    """The configuration of a multimodal checkpoint. Raises `MicroscopeError` for another kind of model."""
+    config = read_part(AutoConfig, "its configuration", name, folder)
+    if type(config) not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        raise MicroscopeError(
+            f"{name} is a {config.model_type} model, which takes text only or is not a language model: "
+            "choose one that takes pictures, video or sound beside text."
+        )
+    return config
 
 
 def _placeholder_strings(processor: Any) -> set[str]:

@@ -17,6 +17,10 @@ READ = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoke
 
 OMNIFUSION_PARTS = ("tokenizer", "tuned-model")
 OMNIFUSION_SUFFIXES = (".safetensors", ".pt")
+OMNIFUSION_RELEASE = "OmniMistral-v1_1"
+"""The folder of the hub repository that is read, where it holds several."""
+STATE_DICT = "pytorch_model.bin"
+"""A vision tower without safetensors is read from this file, if it holds plain tensors and nothing else."""
 OMNIFUSION_DEFAULTS: Mapping[str, Any] = {
     "prompt": "This is a dialog with AI assistant.\n",
     "vision_tower": "openai/clip-vit-large-patch14-336",
@@ -25,6 +29,10 @@ OMNIFUSION_DEFAULTS: Mapping[str, Any] = {
     "activation": "relu",
 }
 """What the published code has fixed; `omnifusion.json` in the folder overrides it."""
+
+
+class NoWeights(MicroscopeError):
+    """A folder has a configuration and no weights that may be read."""
 
 
 def identify(folder: Path) -> tuple[str, tuple[Path, ...]]:
@@ -40,18 +48,19 @@ def identify(folder: Path) -> tuple[str, tuple[Path, ...]]:
     files = [path for part in OMNIFUSION_PARTS for path in _files(layout / part)] + list(_files(layout))
     tower = vision_tower(layout)
     if tower is not None and tower.is_relative_to(layout):
-        files += _files(tower)
+        files += _tower_files(tower)
         tower = None
     identity, own = _identity(layout, tuple(files))
     if tower is None:
         return identity, own
-    tower_identity, tower_files = _identity(tower, tuple(_files(tower)))
+    tower_identity, tower_files = _identity(tower, tuple(_tower_files(tower)))
     return f"{identity}+{tower_identity}", own + tower_files
 
 
 def omnifusion_folder(folder: Path) -> Path | None:
-    """The folder in OmniFusion's layout: `folder` or, as in its hub repository, the latest one directly below."""
-    candidates = [folder, *sorted((p for p in folder.iterdir() if p.is_dir()), reverse=True)]
+    """The folder in OmniFusion's layout: the release's, as in its hub repository, `folder`, or one directly below."""
+    below = sorted((p for p in folder.iterdir() if p.is_dir()), reverse=True)
+    candidates = [folder / OMNIFUSION_RELEASE, folder, *below]
     return next((p for p in candidates if all((p / part).is_dir() for part in OMNIFUSION_PARTS)), None)
 
 
@@ -72,9 +81,14 @@ def omnifusion_settings(layout: Path) -> dict[str, Any]:
 
 def vision_tower(layout: Path) -> Path | None:
     """Folder of OmniFusion's vision tower, None while it is a hub id that is not in the local cache."""
-    named = omnifusion_settings(layout)["vision_tower"]
+    return locate_model(vision_tower_name(layout))
+
+
+def vision_tower_name(layout: Path) -> str:
+    """Hub id or path of OmniFusion's vision tower; a folder beside the other parts goes before a hub id."""
+    named = str(omnifusion_settings(layout)["vision_tower"])
     inside = layout / named
-    return inside if inside.is_dir() else locate_model(named)
+    return str(inside.absolute()) if inside.is_dir() else named
 
 
 def check_files(folder: Path) -> None:
@@ -83,7 +97,36 @@ def check_files(folder: Path) -> None:
         raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")
     read_json(folder / "config.json")
     for file in _weights(folder):
-        _check_safetensors(file)
+        read_header(file)
+
+
+def check_tower(folder: Path) -> None:
+    """As `check_files`, for a vision tower, whose weights may also be one state dict."""
+    if state_dict(folder) is None or not (folder / "config.json").is_file():
+        check_files(folder)
+
+
+def state_dict(tower: Path) -> Path | None:
+    """The state dict that a vision tower must be read from, None where there are safetensors or neither."""
+    if any(tower.glob("model*.safetensors*")):
+        return None
+    file = tower / STATE_DICT
+    return file if file.is_file() else None
+
+
+def check_omnifusion(layout: Path) -> None:
+    """Raise `MicroscopeError` unless a folder in OmniFusion's layout is whole, but for a tower outside of it."""
+    check_files(layout / "tuned-model")
+    for stem in ("projection", "special_embeddings"):
+        omnifusion_file(layout, stem)
+
+
+def omnifusion_file(layout: Path, stem: str) -> Path:
+    """`stem`.safetensors or, if there is none, `stem`.pt. Raises `MicroscopeError` when there is neither."""
+    for suffix in OMNIFUSION_SUFFIXES:
+        if (layout / f"{stem}{suffix}").is_file():
+            return layout / f"{stem}{suffix}"
+    raise MicroscopeError(f"{layout} has no {stem}.pt or {stem}.safetensors: it is not all of an OmniFusion model.")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -105,27 +148,40 @@ def _weights(folder: Path) -> tuple[Path, ...]:
         if single.is_file():
             return (single,)
         if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
-            raise MicroscopeError(
+            raise NoWeights(
                 f"{folder} has only pickled weights (.bin), which could run code when opened: "
                 "convert them to safetensors first."
             )
-        raise MicroscopeError(f"{folder} has no weights (model.safetensors): download the checkpoint again.")
-    shards = read_json(index).get("weight_map", {})
-    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-    missing = [name for name in names if not (folder / name).is_file()]
+        raise NoWeights(f"{folder} has no weights (model.safetensors): download the checkpoint again.")
+    files, missing = weight_files(folder)
     if missing:
         of = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise MicroscopeError(
-            f"The checkpoint in {folder} is incomplete: {missing[0]}{of} of {len(names)} weight files missing; "
-            "download it again."
+            f"The checkpoint in {folder} is incomplete: {missing[0]}{of} of {len(files) + len(missing)} weight files "
+            "missing; download it again."
         )
-    if not names:
+    if not files:
         raise MicroscopeError(f"{index} names no weight files: download the checkpoint again.")
-    return tuple(folder / name for name in names)
+    return files
 
 
-def _check_safetensors(file: Path) -> None:
-    """Compare a safetensors file's length with what its header promises (8 bytes of header length, JSON, data)."""
+def weight_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """The safetensors files of a checkpoint that are here, and the names of those that its index misses."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        single = folder / "model.safetensors"
+        return ((single,) if single.is_file() else ()), ()
+    shards = read_json(index).get("weight_map", {})
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+    here = [name for name in names if (folder / name).is_file()]
+    return tuple(folder / name for name in here), tuple(name for name in names if name not in here)
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file: of each tensor by name its `dtype`, `shape` and `data_offsets`.
+
+    8 bytes of length, little endian, then JSON, then the data. Raises `MicroscopeError` for what is not that.
+    """
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
@@ -137,10 +193,16 @@ def _check_safetensors(file: Path) -> None:
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         raise MicroscopeError(f"{file} is damaged: it has {size:,} of {expected:,} bytes; download it again.")
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.iterdir()) if path.suffix in READ and path.is_file())
+
+
+def _tower_files(tower: Path) -> list[Path]:
+    pickled = state_dict(tower)
+    return [*_files(tower), *([pickled] if pickled else [])]
 
 
 def _identity(folder: Path, files: tuple[Path, ...]) -> tuple[str, tuple[Path, ...]]:

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.fetch import fetch
 from microscope_tui.models.generic import load_generic
 from microscope_tui.models.identity import omnifusion_folder
-from microscope_tui.models.loading import Place
+from microscope_tui.models.loading import DeviceMap, Place
 from microscope_tui.models.omnifusion import load_omnifusion
 from microscope_tui.models.quiet import OnPhase, quiet, unheard
 
 
 def open_model(
-    name: str, *, dtype: str = "auto", device: str = "auto", attention: str = "auto", on_phase: OnPhase = unheard
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str = "auto",
+    device_map: DeviceMap | None = None,
+    one_tile: bool = False,
+    on_phase: OnPhase = unheard,
 ) -> OpenModel:
     """Open a model by hub id, folder or `demo:NAME`, and check it.
 
     A hub id that is not in the local cache is downloaded, unless `HF_HUB_OFFLINE` is set. `on_phase` hears what is
-    being done. Pickled weights are not read and no code of a checkpoint is run. Raises `MicroscopeError`.
+    being done. `device` is `cpu`, `cuda`, `cuda:1`, …, `auto` for a GPU when there is one, or `balanced` for all GPUs;
+    a `device_map` of accelerate says it part by part. With `one_tile` a model that divides pictures into tiles gets
+    their base view alone. No code of a checkpoint is run, nor are pickled weights read, but for plain tensors of
+    OmniFusion's parts. Raises `MicroscopeError`.
     """
-    place = Place.of(dtype=dtype, device=device, attention=attention)
+    place = Place.of(dtype=dtype, device=device, attention=attention, device_map=device_map)
     on_phase("looking for the model")
     folder = fetch(name, on_phase)
     with quiet(on_phase):
         layout = omnifusion_folder(folder)
         if layout is not None:
+            if one_tile:
+                raise MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
             model: OpenModel = load_omnifusion(name, layout, place, on_phase)
         else:
-            model = load_generic(name, folder, place, on_phase)
+            model = load_generic(name, folder, place, on_phase, one_tile=one_tile)
         on_phase("checking the model")
         model.check()
     return model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OutOfMemory
@@ -21,17 +23,42 @@ LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False
 """Given to everything that reads a folder: nothing is fetched and no code of a checkpoint is run."""
 
 
+BALANCED = "balanced"
+"""The device that is all GPUs: accelerate spreads a model over them, what is left over goes to memory and disk."""
+
+DeviceMap = Mapping[str, str | int]
+"""Names of modules to devices, `cpu` or `disk`, as accelerate takes it."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """Device, precision (None: the checkpoint's own) and attention implementation (None: transformers' choice)."""
+    """Device, precision (None: the checkpoint's own) and attention implementation (None: transformers' choice).
+
+    With a `device_map` the parts of a model are in several places; `device` is then where inputs go. What is on disk
+    lies in the folder `offload`, which is there for as long as the place is.
+    """
 
     device: torch.device
     dtype: torch.dtype | None
     attention: str | None
+    device_map: str | DeviceMap | None = None
+    offload: TemporaryDirectory[str] | None = None
 
     @classmethod
-    def of(cls, *, dtype: str, device: str, attention: str) -> Place:
-        """What the settings mean here. `auto`: a GPU when there is one; float32 on the CPU, else as saved."""
+    def of(cls, *, dtype: str, device: str, attention: str, device_map: DeviceMap | None = None) -> Place:
+        """What the settings mean here.
+
+        `device`: `auto` takes a GPU when there is one, `balanced` all of them; a `device_map` goes before it.
+        `dtype`: `auto` is float32 on the CPU, else as saved.
+        """
+        spread: str | DeviceMap | None = device_map
+        if device_map is not None:
+            used = [str(where) for where in device_map.values() if where not in ("cpu", "disk")]
+            device = next((f"cuda:{where}" if where.isdigit() else where for where in used), "cpu")
+        elif device == BALANCED:
+            if not torch.cuda.is_available():
+                raise MicroscopeError("There is no GPU here that a model could be spread over: use cpu or auto.")
+            device, spread = "cuda:0", BALANCED
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -45,21 +72,46 @@ class Place:
         if dtype != "auto" and dtype not in DTYPES:
             raise MicroscopeError(f"There is no precision {dtype!r}: use {', '.join(DTYPES)} or auto.")
         own = torch.float32 if where.type == "cpu" else None
-        return cls(where, own if dtype == "auto" else DTYPES[dtype], None if attention == "auto" else attention)
+        return cls(
+            where,
+            own if dtype == "auto" else DTYPES[dtype],
+            None if attention == "auto" else attention,
+            spread,
+            None if spread is None else TemporaryDirectory(prefix="microscope-offload-"),
+        )
+
+    def alone(self, dtype: torch.dtype) -> Place:
+        """The place of a part that is not spread: all on `device`, in `dtype`."""
+        return replace(self, dtype=dtype, device_map=None, offload=None)
 
 
-def load_weights(auto: Any, name: str, folder: Path, place: Place, **options: Any) -> Any:
-    """A network by an Auto class from a folder of safetensors, in evaluation mode on its device.
+def computes_on(module: nn.Module) -> torch.device:
+    """The device that a module computes on, also when accelerate keeps its weights elsewhere between calls."""
+    hook = getattr(module, "_hf_hook", None)
+    where = getattr(hook, "execution_device", None)
+    return next(module.parameters()).device if where is None else torch.device(where)
+
+
+def load_weights(
+    auto: Any, name: str, folder: Path, place: Place, *, state: Mapping[str, Tensor] | None = None, **options: Any
+) -> Any:
+    """A network by an Auto class from a folder of safetensors, or from `state`, in evaluation mode on its device.
 
     Raises `MicroscopeError` also when a tensor is missing, which transformers would fill with random numbers.
     """
     if place.attention is not None:
         options["attn_implementation"] = place.attention
-    if place.device.type != "cpu":
+    if place.device_map is not None and place.offload is not None:
+        options["device_map"] = place.device_map
+        options["offload_folder"] = place.offload.name
+    elif place.device.type != "cpu":
         options["device_map"] = {"": place.device}
+    if state is not None:
+        options["state_dict"] = dict(state)
+        options["config"] = read_part(auto.config_class, "its configuration", name, folder)
     try:
         network, info = auto.from_pretrained(
-            folder,
+            folder if state is None else None,
             dtype=place.dtype or "auto",
             use_safetensors=True,
             output_loading_info=True,
@@ -72,7 +124,7 @@ def load_weights(auto: Any, name: str, folder: Path, place: Place, **options: An
         if is_out_of_memory(error):
             raise OutOfMemory(
                 f"{name} does not fit into the memory of {place.device}: use a smaller model, half precision "
-                "(--dtype bfloat16) or another device."
+                "(--dtype bfloat16), another device, or all GPUs (--device balanced)."
             ) from error
         if place.attention is not None and ("attn" in str(error).lower() or "attention" in str(error).lower()):
             raise MicroscopeError(

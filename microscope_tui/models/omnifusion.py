@@ -2,7 +2,8 @@
 
     prompt, (SOI, projected patches, EOI) for each picture, USER, text, BOT
 
-Everything that is not a projected patch counts as text, as the paper does. The sequence enters the language model as
+Everything that is not a projected patch counts as text, as the paper does; the learned marks and the prompt are groups
+of their own. The sequence enters the language model as
 `inputs_embeds`; texts are tokenised without special tokens.
 Source: https://github.com/AIRI-Institute/OmniFusion, folder OmniMistral-v1_1 of its hub repository.
 """
@@ -22,14 +23,24 @@ from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer
 
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import Batch, OpenModel, Part
+from microscope_tui.models.before import tower_of
 from microscope_tui.models.blocks import find_decoder
-from microscope_tui.models.fetch import fetch
-from microscope_tui.models.identity import check_files, identify, omnifusion_settings, vision_tower
-from microscope_tui.models.loading import Place, load_weights, read_part
+from microscope_tui.models.fetch import fetch_tower
+from microscope_tui.models.groups import NO_GROUP, SPECIAL
+from microscope_tui.models.identity import (
+    check_files,
+    check_tower,
+    identify,
+    omnifusion_settings,
+    state_dict,
+    vision_tower_name,
+)
+from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
 from microscope_tui.models.modality import CODES, PADDING
 from microscope_tui.models.projection import Projection, load_projection, load_special
 from microscope_tui.models.prompts import Text
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
+from microscope_tui.models.unpickle import read_state_dict
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
 
@@ -57,6 +68,7 @@ class OmniFusion(OpenModel):
     """A language model that reads a picture as projected patches between learned marks."""
 
     modalities = (Modality.TEXT, Modality.IMAGE)
+    groups = (SPECIAL, "prompt")
     architecture = "OmniFusion"
 
     def __init__(
@@ -69,13 +81,17 @@ class OmniFusion(OpenModel):
         projection: Projection,
         special: Mapping[str, Tensor],
         prompt: str,
+        *,
+        place: Place,
     ) -> None:
         super().__init__()
+        self.place = place
         self.name = name
         self.identity, self.files = identify(layout)
         self.network, self.tokenizer, self.vision, self.projection = network, tokenizer, vision, projection
         self.special = special
         self.decoder = find_decoder(network)
+        self.tower = tower_of(vision.tower, projection, vision.layer)
         self.context = network.config.max_position_embeddings
         self.attention = str(network.config._attn_implementation)
         self.text = Text(tokenizer, {})
@@ -92,12 +108,13 @@ class OmniFusion(OpenModel):
         return head if isinstance(head, nn.Module) else None
 
     def embed(self, ids: Tensor) -> Tensor:
-        rows: Tensor = self.network.get_input_embeddings()(ids.to(self.input_device))
+        table = self.network.get_input_embeddings()
+        rows: Tensor = table(ids.to(computes_on(table)))
         return rows
 
     def forward(self, part: Part, **options: Any) -> Any:
         """The sequence is put together here, so that a batch on the device is no larger than its ids and pixels."""
-        embeds = self.embed(part.ids.clamp(min=0))
+        embeds = self.embed(part.ids.clamp(min=0)).to(self.input_device)
         embeds[~part.valid] = 0
         pixels = part.inputs["pixel_values"]
         if len(pixels):
@@ -123,6 +140,8 @@ class OmniFusion(OpenModel):
         valid = torch.arange(ids.shape[1]) < lengths[:, None]
         codes = torch.where(ids == PATCH, CODES[Modality.IMAGE], CODES[Modality.TEXT]).to(torch.int8)
         codes[~valid] = PADDING
+        groups = torch.where(ids == SPECIAL_ROW, self.groups.index(SPECIAL), NO_GROUP).to(torch.int8)
+        groups[:, : len(self.prompt)] = self.groups.index("prompt")
         device = self.input_device
         part = Part(
             inputs={
@@ -133,8 +152,10 @@ class OmniFusion(OpenModel):
             example=torch.arange(len(examples), device=device),
             valid=valid.to(device),
             modality=codes.to(device),
+            group=groups.to(device),
             ids=ids.to(device),
             replaced=(ids < 0).to(device),
+            views=torch.tensor([len(pixels) for pixels in pictures], device=device),
         )
         return Batch(tuple(example.key for example in examples), (part,))
 
@@ -182,7 +203,8 @@ def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) ->
             f"takes {width}: they do not belong together."
         )
     on_phase("loading vision tower")
-    vision = load_vision(name, layout, settings, place, on_phase)
+    # One precision for all parts, as in the published code: the tower's checkpoint has another.
+    vision = load_vision(name, layout, settings, place.alone(network.dtype), on_phase)
     takes, makes = projection.linear.in_features, vision.tower.config.hidden_size
     if takes != makes:
         raise MicroscopeError(
@@ -191,14 +213,19 @@ def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) ->
         )
     projection.to(place.device, network.dtype)
     placed = {key: rows.to(place.device, network.dtype) for key, rows in special.items()}
-    return OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"])
+    return OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"], place=place)
 
 
 def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_phase: OnPhase) -> Vision:
-    """The vision tower that the settings name, inside the folder or by hub id."""
-    folder = vision_tower(layout) or fetch(settings["vision_tower"], on_phase)
-    check_files(folder)
-    tower = load_weights(CLIPVisionModel, name, folder, place)
+    """The vision tower that the settings name, inside the folder or by hub id.
+
+    Its weights are safetensors or, as published, one plain state dict.
+    """
+    folder = fetch_tower(vision_tower_name(layout), on_phase)
+    check_tower(folder)
+    pickled = state_dict(folder)
+    state = None if pickled is None else read_state_dict(pickled)
+    tower = load_weights(CLIPVisionModel, name, folder, place, state=state)
     processor = read_part(AutoImageProcessor, "its image processor", name, folder, backend="pil")
     layers = tower.config.num_hidden_layers + 1
     layer = settings["vision_feature_layer"]

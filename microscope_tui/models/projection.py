@@ -7,20 +7,18 @@ out by name. A file that asks for any other name is refused before anything in i
 
 from __future__ import annotations
 
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.identity import omnifusion_file
 from microscope_tui.models.quiet import one_line
+from microscope_tui.models.unpickle import read_restricted
 
 ALLOWED = (
     "models.VisualToGPTMapping",
@@ -59,6 +57,9 @@ class Inert:
         self.held = state if isinstance(state, dict) else {}
 
 
+STAND_INS = tuple((Inert, name) for name in ALLOWED)
+
+
 class Projection(nn.Module):
     """Vision features (P, patches, d_vision) to embeddings (P, patches, d): a post-norm encoder layer, a linear map.
 
@@ -83,8 +84,8 @@ class Projection(nn.Module):
 
 def load_projection(folder: Path, settings: Mapping[str, Any]) -> Projection:
     """The projection in `folder`. Raises `MicroscopeError` for a file that is missing, hostile, old or another's."""
-    file = _either(folder, "projection")
-    state = _state(read_restricted(file)) if file.suffix == ".pt" else _read_safetensors(file)
+    file = omnifusion_file(folder, "projection")
+    state = _state(read_restricted(file, STAND_INS)) if file.suffix == ".pt" else _read_safetensors(file)
     activation = ACTIVATIONS.get(settings["activation"])
     if activation is None:
         raise MicroscopeError(
@@ -100,8 +101,8 @@ def load_projection(folder: Path, settings: Mapping[str, Any]) -> Projection:
 
 def load_special(folder: Path, width: int) -> dict[str, Tensor]:
     """The embeddings SOI, EOI, USER and BOT, each (rows, width). Raises `MicroscopeError` as `load_projection` does."""
-    file = _either(folder, "special_embeddings")
-    loaded = read_restricted(file) if file.suffix == ".pt" else _read_safetensors(file)
+    file = omnifusion_file(folder, "special_embeddings")
+    loaded = read_restricted(file, STAND_INS) if file.suffix == ".pt" else _read_safetensors(file)
     found: dict[str, Tensor] = {}
     for name in SPECIAL:
         vector = loaded.get(name) if isinstance(loaded, dict) else None
@@ -109,39 +110,6 @@ def load_special(folder: Path, width: int) -> dict[str, Tensor]:
             raise MicroscopeError(f"{file} has no embedding {name} of width {width}: it belongs to another model.")
         found[name] = vector.detach().reshape(-1, width)
     return found
-
-
-def read_restricted(file: Path) -> Any:
-    """What torch saved in `file`, made of tensors, plain containers and inert stand-ins of the eight allowed names.
-
-    Raises `MicroscopeError` for any other name, for files of torch before 1.6 and for damaged ones; nothing of
-    such a file is executed.
-    """
-    try:
-        readable = zipfile.is_zipfile(file)
-    except OSError as error:
-        raise MicroscopeError(f"{file} cannot be read ({error}).") from error
-    if not readable:
-        raise MicroscopeError(
-            f"{file} is damaged or was saved by PyTorch before 1.6, in a form that cannot be read without running it: "
-            "save it again with a newer one, as safetensors."
-        )
-    try:
-        with warnings.catch_warnings(), safe_globals([(Inert, name) for name in ALLOWED]):
-            warnings.simplefilter("ignore")
-            if unsafe := sorted(get_unsafe_globals_in_checkpoint(str(file))):
-                raise MicroscopeError(
-                    f"{file} asks for {unsafe[0]}, which OmniFusion's files do not need: it is not opened and nothing "
-                    "in it was run."
-                )
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except MicroscopeError:
-        raise
-    except Exception as error:  # what the restricted unpickler raises over hostile bytes has no common class
-        raise MicroscopeError(
-            f"{file} is not what torch saves of a module or of tensors ({one_line(error)}): it is not opened and "
-            "nothing in it was run."
-        ) from error
 
 
 def _state(module: Any, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
@@ -166,11 +134,3 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise MicroscopeError(f"{file} is not a readable safetensors file ({error}): download it again.") from error
-
-
-def _either(folder: Path, stem: str) -> Path:
-    """`stem`.safetensors or, if there is none, `stem`.pt."""
-    for suffix in (".safetensors", ".pt"):
-        if (folder / f"{stem}{suffix}").is_file():
-            return folder / f"{stem}{suffix}"
-    raise MicroscopeError(f"{folder} has no {stem}.pt or {stem}.safetensors: it is not all of an OmniFusion model.")

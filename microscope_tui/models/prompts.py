@@ -35,15 +35,16 @@ class Form:
 class Text:
     """The user's text of an example, made safe for one tokenizer.
 
-    `reserved` are ids that no user text may produce: special tokens (the unknown token excepted) and placeholders.
+    `control` are the ids of special tokens, the unknown token excepted; `reserved`, which no user text may produce,
+    are these and placeholders.
     """
 
     def __init__(self, tokenizer: Any, placeholders: Mapping[Modality, int], extra: Collection[str] = ()) -> None:
         self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
-        self.reserved = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-        self.reserved |= set(placeholders.values())
-        self.reserved.discard(tokenizer.unk_token_id)
+        self.control = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+        self.control -= {*placeholders.values(), tokenizer.unk_token_id}
+        self.reserved = self.control | set(placeholders.values())
         tokens = {str(added[i]) for i in added if added[i].special} | set(tokenizer.all_special_tokens) | set(extra)
         tokens |= {str(tokenizer.convert_ids_to_tokens(i)) for i in placeholders.values()}
         longest_first = sorted((t for t in tokens if t and not t.isspace()), key=len, reverse=True)

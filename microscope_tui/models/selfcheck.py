@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OpenModel, Part
+from microscope_tui.models.before import Seen, Tower, record_before
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
-from microscope_tui.models.capture import check_part_embeddings, forward_states, main_states, selector
+from microscope_tui.models.capture import check_part_embeddings, forward_states, main_states, part_stages, selector
 from microscope_tui.models.modality import check_counts
 from microscope_tui.models.quiet import quiet
 from microscope_tui.slices.examples import Example
@@ -63,15 +64,26 @@ def check(model: OpenModel) -> None:
     part = model.prepare(examples).parts[0]
     check_counts(part.modality, part.valid)
     with torch.no_grad(), quiet():
-        with watch_blocks(model.decoder) as blocks:
+        with watch_blocks(model.decoder) as blocks, record_before(model.tower) as seen:
             output, residual, call = forward_states(model, part, output_hidden_states=True)
         check_part_embeddings(model, part, call, residual[0])
         refused = _refusals(model, part, _reported(output), residual, blocks)
         if Stream.MAIN not in refused and (reason := _main_problem(model, part, residual, call)):
             refused[Stream.MAIN] = reason
     model.refused = refused
+    if model.tower is not None and not _followed(model.tower, seen, part):
+        model.tower = None
     if set(refused) == set(Stream):
         raise MicroscopeError(f"No stream of {model.name} can be trusted: {refused[Stream.RESIDUAL]}")
+
+
+def _followed(tower: Tower, seen: Seen, part: Part) -> bool:
+    """Whether the stages before the decoder can be told apart, and the tower's blocks were seen in a chain."""
+    try:
+        stages = part_stages(tower, seen, part)
+    except MicroscopeError:
+        return False
+    return bool(stages) and all(bool(torch.isfinite(rows).all()) for stage in stages.values() for rows in stage.rows)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,19 @@ from typing import Any
 
 import torch
 from transformers import (
+    AyaVisionConfig,
+    AyaVisionForConditionalGeneration,
+    AyaVisionProcessor,
     CLIPImageProcessorPil,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessorPil,
     Gemma3Processor,
+    GotOcr2ImageProcessorPil,
+    Idefics2Config,
+    Idefics2ForConditionalGeneration,
+    Idefics2ImageProcessorPil,
+    Idefics2Processor,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessorPil,
@@ -20,6 +28,10 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    MllamaConfig,
+    MllamaForConditionalGeneration,
+    MllamaImageProcessorPil,
+    MllamaProcessor,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
@@ -27,6 +39,8 @@ from transformers import (
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     SiglipImageProcessorPil,
+    VipLlavaConfig,
+    VipLlavaForConditionalGeneration,
     WhisperFeatureExtractor,
 )
 
@@ -90,9 +104,101 @@ def build_llava(folder: Path) -> Path:
     return folder
 
 
-def build_idefics3(folder: Path) -> Path:
-    """Idefics3: 4 tokens a tile after pixel shuffle, here without splitting pictures."""
-    special = (*SPECIAL, "<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
+def build_vipllava(folder: Path) -> Path:
+    """VipLLaVA: 16 patches a picture, from several layers of the tower."""
+    config = VipLlavaConfig(
+        vision_config=vision_config(),
+        text_config=text_config(),
+        image_token_index=SPECIAL.index(IMAGE),
+        vision_feature_layer=[-3, -2],
+        image_seq_length=16,
+    )
+    VipLlavaForConditionalGeneration(config).save_pretrained(folder)
+    pictures = CLIPImageProcessorPil(size={"shortest_edge": 24}, crop_size=TILE)
+    LlavaProcessor(
+        image_processor=pictures,
+        tokenizer=tokenizer(),
+        patch_size=6,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+def build_idefics2(folder: Path) -> Path:
+    """Idefics2: a resampler makes 4 tokens of every picture."""
+    special = (*SPECIAL, "<fake_token_around_image>", "<end_of_utterance>")
+    resampler = {"resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 8, "num_key_value_heads": 2}
+    config = Idefics2Config(
+        vision_config=siglip(),
+        text_config=decoder("mistral"),
+        image_token_id=SPECIAL.index(IMAGE),
+        perceiver_config={**resampler, "resampler_n_latents": 4},
+    )
+    Idefics2ForConditionalGeneration(config).save_pretrained(folder)
+    pictures = Idefics2ImageProcessorPil(size={"shortest_edge": 24, "longest_edge": 24}, do_image_splitting=False)
+    Idefics2Processor(
+        image_processor=pictures, tokenizer=tokenizer(special), image_seq_len=4, chat_template=TEMPLATE
+    ).save_pretrained(folder)
+    return folder
+
+
+def build_aya_vision(folder: Path) -> Path:
+    """Aya Vision: 4 tokens a tile, several tiles where a picture is not square, blocks with two parallel halves."""
+    special = (*SPECIAL, "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE")
+    config = AyaVisionConfig(
+        vision_config={"model_type": "siglip_vision_model", **siglip(vision_use_head=False)},
+        text_config=decoder("cohere2"),
+        image_token_index=special.index("<|IMG_PATCH|>"),
+        downsample_factor=2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    AyaVisionForConditionalGeneration(config).save_pretrained(folder)
+    AyaVisionProcessor(
+        image_processor=GotOcr2ImageProcessorPil(size=TILE),
+        tokenizer=tokenizer((*special, "TILE_GLOBAL")),
+        patch_size=6,
+        img_size=24,
+        downsample_factor=2,
+        image_token="<|IMG_PATCH|>",
+    ).save_pretrained(folder)
+    return folder
+
+
+def build_mllama(folder: Path) -> Path:
+    """Mllama, whose pictures enter by cross-attention: a family that must be refused."""
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_global_layers": 1,
+        "attention_heads": 4,
+        "image_size": 24,
+        "patch_size": 6,
+        "vision_output_dim": 64,
+        "intermediate_layers_indices": [0],
+        "max_num_tiles": 1,
+        "supported_aspect_ratios": [[1, 1]],
+    }
+    text = decoder("mllama_text_model", cross_attention_layers=[1])
+    del text["head_dim"]
+    MllamaForConditionalGeneration(
+        MllamaConfig(vision_config=vision, text_config=text, image_token_index=4)
+    ).save_pretrained(folder)
+    MllamaProcessor(
+        image_processor=MllamaImageProcessorPil(size=TILE, max_image_tiles=1),
+        tokenizer=tokenizer((*SPECIAL[:4], "<|image|>")),
+        chat_template=TEMPLATE.replace("<image>", "<|image|>"),
+    ).save_pretrained(folder)
+    return folder
+
+
+def build_idefics3(folder: Path, *, split: bool = False) -> Path:
+    """Idefics3: 4 tokens a tile after pixel shuffle; with `split` a picture is tiles and a view of the whole."""
+    tiles = tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5))
+    special = (*SPECIAL, "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *tiles)
     config = Idefics3Config(
         vision_config=siglip(),
         text_config=decoder("llama"),
@@ -101,7 +207,7 @@ def build_idefics3(folder: Path) -> Path:
     )
     Idefics3ForConditionalGeneration(config).save_pretrained(folder)
     pictures = Idefics3ImageProcessorPil(
-        size={"longest_edge": 48}, max_image_size={"longest_edge": 24}, do_image_splitting=False
+        size={"longest_edge": 48}, max_image_size={"longest_edge": 24}, do_image_splitting=split
     )
     Idefics3Processor(
         image_processor=pictures, tokenizer=tokenizer(special), image_seq_len=4, chat_template=TEMPLATE
@@ -173,6 +279,8 @@ def build_qwen2_audio(folder: Path) -> Path:
 
 FAMILIES: Mapping[str, tuple[Callable[[Path], Path], int]] = {
     "llava": (build_llava, 16),
+    "vipllava": (build_vipllava, 16),
+    "idefics2": (build_idefics2, 4),
     "idefics3": (build_idefics3, 4),
     "gemma3": (build_gemma3, 4),
     "paligemma": (build_paligemma, 16),

@@ -14,7 +14,14 @@ from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.load import open_model
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import LAYERS, WIDTH, example
-from tests.models.families import FAMILIES, build, build_qwen2_audio
+from tests.models.families import (
+    FAMILIES,
+    build,
+    build_aya_vision,
+    build_idefics3,
+    build_mllama,
+    build_qwen2_audio,
+)
 
 STREAMS = (Stream.RESIDUAL, Stream.MAIN)
 
@@ -81,6 +88,35 @@ def test_a_family_that_needs_a_picture_says_so(tmp_path):
     model = open_model(str(build("paligemma", tmp_path)))
     with pytest.raises(BadExample, match=r"row 5: it has no picture and .* takes no text without one"):
         model.prepare([example(size=(24, 24)), example("row 5", size=None)])
+
+
+def test_blocks_of_another_shape_lose_the_main_stream_only(tmp_path):
+    """Cohere's blocks run attention and feed-forward in parallel."""
+    torch.manual_seed(0)
+    model = open_model(str(build_aya_vision(tmp_path)))
+    assert model.streams == (Stream.RESIDUAL, Stream.UPDATE)
+    assert "has no residual-free forward" in model.refused[Stream.MAIN]
+    captured = model.capture(model.prepare([example(size=(24, 24)), example("row 1", size=(48, 24))]), STREAMS[:1])
+    images = captured.example[captured.mask(Modality.IMAGE)]
+    assert torch.bincount(images).tolist() == [4, 12]
+
+
+def test_a_picture_in_tiles_and_as_a_whole(tmp_path):
+    torch.manual_seed(0)
+    model = open_model(str(build_idefics3(tmp_path, split=True)))
+    pictures = [example(size=(24, 24)), example("row 1", size=(48, 24))]
+    captured = model.capture(model.prepare(pictures), STREAMS, before=True)
+    images = captured.example[captured.mask(Modality.IMAGE)]
+    # 2 × 2 tiles and the whole; 1 × 2 tiles and the whole; 4 tokens each.
+    assert torch.bincount(images).tolist() == [20, 12]
+    assert torch.bincount(captured.before["connector"].example).tolist() == [20, 12]
+    assert torch.bincount(captured.before["vision tower"].example).tolist() == [80, 48]
+
+
+def test_cross_attention_is_refused(tmp_path):
+    torch.manual_seed(0)
+    with pytest.raises(MicroscopeError, match="does not take them in as tokens"):
+        open_model(str(build_mllama(tmp_path)))
 
 
 def test_a_family_of_sound_takes_text_and_no_pictures(tmp_path):

@@ -19,7 +19,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.load import open_model
-from microscope_tui.models.projection import Inert, read_restricted
+from microscope_tui.models.projection import STAND_INS, Inert
+from microscope_tui.models.unpickle import read_restricted
 from microscope_tui.slices.prompts import question_text
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import (
@@ -214,7 +215,7 @@ def test_allowed_names_called_with_anything_do_nothing(tmp_path):
     data = io.BytesIO()
     pickle.dump({"huge": Linear()}, data, protocol=2)
     archive(tmp_path / "projection.pt", data.getvalue())
-    loaded = read_restricted(tmp_path / "projection.pt")
+    loaded = read_restricted(tmp_path / "projection.pt", STAND_INS)
     assert type(loaded["huge"]) is Inert
 
 
@@ -238,7 +239,7 @@ def test_damaged_bytes_are_loaded_or_refused(folder):
     ):
         archive(folder / "projection.pt", pickled[:at] + bytes([value]) + pickled[at + 1 :])
         try:
-            read_restricted(folder / "projection.pt")
+            read_restricted(folder / "projection.pt", STAND_INS)
         except MicroscopeError:
             refused += 1
     assert 100 < refused < 300

@@ -99,6 +99,9 @@ def test_a_stream_that_overflows_is_refused(opened):
 
 def test_pictures_that_do_not_enter_as_tokens_are_refused(opened):
     opened.placeholders = {Modality.IMAGE: opened.tokenizer.convert_tokens_to_ids("?")}
+    with pytest.raises(MicroscopeError, match="its configuration and its processor do not belong together"):
+        opened.check()
+    opened.packing = None  # as in families whose pictures have no parts
     with pytest.raises(MicroscopeError, match="does not take them in as tokens"):
         opened.check()
 

@@ -1,0 +1,49 @@
+"""Named groups of positions, finer than modalities: what one may want to count apart, or leave out.
+
+A family that packs a picture in several parts has a `Packing`, in a file of its own, listed in `PACKINGS` under its
+model type. Every model of transformers has the group `special`: the control tokens of its tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from microscope_tui.models.llava_next import Tiles
+
+NO_GROUP = -1
+"""The code of a position that is in no group."""
+
+SPECIAL = "special"
+"""Control tokens, or learned marks that stand for them."""
+
+
+class Packing(Protocol):
+    """How a family lays out a picture."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups of a picture's positions."""
+
+    def labels(self, inputs: Mapping[str, Any]) -> Tensor:
+        """(m,) int8: the index into `names` of each of the m picture positions of a batch, in their order."""
+
+    def views(self, inputs: Mapping[str, Any]) -> Tensor:
+        """(P,) int64: the views that the vision tower gets of each picture of a batch."""
+
+    def one_tile(self) -> None:
+        """From now on the model takes pictures as one tile."""
+
+    def reduced(self, inputs: Mapping[str, Any], image: Tensor, padding: int) -> Mapping[str, Any]:
+        """A processor's output cut to one tile a picture. `image` (B, T) bool marks picture positions."""
+
+
+PACKINGS: Mapping[str, Callable[[Any], Packing]] = {"llava_next": Tiles}
+
+
+def packing_of(network: Any) -> Packing | None:
+    """The packing of a loaded model's family, None for one that has no parts."""
+    make = PACKINGS.get(network.config.model_type)
+    return None if make is None else make(network)
