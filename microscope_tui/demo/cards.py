@@ -12,6 +12,12 @@ from microscope_tui.demo.families import FAMILIES
 from microscope_tui.demo.questions import Question
 from microscope_tui.demo.train import Recipe
 
+TITLES = {
+    Arm.LLAVA_NEXT: "LLaVA-NeXT in small: picture tiles and a projector",
+    Arm.LLAVA_NEXT_BASE: "LLaVA-NeXT in small: one tile and a projector",
+    Arm.OMNIFUSION: "OmniFusion in small: one tile and a transformer layer",
+}
+"""What the model picker shows."""
 JOINS = {
     Arm.LLAVA_NEXT: (
         "LLaVA-NeXT's way, in the real class `LlavaNextForConditionalGeneration`: the whole picture and its tiles of "
@@ -32,9 +38,11 @@ def model_card(arm: Arm, seed: int, recipe: Recipe, scores: Scores) -> str:
     return f"""---
 license: apache-2.0
 ---
-# {arm.value}, a demo model of microscope_tui
+# {TITLES[arm]}
 
-A toy: {_parameters(arm)} parameters, made to be looked into without a download. It joins picture and text {JOINS[arm]}.
+One of the demo models of microscope_tui: {_parameters(arm)} parameters, made to be looked into without a download.
+It joins picture and text {JOINS[arm]}.
+
 The arms share one frozen vision encoder (CLIP's architecture, 5 layers of width 64, the last layer but one is read),
 and with an equal seed the decoder they begin with (Mistral's architecture, 8 layers of width 96), the questions and
 their order. They differ in nothing but the fusion and the sequence that belongs to it.
@@ -48,7 +56,8 @@ lengths were chosen by it. The scores below are on the shipped slice `demo:scien
 ## Training
 `python -m microscope_tui.demo.train`, seed {seed}, float32 weights with bfloat16 autocast, AdamW. Vision encoder:
 {recipe.vision.steps:,} steps on attributes of the pictures, then frozen. Decoder: {recipe.decoder.steps:,} steps of
-{recipe.decoder_batch} questions in words alone. Decoder and fusion: {recipe.arms.steps:,} steps of {recipe.arm_batch}.
+{recipe.decoder_batch} questions in words alone. Decoder and fusion: {recipe.arms.steps:,} steps of
+{recipe.arm_batch}.
 The weights are rounded to bfloat16.
 
 ## Right answers (%), by the choice's word unless it says letter
@@ -68,11 +77,11 @@ def slice_card(questions: Sequence[Question]) -> str:
     return f"""---
 license: apache-2.0
 ---
-# demo:scienceqa, held-out questions for the demo models
+# Generated science questions with drawn pictures
 
-{len(questions)} questions with ScienceQA's columns, generated and drawn by `microscope_tui.demo.questions`: no row is
-taken from ScienceQA. Their descriptions occur in neither training nor validation. Answers are spread evenly over the
-letters of each family.
+{len(questions)} held-out questions with ScienceQA's columns, generated and drawn by `microscope_tui.demo.questions`:
+no row is taken from ScienceQA. Their descriptions occur in neither training nor validation. Answers are spread evenly
+over the letters of each family.
 
 | family | rows | picture |
 |---|---|---|

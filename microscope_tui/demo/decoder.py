@@ -37,8 +37,8 @@ from microscope_tui.demo.loop import Loop, Say, Schedule, load_weights, mixed
 from microscope_tui.demo.questions import Question, Split, question
 from microscope_tui.demo.vision import grids
 
-FIRST, SECOND, REASON = 6.0, 1.0, 1.0
-"""Weights of the answer's first token, its second, and each token of the reason."""
+FIRST, SECOND, REASON, DRILL = 6.0, 1.0, 1.0, 2.0
+"""Weights of the answer's first token, its second, each token of the reason, and each letter of the drill."""
 LETTER_FIRST = 1 / 2
 """Share of the answers that begin with the letter."""
 USUAL_WEIGHT = 20.0
@@ -148,7 +148,7 @@ def loss(
             row.append(at)
             column.append(len(sequences[at]))
             target.append(letters[choice])
-            weight.append(SECOND)
+            weight.append(DRILL)
             sequences[at] += [it.choices[choice], letters[choice]]
     states = model.states(sequences, pictures)
     logits = model.logits(states[row, column])
@@ -257,32 +257,25 @@ class Course:
 
 
 def train_arm(
-    path: Path,
-    arm: Arm,
-    start: Path,
-    course: Course,
-    schedule: Schedule,
-    batch: int,
-    seed: int,
-    device: torch.device,
-    say: Say,
+    path: Path, model: Joint, course: Course, schedule: Schedule, batch: int, seed: int, device: torch.device, say: Say
 ) -> None:
-    """Trains the decoder of the warm-up's checkpoint `start` and a new fusion of this arm.
+    """Trains a decoder and its fusion into the checkpoint `path`.
 
     Arms of one seed begin with the same decoder and see the same questions in the same order.
     """
-    model = new_joint(arm, start, seed).to(device)
-    loop = Loop(path, model, schedule, say, stage=arm.value, seed=seed, batch=batch, rows=len(course.training))
+    model.to(device)
+    rows = len(course.training)
+    loop = Loop(path, model, schedule, say, stage=model.arm.value, seed=seed, batch=batch, rows=rows)
     if loop.done:
         return
-    training, validation = course.items(arm)
+    training, validation = course.items(model.arm)
     features = (course.features[0].to(device), course.features[1])
 
     def learn(step: int) -> dict[str, float]:
-        chosen = np.random.default_rng([seed, step]).integers(0, len(training), batch)
+        drawn = np.random.default_rng([seed, step]).integers(0, len(training), batch)
         rng = Random(f"{seed} {step}")
         total = torch.zeros(())
-        for part in halves([training[i] for i in chosen]):
+        for part in halves([training[i] for i in drawn]):
             value = loss(model, part, pictures_of(part, features), rng) / batch
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             total += value.detach().cpu()

@@ -17,7 +17,7 @@ import torch
 from PIL.Image import Image
 
 from microscope_tui.demo.answering import Answerer, Prompt
-from microscope_tui.demo.families import FAMILIES, PICTURE_FAMILIES
+from microscope_tui.demo.families import FAMILIES
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices import Example, open_slice, question_text
 from microscope_tui.slices.prompts import LETTERS
@@ -66,19 +66,19 @@ def evaluate(answerer: Answerer, examples: Sequence[Example]) -> Scores:
         chance=_share([1 / len(e.choices) for e in pictured]),
         letter_picture=_share(by_letter),
         letter_text=_share(text_letter),
-        families={name: _share(right[name]) for name in FAMILIES if name in right},
+        families={name: _share(values) for name, values in sorted(right.items(), key=lambda kv: _place(kv[0]))},
     )
 
 
 def family_of(example: Example) -> str:
-    """The family of a row, by its skill."""
-    return _FAMILY_OF_SKILL[example.meta["skill"]]
+    """The family of a row, by its skill; the skill itself where it is no generated question."""
+    skill = example.meta["skill"]
+    return _FAMILY_OF_SKILL.get(skill, skill)
 
 
 def table(scores: Mapping[str, Scores]) -> str:
     """The scores in per cent, one column an arm."""
     width = max(15, *map(len, scores)) + 2
-    families = [name for name in FAMILIES if any(name in s.families for s in scores.values())]
     lines = [" " * 24 + "".join(f"{arm:>{width}}" for arm in scores)]
     rows: list[tuple[str, list[float]]] = [
         ("picture questions", [s.picture for s in scores.values()]),
@@ -89,9 +89,8 @@ def table(scores: Mapping[str, Scores]) -> str:
         ("text questions", [s.text for s in scores.values()]),
         ("  by letter", [s.letter_text for s in scores.values()]),
     ]
-    for name in families:
-        kind = "picture" if name in PICTURE_FAMILIES else "text"
-        rows.append((f"{name} ({kind})", [s.families.get(name, float("nan")) for s in scores.values()]))
+    for name in next(iter(scores.values())).families:
+        rows.append((name, [s.families[name] for s in scores.values()]))
     lines += [f"{name:<24}" + "".join(f"{100 * value:>{width}.1f}" for value in values) for name, values in rows]
     return "\n".join(lines)
 
@@ -162,6 +161,10 @@ def _swapped(examples: Sequence[Example]) -> list[Image | None]:
         members.setdefault(family_of(e), []).append(at)
     source = {at: ring[(k + 1) % len(ring)] for ring in members.values() for k, at in enumerate(ring)}
     return [examples[source[at]].images[0] for at in range(len(examples))]
+
+
+def _place(family: str) -> int:
+    return list(FAMILIES).index(family) if family in FAMILIES else len(FAMILIES)
 
 
 def _share(values: Sequence[float]) -> float:

@@ -40,6 +40,10 @@ def _a(word: str) -> str:
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
+def _at(thing: str, place: tuple[int, int]) -> str:
+    return f"The {thing} is in column {place[0] + 1} and row {place[1] + 1}."
+
+
 def _shift(rng: Random, most: int = 2) -> list[int]:
     return [rng.randint(-most, most), rng.randint(-most, most)]
 
@@ -104,13 +108,16 @@ def _magnets(rng: Random) -> dict[str, Any]:
     north_left = [rng.random() < 0.5 for _ in range(4)]
     # Facing poles differ, and so attract, if both magnets of a pair lie the same way round.
     top, bottom = ("attract" if a == b else "repel" for a, b in (north_left[:2], north_left[2:]))
-    pair = rng.choice(("top", "bottom"))
+    # The pole of the left magnet at its right end, and the pole of the right magnet at its left end.
+    ends = (("south" if a else "north", "north" if b else "south") for a, b in (north_left[:2], north_left[2:]))
+    above, below = (" faces ".join(pair) for pair in ends)
+    asked = rng.choice(("top", "bottom"))
     return {
-        "question": f"Will the magnets in the {pair} pair attract or repel each other?",
-        "word": top if pair == "top" else bottom,
+        "question": f"Will the magnets in the {asked} pair attract or repel each other?",
+        "word": top if asked == "top" else bottom,
         "choices": ("attract", "repel"),
         "hint": "Red is the north pole and blue is the south pole." if rng.random() < 0.5 else "",
-        "solution": f"The top pair will {top} and the bottom pair will {bottom}.",
+        "solution": f"In the top pair {above}, so they {top}. In the bottom pair {below}, so they {bottom}.",
         "facts": {"north_left": north_left, "shift": _shift(rng)},
         "attributes": {f"magnet {i}": int(n) for i, n in enumerate(north_left)},
     }
@@ -129,7 +136,7 @@ def _map(rng: Random) -> dict[str, Any]:
         "word": word,
         "choices": ("north", "south", "east", "west"),
         "hint": "North is at the top of the map." if rng.random() < 0.5 else "",
-        "solution": f"The {asked} is {word} of the {other}.",
+        "solution": f"{_at('house', house)} {_at('lake', lake)} The {asked} is {word} of the {other}.",
         "facts": place | {"shift": _shift(rng)},
         "attributes": {"house x": house[0], "house y": house[1], "lake x": lake[0], "lake y": lake[1]},
     }
@@ -306,55 +313,55 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "colors": Family(
         _colours, drawing.coloured, _SCIENCE, "physics", "Materials", "Identify properties of an object",
-        "grade2", "An object has properties such as color and shape.", 1.5,
+        "grade2", "An object has properties such as color and shape.", 2.0,
     ),
     "bar charts": Family(
         _bar_chart, drawing.bars, _SCIENCE, "science-and-engineering-practices", "Data", "Read a bar chart",
-        "grade3", "A bar chart shows numbers with bars. A higher bar is a larger number.", 1.3,
+        "grade3", "A bar chart shows numbers with bars. A higher bar is a larger number.", 1.0,
     ),
     "magnets": Family(
         _magnets, drawing.magnets, _SCIENCE, "physics", "Magnets", "Predict whether magnets attract or repel",
-        "grade3", "Different poles attract. The same poles repel.", 1.2,
+        "grade3", "Different poles attract. The same poles repel.", 1.5,
     ),
     "maps": Family(
         _map, drawing.town_map, _SOCIAL, "geography", "Maps", "Use cardinal directions",
-        "grade3", "A map has four main directions: north, east, south and west.",
+        "grade3", "A map has four main directions: north, east, south and west.", 1.8,
     ),
     "thermometers": Family(
         _thermometer, drawing.thermometer, _SCIENCE, "physics", "Measurement", "Read a thermometer",
-        "grade2", "Read a thermometer at the top of the red column.",
+        "grade2", "Read a thermometer at the top of the red column.", 0.6,
     ),
     "food chains": Family(
         _food_chain, drawing.food_chain, _SCIENCE, "biology", "Ecosystems", "Interpret food chains",
-        "grade4", "A food chain shows how matter moves from one organism to the next.", 1.4,
+        "grade4", "A food chain shows how matter moves from one organism to the next.", 1.8,
     ),
     "matter": Family(
         _matter, drawing.particles, _SCIENCE, "chemistry", "States of matter", "Identify solids, liquids and gases",
-        "grade4", "In a solid the particles are in rows. In a liquid they are close. In a gas they are far apart.", 0.7,
+        "grade4", "In a solid the particles are in rows. In a liquid they are close. In a gas they are far apart.", 0.4,
     ),
     "animals": Family(
         _animals, drawing.animal, _SCIENCE, "biology", "Classification", "Classify animals",
-        "grade3", "Scientists group animals by traits they share, such as the number of legs.", 0.8,
+        "grade3", "Scientists group animals by traits they share, such as the number of legs.", 0.6,
     ),
     "moon": Family(
         _moon, drawing.moon, _SCIENCE, "earth-science", "Astronomy", "Identify phases of the moon",
-        "grade4", "The moon looks different through the month as more or less of its lit side faces us.", 0.8,
+        "grade4", "The moon looks different through the month as more or less of its lit side faces us.", 0.5,
     ),
     "kinds": Family(
         _kinds, None, _SCIENCE, "biology", "Classification", "Group things by kind",
-        "grade2", "Things are grouped by what they are.", 0.6,
+        "grade2", "Things are grouped by what they are.", 0.3,
     ),
     "units": Family(
         _units, None, _SCIENCE, "units-and-measurement", "Units", "Choose the right unit",
-        "grade3", "A unit belongs to what it measures: a meter to length, a gram to mass.", 0.5,
+        "grade3", "A unit belongs to what it measures: a meter to length, a gram to mass.", 0.3,
     ),
     "masses": Family(
         _masses, None, _SCIENCE, "physics", "Force and motion", "Compare masses",
-        "grade3", "Mass is the amount of matter in an object. More kilograms are heavier.", 1.2,
+        "grade3", "Mass is the amount of matter in an object. More kilograms are heavier.", 1.0,
     ),
     "properties": Family(
         _properties, None, _SCIENCE, "physics", "Materials", "Use text to identify properties",
-        "grade2", "An object has properties such as color and shape.",
+        "grade2", "An object has properties such as color and shape.", 1.5,
     ),
 }  # fmt: skip
 PICTURE_FAMILIES = tuple(name for name, family in FAMILIES.items() if family.painter)

@@ -36,9 +36,9 @@ class Recipe:
     vision_rows: int = 24_000
     data_seed: int = 0
     vision: Schedule = field(default_factory=lambda: Schedule(3600, peak=2.5e-3))
-    decoder: Schedule = field(default_factory=lambda: Schedule(1300))
+    decoder: Schedule = field(default_factory=lambda: Schedule(2400))
     decoder_batch: int = 48
-    arms: Schedule = field(default_factory=lambda: Schedule(3400, save_every=200))
+    arms: Schedule = field(default_factory=lambda: Schedule(4000))
     arm_batch: int = 32
 
     @classmethod
@@ -101,9 +101,11 @@ class Workshop:
         recipe = self.recipe
         self._need(self.features, "features")
         self._need(self.decoder(seed), "decoder")
+        say = _teller(f"{arm.value} {seed}")
         course = decoder.Course(self.training(recipe.rows), self.validation(), vision.read_features(self.features))
-        path, start, say = self.arm(arm, seed), self.decoder(seed), _teller(f"{arm.value} {seed}")
-        decoder.train_arm(path, arm, start, course, recipe.arms, recipe.arm_batch, seed, self.device, say)
+        model = decoder.new_joint(arm, self.decoder(seed), seed)
+        path, schedule = self.arm(arm, seed), recipe.arms
+        decoder.train_arm(path, model, course, schedule, recipe.arm_batch, seed, self.device, say)
 
     @staticmethod
     def _need(path: Path, stage: str) -> None:

@@ -8,12 +8,12 @@ noise and needs more rows. The error is from the Fisher information, or by examp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.intervals import jackknife_interval
+from microscope_tui.geometry.links import link_inflation, ratio_interval
 from microscope_tui.geometry.masks import duplicates
 from microscope_tui.geometry.neighbours import nearest
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, nonfinite_reason
@@ -24,8 +24,6 @@ SINGLE_SCALE = 8
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 """The k of the scale curve."""
-
-_PILES = 20
 
 
 @dataclass(frozen=True)
@@ -71,33 +69,23 @@ def gride_error(log_mu: Tensor, k: int, d: float) -> float:
     return float(1 / (len(log_mu) / d**2 + (k - 1) * curve.sum()).sqrt())
 
 
-def gride_estimate(
-    inner: Tensor, outer: Tensor, k: int, *, n: int, d: int, codes: Tensor | None, notes: Sequence[str] = ()
-) -> Estimate:
-    """The estimate from the distances to the k-th (`inner`) and 2k-th (`outer`) neighbour of each row."""
+def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | None, inflation: float = 1.0) -> Estimate:
+    """The estimate from the distances to the 2k or more nearest neighbours of each row (m, 2k …).
+
+    `codes` (m,) give an interval by example, its error multiplied by `inflation` (see `links`); `blank` carries
+    n, d and notes.
+    """
+    inner, outer = radii[:, k - 1], radii[:, 2 * k - 1]
     if bool((inner == 0).any()):
-        zero = int((inner == 0).sum())
-        return Estimate(None, n=n, d=d, reason=f"{zero} rows have {k} exact duplicates", notes=tuple(notes))
+        return replace(blank, reason=f"{int((inner == 0).sum())} rows have {k} exact duplicates")
     log_mu = (outer / inner).log()
     value = gride_mle(log_mu, k)
     if value is None:
-        return Estimate(None, n=n, d=d, reason=f"neighbours {k} and {2 * k} are equally far", notes=tuple(notes))
+        return replace(blank, reason=f"neighbours {k} and {2 * k} are equally far")
     error = gride_error(log_mu, k, value)
-    told = (*notes, f"scale k = {k}: r_{2 * k}/r_{k}", f"Fisher standard error {error:.2g}")
-    low: float | None = None
-    high: float | None = None
-    if codes is not None:
-        piles = torch.unique(codes, return_inverse=True)[1] % _PILES
-        without, sizes = [], []
-        for pile in range(int(piles.max()) + 1):
-            left = (piles != pile).to(log_mu.device)
-            rest = gride_mle(log_mu[left], k)
-            if rest is None:
-                return Estimate(value, None, None, n, d, notes=told)
-            without.append(rest)
-            sizes.append(int((~left).sum()))
-        low, high = jackknife_interval(value, without, sizes)
-    return Estimate(value, low, high, n, d, notes=told)
+    notes = (*blank.notes, f"scale k = {k}: r_{2 * k}/r_{k}", f"Fisher standard error {error:.2g}")
+    low, high = ratio_interval(value, lambda keep: gride_mle(log_mu[keep], k) or 0.0, codes, inflation)
+    return replace(blank, value=value, low=low, high=high, notes=notes)
 
 
 def gride_curve(
@@ -106,6 +94,7 @@ def gride_curve(
     """The dimension of rows x (n, d) at each scale k for which there are more than 2k different rows.
 
     A plateau is a dimension; a curve that falls with k shows noise at small scales or curvature at large ones.
+    `groups` (n,), the example of each row, give intervals.
     """
     rows = as_rows(x)
     codes = group_codes(groups, len(rows))
@@ -116,14 +105,18 @@ def gride_curve(
         return tuple(ScalePoint(k, float("nan"), missing) for k in scales)
     keep = ~duplicates(rows)
     rows = rows[keep]
-    codes = None if codes is None else codes[keep.cpu()]
     used = [k for k in scales if 2 * k < len(rows)]
     if not used:
         return ()
-    radii = nearest(rows, 2 * max(used)).distance
+    found = nearest(rows, 2 * max(used))
+    radii = found.distance
+    inflation = 1.0
+    if codes is not None:
+        codes = codes.to(rows.device)[keep]
+        inflation = link_inflation((radii[:, 1] / radii[:, 0]).log(), codes, found.index[:, 0])
+    blank = Estimate(None, n=len(rows), d=d)
     points = []
     for k in used:
-        inner, outer = radii[:, k - 1], radii[:, 2 * k - 1]
-        estimate = gride_estimate(inner, outer, k, n=len(rows), d=d, codes=codes)
-        points.append(ScalePoint(k, float((inner + outer).mean() / 2), estimate))
+        radius = float((radii[:, k - 1] + radii[:, 2 * k - 1]).mean() / 2)
+        points.append(ScalePoint(k, radius, gride_estimate(radii, k, blank, codes=codes, inflation=inflation)))
     return tuple(points)

@@ -39,7 +39,7 @@ def screen_all(x: Tensor, keep: int, codes: Tensor | None) -> Candidates:
     """
     n, d = x.shape
     padded = _padded(n)
-    rows = torch.zeros(padded, d, device=x.device)
+    rows = torch.zeros(padded, d, dtype=torch.float32, device=x.device)
     torch.sub(x, x.mean(0, dtype=torch.float64), out=rows[:n])
     squares = torch.cat([part.double().square().sum(1) for part in chunks(rows, TILE_ROWS)])
     offset = _offset(squares.float(), n)

@@ -14,7 +14,6 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel
 
 from microscope_tui.demo.evaluate import MODELS, SLICES
-from microscope_tui.demo.families import FAMILIES, PICTURE_FAMILIES
 
 SLICE = SLICES / "scienceqa" / "test-00000-of-00001.parquet"
 FOUR_MB = 4 * 2**20
@@ -38,8 +37,7 @@ def test_the_slice_opens_with_datasets_and_decodes_its_pictures(tmp_path):
     assert opened.column_names == COLUMNS
     assert isinstance(opened.features["image"], datasets.Image)
     assert len(opened) >= 500
-    first = next(i for i, skill in enumerate(opened["skill"]) if skill == FAMILIES["maps"].skill)
-    assert opened[first]["image"].size == (96, 96)
+    assert sorted({row["image"].size for row in opened.select(range(60)) if row["image"]})[-1] == (96, 96)
 
 
 def test_nothing_shipped_is_larger_than_four_megabytes():
@@ -49,21 +47,16 @@ def test_nothing_shipped_is_larger_than_four_megabytes():
 
 
 def test_the_slices_answers_are_spread_evenly_over_the_letters(rows):
-    skills = {family.skill for family in FAMILIES.values()}
-    assert {row["skill"] for row in rows} == skills
-    for skill in skills:
-        for options in (2, 3, 4):
-            held = Counter(r["answer"] for r in rows if r["skill"] == skill and len(r["choices"]) == options)
-            counts = [held[letter] for letter in range(options)]
-            assert max(counts) - min(counts) <= 1
+    for options in (2, 3, 4):
+        held = Counter(row["answer"] for row in rows if len(row["choices"]) == options)
+        for letter in range(options):
+            assert held[letter] / held.total() == pytest.approx(1 / options, abs=0.08)
 
 
-def test_rows_without_a_picture_are_the_text_families(rows):
-    pictured = {FAMILIES[name].skill for name in PICTURE_FAMILIES}
-    for row in rows:
-        assert (row["image"] is not None) == (row["skill"] in pictured)
-        if row["image"]:
-            assert Image.open(io.BytesIO(row["image"]["bytes"])).format == "PNG"
+def test_there_are_pictures_as_png_and_rows_without_one(rows):
+    pictures = [row["image"]["bytes"] for row in rows if row["image"]]
+    assert 0.6 < len(pictures) / len(rows) < 0.9
+    assert {Image.open(io.BytesIO(data)).format for data in pictures} == {"PNG"}
 
 
 def test_llava_next_loads_with_the_auto_classes_and_reads_a_picture():
@@ -84,13 +77,8 @@ def test_llava_next_loads_with_the_auto_classes_and_reads_a_picture():
 def test_omnifusion_has_its_published_layout():
     folder = MODELS / "omnifusion"
     settings = json.loads((folder / "omnifusion.json").read_text())
-    assert settings == {
-        "prompt": "This is a dialog with AI assistant.\n",
-        "vision_tower": "vision-tower",
-        "vision_feature_layer": -2,
-        "nhead": 4,
-        "activation": "relu",
-    }
+    assert set(settings) == {"prompt", "vision_tower", "vision_feature_layer", "nhead", "activation"}
+    assert (folder / settings["vision_tower"] / "preprocessor_config.json").exists()
     decoder = AutoModelForCausalLM.from_pretrained(folder / "tuned-model")
     assert type(decoder).__name__ == "MistralForCausalLM"
     with safe_open(folder / "special_embeddings.safetensors", framework="pt") as file:

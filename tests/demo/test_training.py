@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from microscope_tui.demo.arms import Arm
-from microscope_tui.demo.decoder import Course, train_arm, train_decoder
+from microscope_tui.demo.decoder import Course, new_joint, train_arm, train_decoder
 from microscope_tui.demo.loop import Loop, Schedule
 from microscope_tui.demo.questions import Split, balanced
 from microscope_tui.demo.train import Recipe, Workshop, main
@@ -37,7 +37,8 @@ def course(folder):
 
 
 def arm_weights(work, path, arm):
-    train_arm(path, arm, work / "decoder.safetensors", course(work), SHORT, 6, 1, CPU, silent)
+    model = new_joint(arm, work / "decoder.safetensors", 1)
+    train_arm(path, model, course(work), SHORT, 6, 1, CPU, silent)
     return load_file(path)
 
 
@@ -55,8 +56,6 @@ def test_a_resumed_arm_ends_bit_for_bit_like_an_unbroken_one(work, tmp_path, mon
 
 
 def test_arms_of_one_seed_begin_with_the_same_decoder(work):
-    from microscope_tui.demo.decoder import new_joint
-
     first, other = (new_joint(arm, work / "decoder.safetensors", 1) for arm in (Arm.LLAVA_NEXT, Arm.OMNIFUSION))
     for (name, a), (_, b) in zip(first.decoder.named_parameters(), other.decoder.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -65,8 +64,9 @@ def test_arms_of_one_seed_begin_with_the_same_decoder(work):
 def test_a_checkpoint_of_another_recipe_is_refused(work, tmp_path):
     path = tmp_path / "arm.safetensors"
     arm_weights(work, path, Arm.OMNIFUSION)
+    model = new_joint(Arm.OMNIFUSION, work / "decoder.safetensors", 1)
     with pytest.raises(MicroscopeError, match="another recipe"):
-        train_arm(path, Arm.OMNIFUSION, work / "decoder.safetensors", course(work), SHORT, 5, 1, CPU, silent)
+        train_arm(path, model, course(work), SHORT, 5, 1, CPU, silent)
 
 
 def test_the_rate_rises_then_falls_to_little():

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import dimension, neighbours, screening
+from microscope_tui.geometry.links import link_inflation
 from microscope_tui.geometry.masks import duplicate_of, duplicates, sinks
 from microscope_tui.geometry.neighbours import nearest
 
@@ -144,3 +145,35 @@ def test_sinks_are_rows_of_massive_norm():
     for order in (torch.randperm(100, generator=torch.Generator().manual_seed(1)),):
         assert torch.equal(sinks(x[order], example[order]), sinks(x, example)[order])
     assert sinks(x[:0]).tolist() == []
+
+
+def test_linked_rows_widen_the_interval_by_their_covariance():
+    x = torch.tensor(np.random.default_rng(4).normal(size=(300, 5)))
+    found = nearest(x, 2)
+    log_mu = (found.distance[:, 1] / found.distance[:, 0]).log()
+    codes = torch.arange(300) // 6
+    u = log_mu - log_mu.mean()
+    together = sum(float(u[codes == g].sum()) ** 2 for g in range(50))
+    pairs = {tuple(sorted((i, int(found.index[i, 0])))) for i in range(300)}
+    linked = sum(2 * float(u[i] * u[j]) for i, j in pairs if codes[i] != codes[j])
+    want = (1 + linked / together) ** 0.5
+    assert want > 1.05
+    assert link_inflation(log_mu, codes, found.index[:, 0]) == pytest.approx(want, rel=1e-9)
+    assert link_inflation(log_mu, torch.zeros(300, dtype=torch.int64), found.index[:, 0]) == 1
+    got = dimension(x, groups=codes)
+    assert got.low < got.value < got.high
+
+
+@pytest.mark.parametrize("method", ["mle", "facco", "llm-microscope", "dadapy", "scikit-dimension", "gride"])
+def test_every_convention_has_an_interval_by_example_and_none_by_token(method):
+    x = np.random.default_rng(5).uniform(size=(600, 4))
+    got = dimension(x, method=method, groups=np.arange(600) // 20)
+    assert 0 < got.low < got.value < got.high
+    assert dimension(x, method=method).low is None
+
+
+def test_one_example_has_no_interval():
+    x = np.random.default_rng(6).uniform(size=(100, 4))
+    assert dimension(x, groups=np.zeros(100)).low is None
+    with pytest.raises(MicroscopeError, match="2 rows to look up"):
+        dimension(x, queries=2)

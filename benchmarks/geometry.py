@@ -1,0 +1,185 @@
+"""The geometry beside its peers: time, peak memory, and the ratio to the bare matrix products of the same shapes.
+
+    python -m benchmarks.geometry --install     the peers, into .bench-venv (once; about 300 MB)
+    python -m benchmarks.geometry               every contestant that is installed
+    python -m benchmarks.geometry --write       … and write the table under benchmarks/results/
+
+Every contestant is a process of its own with one thread; they take turns, and the median of the rounds counts.
+Times depend on the machine and on what else it does: read the ratios. llm-microscope's dimension takes minutes:
+it runs once, and beyond the first shape only with --slow. With --device cuda only ours and the bare products run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks._rows import residual_rows
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".bench-venv"
+PEERS = ENVIRONMENT / "peers"
+DADAPY = ENVIRONMENT / "dadapy"
+RESULTS = ROOT / "benchmarks" / "results"
+
+PEER_PACKAGES = (
+    "llm-microscope==0.0.7",
+    "scikit-dimension==0.5.0",
+    "scikit-learn==1.9.1",
+    *("joblib", "cloudpickle", "threadpoolctl", "narwhals", "numba", "llvmlite", "matplotlib"),
+)
+DADAPY_PACKAGES = (
+    "dadapy==0.3.4",
+    "numpy==1.26.4",
+    "scipy==1.16.2",
+    "scikit-learn==1.7.2",
+    *("joblib", "cloudpickle", "threadpoolctl", "tqdm", "networkx", "matplotlib", "contourpy", "cycler"),
+    *("fonttools", "kiwisolver", "packaging", "pillow", "pyparsing", "python-dateutil", "six"),
+)
+
+SHAPES = ((4000, 1024), (8192, 2048), (4000, 4096))
+
+TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "linearity": (
+        "bare: products float64",
+        ("ours: linearity float64", "ours: linearity float32", "llm-microscope: linearity", "bare: products float32"),
+    ),
+    "anisotropy": ("bare: products float64", ("ours: anisotropy", "llm-microscope: anisotropy")),
+    "dimension": (
+        "bare: neighbour products float32",
+        (
+            "ours: dimension facco",
+            "ours: dimension llm-microscope",
+            "DADApy: dimension",
+            "scikit-dimension: dimension",
+            "llm-microscope: dimension",
+        ),
+    ),
+    "all three of a layer": ("bare: products together", ("ours: together",)),
+}
+"""For each quantity the products it is compared with, then the contestants, ours first."""
+
+
+@dataclass
+class Runs:
+    seconds: list[float] = field(default_factory=list)
+    megabytes: list[float] = field(default_factory=list)
+    value: list[float | None] = field(default_factory=list)
+    failure: str = ""
+
+
+def install() -> int:
+    """Peers beside the project's own torch and numpy; DADApy needs an older numpy, so an environment of its own."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+    commands = [
+        [*pip, "--target", str(PEERS), *PEER_PACKAGES],
+        [sys.executable, "-m", "venv", str(DADAPY)],
+        [str(DADAPY / "bin" / "python"), *pip[1:], *DADAPY_PACKAGES],
+    ]
+    return max(subprocess.run(command).returncode for command in commands)
+
+
+def available(contestant: str, device: str) -> bool:
+    who = contestant.partition(": ")[0]
+    if who in ("ours", "bare"):
+        return True
+    return device == "cpu" and (DADAPY if who == "DADApy" else PEERS).exists()
+
+
+def run(contestant: str, folder: Path, device: str, into: Runs) -> None:
+    alone = contestant.startswith("DADApy")
+    python = str(DADAPY / "bin" / "python") if alone else sys.executable
+    path = [] if alone else [str(ROOT), *([] if contestant.startswith(("ours", "bare")) else [str(PEERS)])]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    if contestant == "llm-microscope: dimension":
+        # Its loop leaves small tensors between large ones; without this the heap fragments until memory runs out.
+        threads["MALLOC_MMAP_THRESHOLD_"] = "1000000"
+    done = subprocess.run(
+        [python, "-P", str(ROOT / "benchmarks" / "_contestant.py"), contestant, str(folder), device],
+        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        into.failure = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        return
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    into.seconds.append(result["seconds"])
+    into.megabytes.append(result["megabytes"])
+    into.value = result["value"]
+
+
+def contest(shape: tuple[int, int], rounds: int, device: str, slow: bool) -> dict[str, Runs]:
+    names = list(dict.fromkeys(name for bare, others in TABLES.values() for name in (bare, *others)))
+    runs = {name: Runs() for name in names if available(name, device)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, rows in zip("xy", residual_rows(*shape), strict=True):
+            np.save(Path(folder) / f"{name}.npy", rows.numpy())
+        for turn in range(rounds):
+            for name, into in runs.items():
+                if name == "llm-microscope: dimension" and (turn or (shape != SHAPES[0] and not slow)):
+                    continue
+                print(f"\r{shape} round {turn + 1}/{rounds}: {name:<40}", end="", file=sys.stderr, flush=True)
+                run(name, Path(folder), device, into)
+    print("\r" + " " * 80 + "\r", end="", file=sys.stderr)
+    return runs
+
+
+def report(shape: tuple[int, int], runs: dict[str, Runs]) -> str:
+    n, d = shape
+    lines = [f"### n = {n}, d = {d}{' (n < d: in-sample linearity is refused)' if n <= d + 1 else ''}", ""]
+    lines += ["| quantity | who | seconds | ours is | of bare products | extra peak MB | value |", "|" + "---|" * 7]
+    for quantity, (bare, others) in TABLES.items():
+        base = runs[bare].seconds
+        ours = runs[others[0]].seconds
+        for name in (*others, bare):
+            got = runs.get(name)
+            if got is None or (not got.seconds and not got.failure):
+                continue
+            if got.failure:
+                lines.append(f"| {quantity} | {name} | {got.failure} | | | | |")
+                continue
+            seconds = median(got.seconds)
+            faster = f"{seconds / median(ours):.3g}× as fast" if ours and not name.startswith(("ours", "bare")) else ""
+            share = f"{seconds / median(base):.2f}" if base else ""
+            value = ", ".join("undefined" if v is None else f"{v:.7g}" for v in got.value)
+            value = "" if name.startswith("bare") else value
+            memory = f"{max(got.megabytes):.0f}"
+            lines.append(f"| {quantity} | {name} | {seconds:.3f} | {faster} | {share} | {memory} | {value} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--install", action="store_true", help="install the peers into .bench-venv and stop")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes, from the first")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    if args.install:
+        return install()
+    if not PEERS.exists() and args.device == "cpu":
+        print("No peers: `python -m benchmarks.geometry --install` installs them.", file=sys.stderr)
+    text = f"One thread, {args.device}, median of {args.rounds} interleaved rounds. Read the ratios.\n\n"
+    for shape in SHAPES[: args.shapes]:
+        part = report(shape, contest(shape, args.rounds, args.device, args.slow))
+        print(part, flush=True)
+        text += part + "\n"
+    if args.write:
+        (RESULTS / f"geometry-{args.device}.md").write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The TwoNN formulas, one a convention: distances to the two nearest neighbours in, a dimension out.
+
+See `microscope_tui.geometry.dimension` for what sets them apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mle(mu: Tensor) -> float:
+    """(N − 1)/Σ log μ: the unbiased maximum-likelihood exponent of N ratios (DADApy's `ml`)."""
+    return float((len(mu) - 1) / mu.log().sum())
+
+
+def slope(mu: Tensor, cumulative: Tensor) -> float:
+    """Least-squares slope through the origin of −log(1 − F) on log μ."""
+    log_mu = mu.log()
+    return float(-((1 - cumulative).log() * log_mu).sum() / log_mu.square().sum())
+
+
+def facco(mu: Tensor) -> float:
+    """Facco et al. 2017, and DADApy's `base`: F = i/N, the highest 10 % of the ratios left out."""
+    kept = int(0.9 * len(mu))
+    ranks = torch.arange(1, kept + 1, dtype=torch.float64, device=mu.device)
+    return slope(mu.sort().values[:kept], ranks / len(mu))
+
+
+def llm_microscope(r1: Tensor, r2: Tensor, scale: float) -> float:
+    """LLM-Microscope 0.0.7 and the paper's code: only the lowest 20 % of the ratios.
+
+    `scale` is the mean norm of the centred rows. Points with r₁ < 1e-8·scale or μ ≤ 1 + 1e-8 are left out,
+    yet keep the lowest ranks: F of the i-th other is (i + u)/(N + u), in float32 as there.
+    """
+    tiny = 1e-8
+    mu = torch.where(r1 / scale < tiny, -1.0, r2 / r1).sort().values
+    dropped = int((mu <= 1 + tiny).sum())
+    mu = mu[dropped:]
+    used = min(len(mu) // 5, len(mu) - 1)
+    ranks = torch.arange(1 + dropped, len(mu) + 1 + dropped, device=mu.device) / (len(mu) + dropped)
+    return slope(mu[:used], ranks[:used]) if used > 0 else float("nan")
+
+
+def scikit_dimension(mu: Tensor) -> float:
+    """scikit-dimension 0.5.0 `TwoNN()`: as `facco`, on the finite ratios."""
+    return facco(mu[mu.isfinite()])
