@@ -114,7 +114,7 @@ def measure(options: argparse.Namespace) -> int:
     elif options.format == "csv":
         from microscope_tui.tables import profile_csv
 
-        sys.stdout.write(profile_csv(measurement.profiles))
+        sys.stdout.write(profile_csv((measurement, profile) for profile in measurement.profiles))
     else:
         from microscope_tui.tables import measurement_text
 

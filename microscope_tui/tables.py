@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from microscope_tui.terms import Measurement, Profile
 
 COLUMNS = (
-    "metric", "method", "modality", "stream", "layer", "value", "low", "high", "n", "d", "n_over_d", "examples", "notes"
+    "model", "slice", "metric", "method", "modality", "stream", "layer", "value", "low", "high", "n", "d", "n_over_d",
+    "examples", "complete", "notes", "facts",
 )  # fmt: skip
 
 
-def profile_csv(profiles: Sequence[Profile], **labels: str) -> str:
-    """CSV of profiles, one row per layer, with a header. `labels` are extra first columns (model, slice, …)."""
+def profile_csv(profiles: Iterable[tuple[Measurement, Profile]]) -> str:
+    """CSV of profiles, each with the measurement it is of: a header, then one row per layer.
+
+    An undefined value is empty, and its reason is in `notes`.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*labels, *COLUMNS))
-    for p in profiles:
+    writer.writerow(COLUMNS)
+    for m, p in profiles:
         for i, layer in enumerate(p.layers):
-            over = p.n[i] / p.d if p.d else None
-            row = (p.value[i], p.low[i], p.high[i], p.n[i], p.d, over, p.examples, "; ".join(p.notes[i]))
-            writer.writerow((*labels.values(), p.metric, p.method, p.modality, p.stream, layer, *row))
+            over = f"{p.n[i] / p.d:.6g}" if p.d else None
+            said = ("; ".join(p.notes[i]), "; ".join(p.facts[i]))
+            row = (p.value[i], p.low[i], p.high[i], p.n[i], p.d, over, p.examples, m.complete, *said)
+            writer.writerow((m.model, m.slice, p.metric, p.method, p.modality, p.stream, layer, *row))
     return text.getvalue()
 
 
@@ -34,7 +39,7 @@ def profile_lines(profile: Profile) -> list[str]:
         low, high = profile.low[i], profile.high[i]
         interval = "" if low is None else f"[{number(low)}, {number(high)}]"
         over = f"{profile.n[i] / profile.d:.1f}" if profile.d else ""
-        notes = "  " + "; ".join(profile.notes[i]) if profile.notes[i] else ""
+        notes = "".join(f"  {said}" for said in (*profile.facts[i], *(f"! {note}" for note in profile.notes[i])))
         lines.append(f"  {layer:>5} {number(profile.value[i]):>8}  {interval:<17} {profile.n[i]:>9,} {over:>7}{notes}")
     return lines
 

@@ -65,8 +65,14 @@ METHODS: Mapping[Metric, tuple[str, ...]] = {
 
 FORMULAS: Mapping[tuple[Metric, str], str] = {
     (Metric.LINEARITY, "in-sample"): "R² of the best linear map: 1 − min_A ‖X̃A − Ỹ‖²_F, fitted and scored on all rows",
-    (Metric.LINEARITY, "held-out"): "R² of the best linear map, fitted on some examples and scored on the others",
-    (Metric.LINEARITY, "adjusted"): "in-sample R² less what n and d alone explain: 1 − (1 − R²)(n − 1)/(n − d − 1)",
+    (
+        Metric.LINEARITY,
+        "held-out",
+    ): "R² of the best linear map, fitted on some examples and scored on the others (ridge and shrinkage chosen there)",
+    (
+        Metric.LINEARITY,
+        "adjusted",
+    ): "in-sample R² less what n and rank r alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1)",
     (Metric.LINEARITY, "update"): "R² of the best linear map from h_l to the update h_{l+1} − h_l",
     (Metric.DIMENSION, "mle"): "TwoNN, maximum likelihood: (n − 1)/Σ log(r₂/r₁) on de-duplicated rows",
     (Metric.ANISOTROPY, "top-eigenvalue"): "share of the largest eigenvalue of the centred covariance: λ₁/Σλ",
@@ -223,7 +229,8 @@ class Estimate:
     """One number with what one must know to believe it.
 
     `value` is None when the quantity is undefined, and `reason` says why. `low` and `high` bound the 95 %
-    interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here.
+    interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
+    stand beside the number and warn of nothing (ρ, rank, how it was fitted).
     """
 
     value: float | None
@@ -233,6 +240,7 @@ class Estimate:
     d: int = 0
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def rows_per_dimension(self) -> float | None:
@@ -246,7 +254,8 @@ class Profile:
 
     States (anisotropy and dimension of `residual` and `main`) have layers 0 … L. What belongs to a block
     (linearity, and everything of `update`) has one entry a block, l = 0 … L−1, for the block that layer l
-    enters. `notes[i]` holds the reason where `value[i]` is None, and the traps that apply.
+    enters. `notes[i]` holds the reason where `value[i]` is None, and the traps that apply; `facts[i]` what else
+    stands beside the number.
     """
 
     metric: Metric
@@ -261,9 +270,12 @@ class Profile:
     d: int
     examples: int
     notes: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        lengths = {len(getattr(self, name)) for name in ("layers", "value", "low", "high", "n", "notes")}
+        if not self.facts:
+            object.__setattr__(self, "facts", ((),) * len(self.layers))
+        lengths = {len(getattr(self, name)) for name in ("layers", "value", "low", "high", "n", "notes", "facts")}
         if len(lengths) != 1:
             raise ValueError(f"the lists of a profile have different lengths: {sorted(lengths)}")
 
@@ -297,6 +309,7 @@ class Profile:
             d=d,
             examples=examples,
             notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
+            facts=tuple(e.facts for e in estimates),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -310,7 +323,8 @@ class Profile:
         values = {f.name: data[f.name] for f in fields(cls)}
         for name in ("layers", "value", "low", "high", "n"):
             values[name] = tuple(values[name])
-        values["notes"] = tuple(tuple(notes) for notes in values["notes"])
+        for name in ("notes", "facts"):
+            values[name] = tuple(tuple(said) for said in values[name])
         values["metric"] = Metric(values["metric"])
         values["modality"] = Modality(values["modality"])
         values["stream"] = Stream(values["stream"])

@@ -73,14 +73,13 @@ def heldout_of(moments: Moments, folds: Sequence[Moments] | None, *, width: int 
     low, high = jackknife_interval(
         value, without, [f.n for f in used], forward=log_unexplained, back=from_log_unexplained
     )
-    notes = [f"{len(used)} folds of examples"]
+    facts = [f"{len(used)} folds of examples"]
     if any(p for p, _ in chosen):
-        notes.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
+        facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
     if min(s for _, s in chosen) < 0.99:
-        notes.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
-    if moments.left_out:
-        notes.append(f"{moments.left_out} rows left out: not finite at another layer")
-    return Estimate(value, low, high, n, d, notes=tuple(notes))
+        facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
+    left_out = (f"{moments.left_out} rows left out: not finite at another layer",) if moments.left_out else ()
+    return Estimate(value, low, high, n, d, notes=left_out, facts=tuple(facts))
 
 
 def _score_fold(rest: Moments, fold: Moments, penalties: Sequence[float], d: int) -> list[Scored]:

@@ -39,6 +39,10 @@ NO_CHANGE = 1e-12
 """An update with less than this share of the stream's variance is rounding."""
 
 
+SMALL_UPDATE = 0.1
+"""Below this ρ the score of a block says little: lin(X→Y) = 1 − ρ (1 − lin(X→Y−X))."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """The in-sample fit of one block: score R², rank and condition number of x, tr C_yy as `total`."""
@@ -128,7 +132,7 @@ def linearity_of(moments: Moments, *, method: str = "in-sample", folds: Sequence
         value = 1 - (1 - value) * (moments.n - 1) / (moments.n - fitted.rank - 1)
     low, high = _interval(moments, folds, value, method) if moments.n > d + 1 else (None, None)
     notes += _notes(moments, fitted, d, method)
-    return Estimate(value, low, high, moments.n, d, notes=tuple(notes))
+    return Estimate(value, low, high, moments.n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
 
 
 def linearity(
@@ -221,12 +225,23 @@ def _interval(
 
 def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:
     notes = []
-    if fitted.rank < d:
-        notes.append(f"rank {fitted.rank} of {d}")
     if fitted.condition > 1e4:
         notes.append(f"condition number {fitted.condition:.1e}")
     if method != "adjusted" and moments.n < 10 * d:
         notes.append(f"n/d = {moments.n / d:.1f}: independent rows would score {fitted.rank / (moments.n - 1):.2g}")
-    if moments.xy.shape[0] == moments.xy.shape[1]:
-        notes.append(f"ρ = {update_share(moments):.3g}")
+    if _paired(moments) and (share := update_share(moments)) < SMALL_UPDATE:
+        notes.append(
+            f"ρ = {share:.2g}: y is nearly x, so that even an update of pure noise would score {1 - share:.3g}"
+        )
     return notes
+
+
+def _facts(moments: Moments, fitted: Fit, d: int) -> tuple[str, ...]:
+    """What always stands beside the score: ρ and the rank of x."""
+    rho = (f"ρ {update_share(moments):.3g}",) if _paired(moments) else ()
+    return (*rho, f"rank {fitted.rank} of {d}")
+
+
+def _paired(moments: Moments) -> bool:
+    """Whether y − x means anything: x and y are two states of one stream."""
+    return moments.xy.shape[0] == moments.xy.shape[1] and not moments.is_update

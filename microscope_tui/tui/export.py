@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -12,28 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.tables import profile_csv
 from microscope_tui.terms import Measurement, Profile
 from microscope_tui.tui.readout import short_name
 from microscope_tui.tui.session import Session
-
-COLUMNS = [
-    "model",
-    "slice",
-    "metric",
-    "method",
-    "modality",
-    "stream",
-    "layer",
-    "value",
-    "low",
-    "high",
-    "n",
-    "d",
-    "n_over_d",
-    "examples",
-    "complete",
-    "notes",
-]
 
 
 def profiles_shown(session: Session, measurement: Measurement, method: str) -> tuple[Profile, ...]:
@@ -44,18 +24,8 @@ def profiles_shown(session: Session, measurement: Measurement, method: str) -> t
 
 
 def to_csv(session: Session, measurements: Sequence[Measurement], method: str) -> str:
-    """One row for each layer of each profile shown; an undefined value is empty, its reason is in `notes`."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for m in measurements:
-        for p in profiles_shown(session, m, method):
-            for i, layer in enumerate(p.layers):
-                where = [m.model, str(m.slice), p.metric, p.method, p.modality, p.stream, layer]
-                numbers = ["" if x is None else repr(x) for x in (p.value[i], p.low[i], p.high[i])]
-                size = [p.n[i], p.d, f"{p.n[i] / p.d:.6g}" if p.d else "", p.examples, m.complete]
-                writer.writerow([*where, *numbers, *size, "; ".join(p.notes[i])])
-    return out.getvalue()
+    """One row for each layer of each profile shown."""
+    return profile_csv((m, p) for m in measurements for p in profiles_shown(session, m, method))
 
 
 def to_json(session: Session, measurements: Sequence[Measurement], method: str) -> str:

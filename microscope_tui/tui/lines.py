@@ -95,7 +95,7 @@ def _everything(series: Series, layer: int, colours: Palette) -> list[Span]:
     if notes:
         spans.append(Span(f"* {notes}  ", colours.warn))
     size = f"n {p.n[i]:,}  d {p.d:,}  n/d {ratio(p.n[i], p.d)}  {p.examples:,} ex"
-    return [*spans, Span(size, colours.faint)]
+    return [*spans, Span("  ".join((size, *p.facts[i])), colours.faint)]
 
 
 def footer_line(session: Session, colours: Palette, width: int) -> Line:

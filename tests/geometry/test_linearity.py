@@ -130,7 +130,7 @@ def test_few_rows_score_the_same_in_the_span_of_the_rows_and_from_moments():
     assert (turned.n, turned.d) == (40, 70)
     assert turned.value == pytest.approx(streamed.value, rel=1e-6)
     assert turned.low == pytest.approx(streamed.low, rel=1e-6)
-    assert any("ridge penalty" in note for note in turned.notes)
+    assert any("ridge penalty" in fact for fact in turned.facts)
     refused = linearity(x, y, groups=groups)
     assert refused.value is None
     assert f"held-out it is {turned.value:.3g}" in refused.reason
