@@ -44,9 +44,22 @@ class Metric(StrEnum):
     ANISOTROPY = "anisotropy"
 
 
+class JobKind(StrEnum):
+    """What a job makes: the profiles of a slice, the tokens of one of its examples, a preview of its examples, or
+    a map of its sample of rows."""
+
+    MEASURE = "measure"
+    TOKENS = "tokens"
+    PREVIEW = "preview"
+    MAP = "map"
+
+
 class JobState(StrEnum):
+    """Where a job stands. A paused one keeps what it has and waits until it is told to go on."""
+
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -183,6 +196,11 @@ class Request:
     `dtype`, `device` and `attention` may be `auto`: resolved by the worker, recorded in the provenance.
     `sample_tokens` bounds the rows kept of each modality; `folds` is the number of groups of examples for
     held-out scores and intervals. `max_batch` bounds the examples in one forward pass.
+
+    `without` names rows that do not count: `sinks`, `duplicates`, or groups of positions of the model (`special`,
+    `newline`, `tiles`, …). With `one_tile` a model that cuts pictures into tiles gets each as one. With `before` the
+    vision tower and the connector are measured too, as layers before the decoder. With `reference` the values of
+    LLM-Microscope's own functions stand beside ours.
     """
 
     model: str
@@ -196,6 +214,10 @@ class Request:
     sample_tokens: int = 4096
     folds: int = 10
     max_batch: int = 8
+    without: tuple[str, ...] = ()
+    one_tile: bool = False
+    before: bool = False
+    reference: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("metrics", Metric), ("modalities", Modality), ("streams", Stream)):
@@ -203,6 +225,8 @@ class Request:
         for name in ("sample_tokens", "folds", "max_batch"):
             if getattr(self, name) < 1:
                 raise MicroscopeError(f"{name} = {getattr(self, name)} must be 1 or more.")
+        # A set has no order, and equal requests must compare equal.
+        object.__setattr__(self, "without", tuple(sorted(set(self.without))))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -256,6 +280,9 @@ class Profile:
     (linearity, and everything of `update`) has one entry a block, l = 0 … L−1, for the block that layer l
     enters. `notes[i]` holds the reason where `value[i]` is None, and the traps that apply; `facts[i]` what else
     stands beside the number.
+
+    Layers below 0 are stages before the decoder, the last of them the connector; `stages[i]` is their name, empty
+    inside the decoder, and `widths[i]` the width of their rows, which is d inside it.
     """
 
     metric: Metric
@@ -271,11 +298,15 @@ class Profile:
     examples: int
     notes: tuple[tuple[str, ...], ...]
     facts: tuple[tuple[str, ...], ...] = ()
+    stages: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.facts:
-            object.__setattr__(self, "facts", ((),) * len(self.layers))
-        lengths = {len(getattr(self, name)) for name in ("layers", "value", "low", "high", "n", "notes", "facts")}
+        count = len(self.layers)
+        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (usual,) * count)
+        lengths = {len(getattr(self, name)) for name in LISTS}
         if len(lengths) != 1:
             raise ValueError(f"the lists of a profile have different lengths: {sorted(lengths)}")
 
@@ -315,13 +346,13 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["formula"] = self.formula
-        data["n_over_d"] = [n / self.d if self.d else None for n in self.n]
+        data["n_over_d"] = [n / d if d else None for n, d in zip(self.n, self.widths, strict=True)]
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         values = {f.name: data[f.name] for f in fields(cls)}
-        for name in ("layers", "value", "low", "high", "n"):
+        for name in LISTS:
             values[name] = tuple(values[name])
         for name in ("notes", "facts"):
             values[name] = tuple(tuple(said) for said in values[name])
@@ -329,6 +360,10 @@ class Profile:
         values["modality"] = Modality(values["modality"])
         values["stream"] = Stream(values["stream"])
         return cls(**values)
+
+
+LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths")
+"""The fields of a profile with one entry a layer."""
 
 
 @dataclass(frozen=True)
@@ -340,12 +375,25 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """The option that the model chose of an example, whether it is right, and by what margin of logits."""
+
+    example: str
+    chosen: int
+    right: bool
+    margin: float
+
+
+@dataclass(frozen=True)
 class Measurement:
     """All profiles of one request. `complete` is False while the worker is still adding examples.
 
     `accuracy` is the share of the slice's questions answered right, None where it has no answers.
     `provenance` is what the numbers depend on: identity of model and data, template, dtype, device,
     attention, versions, cache key. `refused` says of each stream that could not be trusted why not.
+    `tokens` counts the rows of each modality, `groups` those of each group of positions, and `sinks` the rows of
+    each modality with a massive norm at some layer, whether or not they count. `answers` are the options that the
+    model chose.
     """
 
     model: str
@@ -359,6 +407,9 @@ class Measurement:
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
+    groups: Mapping[str, int] = field(default_factory=dict)
+    sinks: Mapping[str, int] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
 
     def profile(self, metric: Metric, modality: Modality, stream: Stream, method: str | None = None) -> Profile | None:
         """The profile asked for (by default of the metric's first method), None if it was not measured."""
@@ -381,6 +432,9 @@ class Measurement:
             "notes": list(self.notes),
             "provenance": dict(self.provenance),
             "complete": self.complete,
+            "groups": dict(self.groups),
+            "sinks": dict(self.sinks),
+            "answers": [asdict(a) for a in self.answers],
         }
 
     @classmethod
@@ -389,6 +443,7 @@ class Measurement:
         values["slice"] = SliceSpec.parse(values["slice"])
         values["profiles"] = tuple(Profile.from_json(p) for p in values["profiles"])
         values["skipped"] = tuple(Skipped(**s) for s in values["skipped"])
+        values["answers"] = tuple(Answer(**a) for a in values["answers"])
         values["notes"] = tuple(values["notes"])
         return cls(**values)
 
@@ -397,7 +452,8 @@ class Measurement:
 class Progress:
     """How far a job is. `phase` is one word or two for people: `loading model`, `measuring`, …
 
-    `rate` is examples a second, `eta` seconds; None while unknown.
+    `rate` is examples a second, `eta` seconds, `device_bytes` the memory in use on the accelerator; None while
+    unknown, or where there is none.
     """
 
     phase: str
@@ -407,6 +463,7 @@ class Progress:
     rate: float | None = None
     eta: float | None = None
     skipped: int = 0
+    device_bytes: int | None = None
 
     @property
     def stage(self) -> str:
@@ -416,7 +473,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """One request to the worker, and where it stands. Times are seconds since the epoch."""
+    """One request to the worker, and where it stands. Times are seconds since the epoch.
+
+    `kind` is what it makes; `example` the index in the slice of the one example that a job of kind `tokens` looks at.
+    """
 
     id: str
     request: Request
@@ -426,6 +486,8 @@ class Job:
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
+    kind: JobKind = JobKind.MEASURE
+    example: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -434,6 +496,7 @@ class Job:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         values = dict(data)
         values["request"] = Request.from_json(values["request"])
+        values["kind"] = JobKind(values.get("kind", JobKind.MEASURE))
         values["state"] = JobState(values["state"])
         values["progress"] = Progress(**values["progress"])
         return cls(**values)
