@@ -1,11 +1,12 @@
 """What is here, by name: demo data, local folders and the local hub cache, found without heavy imports.
 
-A name is `demo:NAME`, a path (it starts with `/`, `./`, `../` or `~`, or is an existing folder or file), or a
+A name is `demo:NAME` (or `demo:NAME@init`, a demo model with random weights), a path (it starts with `/`, `./`, `../` or `~`, or is an existing folder or file), or a
 hub id `OWNER/NAME` with an optional `@REVISION`. Nothing here touches the network.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,11 +15,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import platformdirs
+
 from microscope_tui.errors import MicroscopeError
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_MODELS = DEMO / "models"
 DEMO_SLICES = DEMO / "slices"
+
+TWIN = "@init"
+"""Behind the name of a demo model: its untrained twin, the random-initialisation baseline."""
 
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -96,11 +102,32 @@ class Entry:
 
 
 def locate_model(name: str) -> Path | None:
-    """Folder on disk of a model, or None for a hub id that is not in the local hub cache.
+    """Folder on disk of a model, or None for a hub id that is not in the local hub cache and a twin not made yet.
 
     Raises `MicroscopeError` for a demo model that does not exist, a missing folder, or an unusable name.
     """
+    if is_twin(name):
+        folder = twin_folder(name)
+        return folder if folder.is_dir() else None
     return _locate(name, DEMO_MODELS, "model", "models")
+
+
+def is_twin(name: str) -> bool:
+    """Whether a name means the untrained twin of a demo model."""
+    return name.startswith("demo:") and name.endswith(TWIN)
+
+
+def twin_folder(name: str) -> Path:
+    """Where the untrained twin `demo:NAME@init` is kept once it was made, in the user's cache folder.
+
+    A twin has the shape of its trained model: the folder's name changes with the configuration of that.
+    """
+    trained = _locate(name.removesuffix(TWIN), DEMO_MODELS, "model", "models")
+    assert trained is not None, "a demo model is a folder or an error"
+    shape = hashlib.blake2b(digest_size=8)
+    for file in sorted(trained.rglob("*.json")):
+        shape.update(file.read_bytes())
+    return platformdirs.user_cache_path("microscope-tui") / "twins" / f"{trained.name}-{shape.hexdigest()}"
 
 
 def locate_slice(source: str) -> Path | None:
@@ -112,12 +139,14 @@ def locate_slice(source: str) -> Path | None:
 
 
 def known_models() -> tuple[Entry, ...]:
-    """The demo models, the checkpoints of the local hub cache, and the paper's own models.
+    """The demo models and their untrained twins, the checkpoints of the local hub cache, and the paper's own models.
 
     Configurations and indices of weights are read, weights are not: some milliseconds for dozens of models.
     """
     cached = tuple(_cached("models", _model_entry))
-    return (*_demo(DEMO_MODELS), *cached, *_offered(OFFERED_MODELS, {e.name for e in cached}))
+    trained = _demo(DEMO_MODELS)
+    twins = (Entry(e.name + TWIN, f"{e.title}, untrained", "random weights, made when first opened") for e in trained)
+    return (*trained, *twins, *cached, *_offered(OFFERED_MODELS, {e.name for e in cached}))
 
 
 def known_slices() -> tuple[Entry, ...]:

@@ -20,10 +20,10 @@ from transformers import (
     CLIPVisionModel,
     MistralForCausalLM,
 )  # fmt: skip
+from transformers.utils import logging as transformers_logging
 
 from microscope_tui.demo.arms import Adapter
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.quiet import quiet
 
 Prompt = tuple[str, Image | None]
 """The question in words, and its picture."""
@@ -44,8 +44,8 @@ class Answerer(ABC):
         """The model in a folder of the hub's layout or of OmniFusion's."""
         if not folder.is_dir():
             raise MicroscopeError(f"There is no model in {folder}: make demo-train makes those that are not shipped.")
-        with quiet():
-            return OmniFusion(folder) if (folder / "omnifusion.json").exists() else Llava(folder)
+        transformers_logging.disable_progress_bar()
+        return OmniFusion(folder) if (folder / "omnifusion.json").exists() else Llava(folder)
 
 
 class Llava(Answerer):

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from microscope_tui.catalogue import HUB_ID, is_path, locate_model
+from microscope_tui.catalogue import HUB_ID, TWIN, is_path, is_twin, locate_model, twin_folder
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.identity import (
     OMNIFUSION_RELEASE,
@@ -28,7 +28,7 @@ from microscope_tui.models.identity import (
     check_tower,
     omnifusion_folder,
 )
-from microscope_tui.models.quiet import Meter, OnPhase, one_line
+from microscope_tui.models.quiet import Meter, OnPhase, one_line, quiet
 
 WANTED = (
     "*.json",
@@ -45,11 +45,17 @@ WANTED = (
 ONLY_BELOW: Mapping[str, str] = {"AIRI-Institute/OmniFusion": OMNIFUSION_RELEASE}
 """Repositories that hold several models, and the folder of the one that is downloaded."""
 
+TWIN_SEED = 0
+"""The seed of untrained twins, which share their vision encoder and decoder as the trained pair did at the start."""
+
 Check = Callable[[Path], None]
 
 
 def fetch(name: str, on_phase: OnPhase) -> Path:
-    """The folder of a model, downloaded when it is a hub id that is not, or not wholly, in the local cache."""
+    """The folder of a model: a hub id's is downloaded when it is not, or not wholly, in the local cache, and the
+    untrained twin of a demo model is made when it is first asked for."""
+    if is_twin(name):
+        return _twin(name, on_phase)
     return _fetch(name, on_phase, _check_model)
 
 
@@ -64,6 +70,25 @@ def fetch_tower(name: str, on_phase: OnPhase) -> Path:
         folder = download(match["repo"], match["revision"], on_phase, (STATE_DICT,))
         check_tower(folder)
         return folder
+
+
+def _twin(name: str, on_phase: OnPhase) -> Path:
+    folder = twin_folder(name)
+    if not folder.is_dir():
+        from microscope_tui.demo.export import init_twin  # needs what makes models, which few ever want
+
+        on_phase("making the untrained twin")
+        try:
+            with quiet():
+                init_twin(name.removeprefix("demo:").removesuffix(TWIN), TWIN_SEED, folder)
+        except OSError as error:
+            if folder.is_dir():  # another process was faster, and made the same
+                return folder
+            raise MicroscopeError(
+                f"{name} cannot be made in {folder.parent} ({error.strerror or error}): make room there, or set "
+                "XDG_CACHE_HOME to a folder that can be written."
+            ) from error
+    return folder
 
 
 def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:

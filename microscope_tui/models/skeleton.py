@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, CLIPVisionConfig, CLIPVisionModel
 
-from microscope_tui.catalogue import locate_model
+from microscope_tui.catalogue import TWIN, is_twin, locate_model
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.blocks import find_decoder
 from microscope_tui.models.generic import multimodal_config
@@ -107,7 +107,8 @@ def skeleton(name: str) -> Skeleton:
 
     Raises `MicroscopeError` for a name that is wrong or not here, and for a model that cannot be opened.
     """
-    folder = locate_model(name)
+    # A twin has the shape of its trained model, whether or not it was made yet.
+    folder = locate_model(name.removesuffix(TWIN) if is_twin(name) else name)
     if folder is None:
         raise MicroscopeError(
             f"{name} is not in the local hub cache, so what it needs is not known: download it, or at least its "
