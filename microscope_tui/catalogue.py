@@ -1,7 +1,8 @@
 """What is here, by name: demo data, local folders and the local hub cache, found without heavy imports.
 
-A name is `demo:NAME` (or `demo:NAME@init`, a demo model with random weights), a path (it starts with `/`, `./`, `../` or `~`, or is an existing folder or file), or a
-hub id `OWNER/NAME` with an optional `@REVISION`. Nothing here touches the network.
+A name is `demo:NAME` (or `demo:NAME@init`, a demo model with random weights), a path (it starts with `/`, `./`, `../`
+or `~`, or is an existing folder or file), or a hub id `OWNER/NAME` with an optional `@REVISION`. Nothing here
+touches the network.
 """
 
 from __future__ import annotations

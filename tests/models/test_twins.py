@@ -23,7 +23,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_a_twin_is_made_once_and_opens_with_the_shape_of_its_trained_model():
     assert locate_model(NAME) is None
-    phases = []
+    phases: list[str] = []
     twin = open_model(NAME, on_phase=phases.append)
     assert "making the untrained twin" in phases
     assert locate_model(NAME) == twin_folder(NAME)
