@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "microscope_tui needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
 	@touch $@
 
@@ -34,6 +34,7 @@ lint: $(STAMP)
 screenshots: $(STAMP)
 	$(BIN)/python screenshots/make.py
 
+# All but the slow ones; `python -m benchmarks --help` names them, and `python -m benchmarks coverage` runs one.
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 

@@ -1,7 +1,8 @@
 """One contestant, one process: `python _contestant.py NAME FOLDER DEVICE` prints seconds, memory and value as JSON.
 
 Reads x.npy and y.npy (float32) from the folder. Runs in the project's environment or, for DADApy, in one of its
-own, so nothing of ours is imported at the top. Seconds are of the second of two calls where a call is short.
+own, so nothing of ours is imported at the top. Seconds are the processor's, which a busy machine changes little (on
+a GPU those on the clock), of the faster of two calls where a call is short, after one on few rows.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ import numpy as np
 SHORT = 20.0
 """Calls shorter than this many seconds are repeated, to leave out what only a first call does."""
 
+WARM = 64
+"""Rows of a call that does not count."""
+
 
 def ours(name: str, x: Any, y: Any) -> Callable[[], Any]:
     import torch
 
     from microscope_tui.geometry import anisotropy, dimension, linearity
-    from microscope_tui.geometry.anisotropy import anisotropy_of
+    from microscope_tui.geometry.anisotropy import spread_anisotropy
     from microscope_tui.geometry.linearity import linearity_of
-    from microscope_tui.geometry.moments import Moments
+    from microscope_tui.geometry.moments import Moments, Spread
 
     def together() -> Any:
         moments = Moments.of(x, y, squares_only=True)
         linear = linearity_of(moments, method="adjusted" if len(x) > x.shape[1] + 1 else "llm-microscope")
-        spread = anisotropy_of(moments.n, moments.xx, mean=moments.mean_x)
+        spread = spread_anisotropy(Spread(moments.n, moments.mean_x, moments.xx, torch.zeros(0), None))
         return (linear.value, dimension(x).value, spread.value)
 
     calls: dict[str, Callable[[], Any]] = {
@@ -106,8 +110,8 @@ def scikit_dimension(x: Any) -> Callable[[], Any]:
     return lambda: TwoNN().fit(x).dimension_
 
 
-def prepare(contestant: str, folder: Path, device: str) -> Callable[[], Any]:
-    x, y = np.load(folder / "x.npy"), np.load(folder / "y.npy")
+def prepare(contestant: str, x: Any, y: Any, device: str) -> Callable[[], Any]:
+    """The contestant's call on rows x, y (n, d)."""
     who, _, name = contestant.partition(": ")
     if who == "DADApy":
         return dadapy(x)
@@ -140,14 +144,19 @@ def high_water(reset: bool = False) -> float:
 
 def main() -> None:
     contestant, folder, device = sys.argv[1:4]
-    call = prepare(contestant, Path(folder), device)
+    x, y = (np.load(Path(folder) / f"{name}.npy") for name in "xy")
+    call = prepare(contestant, x, y, device)
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Libraries load and compile what they need at their first call.
+        prepare(contestant, x[:WARM], y[:WARM], device)()
+    clock = time.process_time if device == "cpu" else time.perf_counter
     before = high_water(reset=True)
     seconds = float("inf")
     with contextlib.redirect_stdout(io.StringIO()):
         for _ in range(2):
-            started = time.perf_counter()
+            started = clock()
             value = call()
-            seconds = min(seconds, time.perf_counter() - started)
+            seconds = min(seconds, clock() - started)
             if seconds > SHORT:
                 break
     numbers = value if isinstance(value, tuple) else (value,)

@@ -6,7 +6,7 @@ of `long run` is the mean of the statistic itself over the simulations: what the
 finite n, adjusted linearity corrects for that. Last column: the same intervals had tokens been taken for
 independent, which is what leaving out examples avoids.
 
-    python -m benchmarks.coverage [--rounds 600] [--write]
+    python -m benchmarks coverage [-- --rounds 600 --write]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ MEASURES: dict[str, Measure] = {
     "anisotropy top-eigenvalue": lambda x, y, g: anisotropy(x, groups=g),
     "anisotropy mean-cosine": lambda x, y, g: anisotropy(x, method="mean-cosine", groups=g),
     "anisotropy participation-ratio": lambda x, y, g: anisotropy(x, method="participation-ratio", groups=g),
+    "anisotropy effective-rank": lambda x, y, g: anisotropy(x, method="effective-rank", groups=g),
     "anisotropy isoscore": lambda x, y, g: anisotropy(x, method="isoscore", groups=g),
 }
 

@@ -1,12 +1,13 @@
 """The geometry beside its peers: time, peak memory, and the ratio to the bare matrix products of the same shapes.
 
-    python -m benchmarks.geometry --install     the peers, into .bench-venv (once; about 300 MB)
-    python -m benchmarks.geometry               every contestant that is installed
-    python -m benchmarks.geometry --write       … and write the table under benchmarks/results/
+    python -m benchmarks geometry -- --install  the peers, into .bench-venv (once; about 300 MB)
+    python -m benchmarks geometry               every contestant that is installed
+    python -m benchmarks geometry -- --write    … and write the table under benchmarks/results/
 
 Every contestant is a process of its own with one thread; they take turns, and the median of the rounds counts.
-Times depend on the machine and on what else it does: read the ratios. llm-microscope's dimension takes minutes:
-it runs once, and beyond the first shape only with --slow. With --device cuda only ours and the bare products run.
+Seconds on the CPU are the processor's, which other work on the machine changes little; still, read the ratios.
+Shapes beyond the first run once. llm-microscope's dimension takes minutes: it runs once, and beyond the first shape
+only with --slow. With --device cuda only ours and the bare products run.
 """
 
 from __future__ import annotations
@@ -118,17 +119,18 @@ def run(contestant: str, folder: Path, device: str, into: Runs) -> None:
     into.value = result["value"]
 
 
-def contest(shape: tuple[int, int], rounds: int, device: str, slow: bool) -> dict[str, Runs]:
-    names = list(dict.fromkeys(name for bare, others in TABLES.values() for name in (bare, *others)))
+def contest(shape: tuple[int, int], rounds: int, device: str, only: str, slow: bool) -> dict[str, Runs]:
+    tables = [table for quantity, table in TABLES.items() if only in quantity]
+    names = list(dict.fromkeys(name for bare, others in tables for name in (bare, *others)))
     runs = {name: Runs() for name in names if available(name, device)}
     with tempfile.TemporaryDirectory() as folder:
         for name, rows in zip("xy", residual_rows(*shape), strict=True):
             np.save(Path(folder) / f"{name}.npy", rows.numpy())
-        for turn in range(rounds):
+        for turn in range(rounds if shape == SHAPES[0] else 1):
             for name, into in runs.items():
                 if name == "llm-microscope: dimension" and (turn or (shape != SHAPES[0] and not slow)):
                     continue
-                print(f"\r{shape} round {turn + 1}/{rounds}: {name:<40}", end="", file=sys.stderr, flush=True)
+                print(f"\r{shape} round {turn + 1}: {name:<40}", end="", file=sys.stderr, flush=True)
                 run(name, Path(folder), device, into)
     print("\r" + " " * 80 + "\r", end="", file=sys.stderr)
     return runs
@@ -139,6 +141,8 @@ def report(shape: tuple[int, int], runs: dict[str, Runs]) -> str:
     lines = [f"### n = {n}, d = {d}{' (n < d: in-sample linearity is refused)' if n <= d + 1 else ''}", ""]
     lines += ["| quantity | who | seconds | ours is | of bare products | extra peak MB | value |", "|" + "---|" * 7]
     for quantity, (bare, others) in TABLES.items():
+        if bare not in runs or others[0] not in runs:
+            continue
         base = runs[bare].seconds
         ours = runs[others[0]].seconds
         for name in (*others, bare):
@@ -161,21 +165,25 @@ def report(shape: tuple[int, int], runs: dict[str, Runs]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", action="store_true", help="install the peers into .bench-venv and stop")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes, from the first")
+    parser.add_argument("--rounds", type=int, default=3, help="turns at the first shape")
+    shapes = [f"{n}x{d}" for n, d in SHAPES]
+    parser.add_argument("--shape", choices=shapes, nargs="+", default=shapes)
+    parser.add_argument("--only", default="", help="quantities whose name holds this")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--slow", action="store_true")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--slow", action="store_true", help="llm-microscope's dimension at every shape")
+    parser.add_argument("--write", action="store_true", help=f"write the table to {RESULTS}")
     args = parser.parse_args()
     if args.install:
         return install()
     if not PEERS.exists() and args.device == "cpu":
-        print("No peers: `python -m benchmarks.geometry --install` installs them.", file=sys.stderr)
-    text = f"One thread, {args.device}, median of {args.rounds} interleaved rounds. Read the ratios.\n\n"
-    for shape in SHAPES[: args.shapes]:
-        part = report(shape, contest(shape, args.rounds, args.device, args.slow))
-        print(part, flush=True)
-        text += part + "\n"
+        print("No peers: `python -m benchmarks geometry -- --install` installs them.", file=sys.stderr)
+    clock = "processor time" if args.device == "cpu" else "time on the clock"
+    text = f"One thread, {args.device}, {clock}; median of {args.rounds} rounds in turn at {shapes[0]}, else one.\n\n"
+    for name, shape in zip(shapes, SHAPES, strict=True):
+        if name in args.shape:
+            part = report(shape, contest(shape, args.rounds, args.device, args.only, args.slow))
+            print(part, flush=True)
+            text += part + "\n"
     if args.write:
         (RESULTS / f"geometry-{args.device}.md").write_text(text)
     return 0

@@ -12,13 +12,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import SliceSpec
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_MODELS = DEMO / "models"
@@ -74,6 +75,8 @@ NEEDS_TORCHVISION = frozenset(
 )
 """Model types whose processors cannot be loaded without torchvision."""
 
+CACHED = "in the local hub cache"
+
 MULTIMODAL_KEYS = (
     *("vision_config", "audio_config", "thinker_config"),
     *(f"{kind}_token_{what}" for kind in ("image", "video", "audio") for what in ("id", "index")),
@@ -87,7 +90,8 @@ class Entry:
 
     `architecture` and `model_type` are a model's own words; `size` is in bytes on disk, of what is here; `missing`
     names files that are not; `refused` says why it cannot be measured here, empty if nothing is known against it;
-    `tried` is True for kinds of model that are tested.
+    `tried` is True for kinds of model that are tested. `weights` are the bytes of a model's weights that are here, in
+    the precision `dtype`, empty where its configuration does not say.
     """
 
     name: str
@@ -100,6 +104,8 @@ class Entry:
     missing: tuple[str, ...] = ()
     refused: str = ""
     tried: bool = False
+    weights: int = 0
+    dtype: str = ""
 
 
 def locate_model(name: str) -> Path | None:
@@ -145,15 +151,28 @@ def known_models() -> tuple[Entry, ...]:
     Configurations and indices of weights are read, weights are not: some milliseconds for dozens of models.
     """
     cached = tuple(_cached("models", _model_entry))
-    trained = _demo(DEMO_MODELS)
-    twins = (Entry(e.name + TWIN, f"{e.title}, untrained", "random weights, made when first opened") for e in trained)
-    return (*trained, *twins, *cached, *_offered(OFFERED_MODELS, {e.name for e in cached}))
+    return (*_demo_models(), *cached, *_offered(OFFERED_MODELS, {e.name for e in cached}))
 
 
 def known_slices() -> tuple[Entry, ...]:
     """The demo slices, the data sets of the local hub cache, and the paper's own data set."""
     cached = tuple(_cached("datasets", _slice_entry))
-    return (*_demo(DEMO_SLICES), *cached, *_offered(OFFERED_SLICES, set()))
+    return (*_demo(DEMO_SLICES, _slice_entry), *cached, *_offered(OFFERED_SLICES, set()))
+
+
+def describe_model(name: str) -> Entry:
+    """What is known of a model by its name. Raises `MicroscopeError` as `locate_model` does."""
+    folder = locate_model(name)
+    shipped = {entry.name: entry for entry in _demo_models()}
+    return shipped.get(name) or _described(name, folder, OFFERED_MODELS, _model_entry, "checkpoint")
+
+
+def describe_slice(name: str) -> Entry:
+    """What is known of a slice by its text form. Raises `MicroscopeError` as `locate_slice` and `SliceSpec` do."""
+    source = SliceSpec.parse(name).source
+    folder = locate_slice(source)
+    shipped = {entry.name: entry for entry in _demo(DEMO_SLICES, _slice_entry)}
+    return replace(shipped.get(source) or _described(source, folder, OFFERED_SLICES, _slice_entry, "data"), name=name)
 
 
 def hub_cache() -> Path:
@@ -193,7 +212,7 @@ def _locate(name: str, demo: Path, what: str, kind: str) -> Path | None:
     if name.startswith("demo:"):
         folder = demo / name.removeprefix("demo:")
         if folder.parent != demo or not folder.is_dir():
-            offered = ", ".join(e.name for e in _demo(demo))
+            offered = ", ".join(f"demo:{p.name}" for p in sorted(demo.iterdir()) if not p.name.startswith(("_", ".")))
             raise MicroscopeError(f"There is no demo {what} {name!r}: choose one of {offered}.")
         return folder
     if is_path(name):
@@ -219,12 +238,36 @@ def _snapshot(repo: Path, revision: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _demo(folder: Path) -> tuple[Entry, ...]:
+def _demo(folder: Path, describe: Callable[[str, Path], Entry | None]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(f"demo:{path.name}", _title(path), "shipped with microscope_tui")
+        replace(entry, title=_title(path), detail="shipped with microscope_tui")
         for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(("_", "."))
+        if path.is_dir() and not path.name.startswith(("_", ".")) and (entry := describe(f"demo:{path.name}", path))
     )
+
+
+def _demo_models() -> tuple[Entry, ...]:
+    trained = _demo(DEMO_MODELS, _model_entry)
+    random = "random weights, made when first opened"
+    return (*trained, *(replace(e, name=e.name + TWIN, title=f"{e.title}, untrained", detail=random) for e in trained))
+
+
+def _described(
+    name: str,
+    folder: Path | None,
+    offered: Mapping[str, str],
+    describe: Callable[[str, Path], Entry | None],
+    what: str,
+) -> Entry:
+    """The entry of a name whose folder or file is `folder`, None for what is not here."""
+    if folder is None:
+        return Entry(name, offered.get(name, ""), "on the hub", here=False)
+    if folder.is_file():
+        return Entry(name, folder.name, "a file", size=folder.stat().st_size)
+    found = describe(name, folder)
+    if found is None:
+        return Entry(name, folder.name, "a folder", refused=f"there is no {what} in it")
+    return replace(found, detail=_detail(found, "a folder" if is_path(name) else CACHED))
 
 
 def _title(folder: Path) -> str:
@@ -254,32 +297,34 @@ def _model_entry(name: str, snapshot: Path) -> Entry | None:
     """A cached checkpoint; None for what has neither a configuration nor OmniFusion's layout."""
     omnifusion = next(iter(sorted(snapshot.glob("**/tuned-model/config.json"))), None)
     if omnifusion:
-        layout = omnifusion.parent.parent
+        weights_in, layout, config = omnifusion.parent, omnifusion.parent.parent, _json(omnifusion)
         architecture, model_type, refused = "OmniFusion", "omnifusion", ""
-        missing = _missing_weights(omnifusion.parent)
+        missing = _missing_weights(weights_in)
         for stem in ("projection", "special_embeddings"):
             if not any((layout / f"{stem}{suffix}").is_file() for suffix in (".safetensors", ".pt")):
                 missing += (f"{stem}.pt",)
     else:
-        config = _json(snapshot / "config.json")
+        weights_in, config = snapshot, _json(snapshot / "config.json")
         model_type = str(config.get("model_type") or "")
         architectures = config.get("architectures")
         architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else model_type
         if not architecture:
             return None
         missing, refused = _missing_weights(snapshot), _why_not(model_type, config)
-    size = _size(snapshot)
-    return Entry(
+    entry = Entry(
         name,
         architecture,
-        _detail(size, missing, refused),
+        "",
         architecture=architecture,
         model_type=model_type,
-        size=size,
+        size=_size(snapshot),
         missing=missing,
         refused=refused,
         tried=model_type in TRIED,
+        weights=sum(file.stat().st_size for file in _weights(weights_in) if file.is_file()),
+        dtype=_dtype(config),
     )
+    return replace(entry, detail=_detail(entry, CACHED))
 
 
 def _slice_entry(name: str, snapshot: Path) -> Entry:
@@ -292,7 +337,8 @@ def _slice_entry(name: str, snapshot: Path) -> Entry:
     )
     missing = () if data or script else ("every data file",)
     size = sum(path.stat().st_size for path in files)
-    return Entry(name, "data set", _detail(size, missing, refused), size=size, missing=missing, refused=refused)
+    entry = Entry(name, "data set", "", size=size, missing=missing, refused=refused)
+    return replace(entry, detail=_detail(entry, CACHED))
 
 
 def _why_not(model_type: str, config: Mapping[str, object]) -> str:
@@ -308,24 +354,39 @@ def _why_not(model_type: str, config: Mapping[str, object]) -> str:
 
 def _missing_weights(folder: Path) -> tuple[str, ...]:
     """Names of the weight files that a checkpoint should have and has not."""
+    return tuple(file.name for file in _weights(folder) if not file.is_file())
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    """The weight files that a checkpoint should have."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        single = "model.safetensors"
-        return () if (folder / single).is_file() else (single,)
+        return (folder / "model.safetensors",)
     shards = _json(index).get("weight_map")
-    names = sorted({str(name) for name in shards.values()}) if isinstance(shards, dict) else []
-    return tuple(name for name in names if not (folder / name).is_file())
+    return (
+        tuple(folder / name for name in sorted({str(n) for n in shards.values()})) if isinstance(shards, dict) else ()
+    )
 
 
-def _detail(size: int, missing: tuple[str, ...], refused: str) -> str:
-    detail = f"in the local hub cache, {_bytes(size)}"
+def _dtype(config: Mapping[str, object]) -> str:
+    """The precision of a checkpoint's weights, by its configuration or that of its decoder; empty where unknown."""
+    inner = config.get("text_config")
+    for part in (config, inner if isinstance(inner, dict) else {}):
+        if said := part.get("dtype") or part.get("torch_dtype"):
+            return str(said).removeprefix("torch.")
+    return ""
+
+
+def _detail(entry: Entry, where: str) -> str:
+    detail, missing = f"{where}, {size_text(entry.size)}", entry.missing
     if missing:
         detail += f", incomplete: {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''} missing"
-    return f"{detail}, cannot be measured: {refused}" if refused else detail
+    return f"{detail}, cannot be measured: {entry.refused}" if entry.refused else detail
 
 
-def _bytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+def size_text(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _size(folder: Path) -> int:

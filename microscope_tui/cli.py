@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import json
 import os
@@ -23,15 +24,19 @@ from microscope_tui import __version__
 from microscope_tui.catalogue import full_name
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.settings import REQUEST_SETTINGS, THEMES, Settings
-from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
+from microscope_tui.terms import JobState, Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
     from microscope_tui.worker.client import Client
+    from microscope_tui.worker.jobs import Queue
 
 PROGRAM = "microscope-tui"
 DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
 INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+SHOWN = ("model", "compare", "slice")
+JOB_ACTS = ("cancel", "pause", "resume", "move", "retry")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ must not lose us the numbers
-    options = build_parser().parse_args(arguments, argparse.Namespace(debug=False, metric=Metric.LINEARITY))
+    options = build_parser().parse_args(arguments, argparse.Namespace(debug=False, metric=None))
     try:
-        return int(options.run(options) or 0)
+        if options.run is not explore:
+            _refuse_shown(options)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
     except Cancelled:
         return INTERRUPTED
     except KeyboardInterrupt:
@@ -59,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
+            # What files cannot take is said where they are written: this is the output itself.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(f"{PROGRAM}: The output cannot be written ({error.strerror}): send it elsewhere.", file=sys.stderr)
+            return 2
         print(
             f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)",
             file=sys.stderr,
@@ -77,28 +91,24 @@ def explore(options: argparse.Namespace) -> int:
     from microscope_tui.tui.session import Session
 
     settings = _settings(options)
-    models = tuple(full_name(name) for name in (options.model or DEMO_MODEL, options.compare) if name)
-    session = Session(models, _slice(options.slice or DEMO_SLICE), Metric(options.metric), theme=settings.theme)
-    return app.run(settings, session)
+    models = tuple(full_name(name) for name in (options.shown_model or DEMO_MODEL, options.shown_compare) if name)
+    metric = Metric(options.metric or Metric.LINEARITY)
+    session = Session(models, _slice(options.shown_slice or DEMO_SLICE), metric, theme=settings.theme)
+    shown = {"models": options.shown_model or options.shown_compare, "slice": options.shown_slice}
+    asked = shown | {"metric": options.metric}
+    return app.run(settings, session, given={name for name, value in asked.items() if value})
 
 
 def demo(options: argparse.Namespace) -> int:
     """Open the explorer on the shipped pair of models, laid over each other."""
-    options.model, options.compare, options.slice = DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
+    options.shown_model, options.shown_compare, options.shown_slice = DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
     return explore(options)
 
 
 def measure(options: argparse.Namespace) -> int:
     """Measure without a screen; the same pipeline, and the same store."""
     settings = _settings(options)
-    request = Request(
-        model=full_name(options.model),
-        slice=_slice(options.slice),
-        metrics=tuple(Metric) if "all" in options.metric else words(options.metric, Metric, "metrics"),
-        modalities=words(options.modality, Modality, "modalities"),
-        streams=words(options.stream, Stream, "streams"),
-        **settings.of_request(),
-    )
+    request = _request(options, settings)
     with _store(settings) as store, _talk() as on_progress:
         measurement = store.recall(request)
         if measurement is None:
@@ -122,6 +132,18 @@ def measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan(options: argparse.Namespace) -> int:
+    """Say what a measurement would need and where it fits, without loading a weight."""
+    from microscope_tui.engine.forecast import forecast, forecast_lines
+
+    expected = forecast(_request(options, _settings(options)))
+    if options.json:
+        _print_json(expected.to_json())
+    else:
+        print("\n".join(forecast_lines(expected)))
+    return 0
+
+
 def models(options: argparse.Namespace) -> int:
     """List the models that are here."""
     from microscope_tui.catalogue import known_models
@@ -137,12 +159,18 @@ def slices(options: argparse.Namespace) -> int:
 
 
 def jobs(options: argparse.Namespace) -> int:
-    """List the worker's jobs, cancel one, or try one again."""
+    """List the worker's jobs in the order in which they run; cancel, pause, resume, move one, or try one again."""
     settings = _settings(options)
-    if options.cancel or options.retry:
-        with _client(settings, start=bool(options.retry)) as client:
-            job = client.cancel(options.cancel) if options.cancel else client.retry(options.retry)
-        print(f"Job {job.id} is {job.state}.", file=sys.stderr)
+    if asked := next((name for name in JOB_ACTS if getattr(options, name)), None):
+        with _queue(settings, start=asked in ("retry", "resume")) as queue:
+            if asked == "move":
+                job_id, place = options.move
+                if not place.isdecimal() or int(place) < 1:
+                    raise MicroscopeError(f"{place!r} is no place in the queue: 1 is the next, 2 the one after it, ….")
+                job = queue.move(job_id, int(place) - 1)
+            else:
+                job = getattr(queue, asked)(getattr(options, asked))
+        print(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.", file=sys.stderr)
         return 0
     with _store(settings) as store:
         known = store.jobs()
@@ -150,10 +178,18 @@ def jobs(options: argparse.Namespace) -> int:
         _print_json([job.to_json() for job in known])
         return 0
     rows = [
-        (j.id, j.state, f"{j.progress.done}/{j.progress.total}", j.request.model, str(j.request.slice), j.error or "")
-        for j in known
+        (
+            job.id,
+            job.state,
+            job.kind if job.example is None else f"{job.kind} of {job.example}",
+            f"{job.progress.done}/{job.progress.total}",
+            job.request.model,
+            str(job.request.slice),
+            job.error or "",
+        )
+        for job in known
     ]
-    _table(("job", "state", "examples", "model", "slice", "error"), rows)
+    _table(("job", "state", "kind", "examples", "model", "slice", "error"), rows)
     return 0
 
 
@@ -167,26 +203,39 @@ def cache(options: argparse.Namespace) -> int:
     if action == "path":
         print(settings.cache)
         return 0
+    if action == "ls":
+        return _list_cache(settings, options)
     with _store(settings) as store:
-        if action == "ls":
-            entries = store.entries()
-            if options.json:
-                _print_json([asdict(entry) for entry in entries])
-                return 0
-            rows = [(e.key, f"{e.size / 1e6:.2f} MB", "in use" if e.in_use else "") for e in entries]
-            _table(("key", "size", ""), rows)
-            print(f"{settings.cache}: {len(rows)} entries, {store.size() / 1e6:.1f} MB", file=sys.stderr)
-        elif action == "verify":
+        if action == "verify":
             damaged = store.verify()
             for each in damaged:
                 print(f"{each.key}: {each.reason}; set aside in {each.kept}")
             print(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.", file=sys.stderr)
         else:
-            print(_change_cache(store, action, arguments), file=sys.stderr)
+            print(_change_cache(store, action, arguments, everything=options.all), file=sys.stderr)
     return 0
 
 
-def _change_cache(store: Store, action: str, arguments: Sequence[str]) -> str:
+def _list_cache(settings: Settings, options: argparse.Namespace) -> int:
+    from microscope_tui.store import Store
+    from microscope_tui.store.contents import contents
+
+    with Store(settings.cache, read_only=True) as store:
+        held, size = contents(store), store.size()
+    if options.json:
+        _print_json([asdict(of.entry) | {"what": of.what} for of in held])
+        return 0
+    when = [time.strftime("%Y-%m-%d %H:%M", time.localtime(of.entry.stored)) for of in held]
+    rows = [
+        (of.entry.key, f"{of.entry.size / 1e6:.2f} MB", stored, "in use" if of.entry.in_use else "", of.what)
+        for of, stored in zip(held, when, strict=True)
+    ]
+    _table(("key", "size", "stored", "", "what"), rows)
+    print(f"{settings.cache}: {len(rows)} entries, {size / 1e6:.1f} MB", file=sys.stderr)
+    return 0
+
+
+def _change_cache(store: Store, action: str, arguments: Sequence[str], *, everything: bool) -> str:
     """Carry out what changes the cache; what was done, as a sentence."""
     if action == "rm":
         known = {entry.key for entry in store.entries()}
@@ -201,7 +250,11 @@ def _change_cache(store: Store, action: str, arguments: Sequence[str]) -> str:
         collected = store.gc()
         return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
     if action == "export":
-        return f"Wrote {store.export_to(Path(arguments[0]))} results to {arguments[0]}."
+        from microscope_tui.store import Kind
+
+        measured = [entry.key for entry in store.entries() if entry.kind == Kind.MEASUREMENT]
+        count = store.export_to(Path(arguments[0]), None if everything else measured)
+        return f"Wrote {count} results to {arguments[0]}."
     return f"Read {store.import_from(Path(arguments[0]))} results from {arguments[0]}."
 
 
@@ -248,14 +301,37 @@ def build_parser() -> argparse.ArgumentParser:
     # Options stand before or behind the subcommand: what is not given may not overwrite what was.
     resources = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     resources.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="dtype of the model")
-    resources.add_argument("--device", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one")
+    resources.add_argument(
+        "--device", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one, balanced spreads over all of them"
+    )
     resources.add_argument("--attention", metavar="NAME", help="attention implementation: eager, sdpa, …")
     resources.add_argument("--max-batch", type=int, metavar="N", help="examples in one forward pass, at most")
     resources.add_argument("--sample-tokens", type=int, metavar="N", help="rows kept for dimension")
     resources.add_argument("--folds", type=int, metavar="N", help="groups of examples for intervals")
+    resources.add_argument(
+        "--without",
+        metavar="ROWS",
+        help="rows that do not count, joined by commas: sinks, duplicates, or groups of the model's positions",
+    )
+    resources.add_argument(
+        "--before",
+        action=argparse.BooleanOptionalAction,
+        help="measure the vision tower and the connector too, as layers before the decoder",
+    )
+    resources.add_argument(
+        "--reference",
+        action=argparse.BooleanOptionalAction,
+        help="put the values of LLM-Microscope's own functions, made of the sample, beside ours",
+    )
     view = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     view.add_argument("--metric", choices=tuple(Metric), help="metric shown first")
-    view.add_argument("--theme", choices=THEMES, help="theme of the screen")
+    view.add_argument("--theme", metavar="NAME", help=f"{', '.join(THEMES)}, or one of the settings file")
+    view.add_argument("--ascii", action=argparse.BooleanOptionalAction, help="draw with ASCII characters only")
+    view.add_argument(
+        "--read-only",
+        action=argparse.BooleanOptionalAction,
+        help="look at the results of a cache, somebody else's too: nothing is measured or written",
+    )
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -263,9 +339,12 @@ def build_parser() -> argparse.ArgumentParser:
         "Without a subcommand, open the explorer.",
         parents=[common, resources, view],
     )
-    parser.add_argument("--model", metavar="NAME", help="hub id, folder or demo:NAME")
-    parser.add_argument("--compare", metavar="NAME", help="a second model, laid over the first")
-    parser.add_argument("--slice", metavar="SPEC", help="SOURCE?split=test&filter=image&count=200&seed=0")
+    # Under names of their own: a subcommand's MODEL and SLICE would overwrite them without a word.
+    parser.add_argument("--model", dest="shown_model", metavar="NAME", help="hub id, folder or demo:NAME")
+    parser.add_argument("--compare", dest="shown_compare", metavar="NAME", help="a second model, laid over the first")
+    parser.add_argument(
+        "--slice", dest="shown_slice", metavar="SPEC", help="SOURCE?split=test&filter=image&count=200&seed=0"
+    )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.set_defaults(run=explore)
     commands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
@@ -280,29 +359,38 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("demo", demo, resources, view)
 
-    sub = command("measure", measure, resources)
-    sub.add_argument("model", metavar="MODEL", help="hub id, folder or demo:NAME")
-    sub.add_argument("slice", metavar="SLICE", help="SOURCE?split=test&filter=image&count=200&seed=0")
-    sub.add_argument("--metric", nargs="+", choices=(*Metric, "all"), default=["all"])
-    sub.add_argument("--modality", nargs="+", choices=tuple(Modality), default=[Modality.TEXT, Modality.IMAGE])
-    sub.add_argument("--stream", nargs="+", choices=tuple(Stream), default=list(Stream))
+    asked = argparse.ArgumentParser(add_help=False)
+    asked.add_argument("model", metavar="MODEL", help="hub id, folder or demo:NAME")
+    asked.add_argument("slice", metavar="SLICE", help="SOURCE?split=test&filter=image&count=200&seed=0")
+    asked.add_argument("--metric", nargs="+", choices=(*Metric, "all"), default=argparse.SUPPRESS, help="all is usual")
+    asked.add_argument("--modality", nargs="+", choices=tuple(Modality), default=[Modality.TEXT, Modality.IMAGE])
+    asked.add_argument("--stream", nargs="+", choices=tuple(Stream), default=list(Stream))
+    asked.add_argument("--one-tile", action="store_true", help="a model that cuts pictures into tiles gets each as one")
+
+    sub = command("measure", measure, asked, resources)
     form = sub.add_mutually_exclusive_group()
     form.add_argument("--json", dest="format", action="store_const", const="json", help="one JSON object on stdout")
     form.add_argument("--csv", dest="format", action="store_const", const="csv", help="one row per layer on stdout")
+
+    command("plan", plan, asked, resources).add_argument("--json", action="store_true", help="one JSON object")
 
     for name, run in (("models", models), ("slices", slices)):
         command(name, run).add_argument("--json", action="store_true")
 
     sub = command("jobs", jobs)
     which = sub.add_mutually_exclusive_group()
-    which.add_argument("--cancel", metavar="JOB")
-    which.add_argument("--retry", metavar="JOB")
+    which.add_argument("--cancel", metavar="JOB", help="end it; a running one between two batches")
+    which.add_argument("--pause", metavar="JOB", help="set it aside until it is resumed, also over a restart")
+    which.add_argument("--resume", metavar="JOB", help="let a paused job go on from where it was")
+    which.add_argument("--move", nargs=2, metavar=("JOB", "PLACE"), help="to a place among the waiting, 1 is the next")
+    which.add_argument("--retry", metavar="JOB", help="ask again for what a job that has ended was asked for")
     sub.add_argument("--json", action="store_true")
 
     sub = command("cache", cache)
     actions = ("ls", "path", "rm", "clear", "gc", "verify", "export", "import")
     sub.add_argument("action", nargs="?", choices=actions, default="ls")
     sub.add_argument("arguments", nargs="*", metavar="KEY|FILE", help="keys to rm; the file to export or import")
+    sub.add_argument("--all", action="store_true", help="export the sums too, from which larger slices can go on")
     sub.add_argument("--json", action="store_true")
 
     sub = command("worker", worker)
@@ -315,27 +403,62 @@ def build_parser() -> argparse.ArgumentParser:
 # --- helpers ---------------------------------------------------------------------------------------------
 
 
+def _refuse_shown(options: argparse.Namespace) -> None:
+    if given := next((name for name in SHOWN if getattr(options, f"shown_{name}")), None):
+        raise MicroscopeError(
+            f"--{given} says what the explorer opens on, without a subcommand: leave out one of them."
+        )
+
+
+def _request(options: argparse.Namespace, settings: Settings) -> Request:
+    # Before the subcommand --metric takes one, the explorer's; behind it several.
+    metrics = [options.metric] if isinstance(options.metric, str) else options.metric or ["all"]
+    return Request(
+        model=full_name(options.model),
+        slice=_slice(options.slice),
+        metrics=tuple(Metric) if "all" in metrics else words(metrics, Metric, "metrics"),
+        modalities=words(options.modality, Modality, "modalities"),
+        streams=words(options.stream, Stream, "streams"),
+        one_tile=options.one_tile,
+        **settings.of_request(),
+    )
+
+
 def _slice(text: str) -> SliceSpec:
     spec = SliceSpec.parse(text)
     return replace(spec, source=full_name(spec.source))
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    names = ("cache", "theme", *REQUEST_SETTINGS)
+    names = ("cache", "theme", "ascii", "read_only", *REQUEST_SETTINGS)
     return Settings.load({name: getattr(options, name, None) for name in names})
 
 
 def _store(settings: Settings) -> Store:
     from microscope_tui.store import Store
 
-    return Store(settings.cache, limit_bytes=int(settings.cache_limit_gb * 1e9))
+    return Store(settings.cache, limit_bytes=settings.cache_limit)
 
 
 def _client(settings: Settings, *, start: bool) -> Client:
     from microscope_tui.worker.client import Client
 
-    limit = int(settings.cache_limit_gb * 1e9)
+    limit = settings.cache_limit
     return Client.connect(settings.cache, start=start, idle_minutes=settings.idle_minutes, limit_bytes=limit)
+
+
+@contextlib.contextmanager
+def _queue(settings: Settings, *, start: bool) -> Iterator[Queue | Client]:
+    """The worker, or without one its queue, in which nothing is begun; with `start` a worker is started."""
+    if not start:
+        from microscope_tui.worker.rest import at_rest
+
+        with at_rest(settings.cache, settings.cache_limit) as queue:
+            if queue is not None:
+                yield queue
+                return
+    with _client(settings, start=start) as client:
+        yield client
 
 
 @contextlib.contextmanager

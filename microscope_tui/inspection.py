@@ -5,9 +5,10 @@ Everything here is a frozen value that goes through JSON unchanged, as the words
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from microscope_tui.terms import Modality, SliceSpec, Stream
 
@@ -28,6 +29,9 @@ class Thumbnail:
 @dataclass(frozen=True)
 class ExampleCard:
     """One example as people read it. `answer` and `chosen` are indices into `choices`, None where unknown.
+
+    `pictures` are its images, then the first frame of each video. Control characters in texts are escaped, but for
+    line ends.
 
     `margin` is the logit of the model's choice less that of the next best one, None where it was not scored.
     """
@@ -57,7 +61,10 @@ class ExampleCard:
 
 @dataclass(frozen=True)
 class Preview:
-    """Examples of a slice, `total` in all, without a model. Those that cannot be read have a hint that says why."""
+    """The first examples of a slice of `total`, without a model: `chosen` and `margin` are not known.
+
+    An example that cannot be used has an empty question, and its `hint` says why.
+    """
 
     slice: SliceSpec
     total: int
@@ -74,7 +81,11 @@ class Preview:
 
 @dataclass(frozen=True)
 class Patch:
-    """Where an image token comes from: a box in the picture, as shares of its width and height."""
+    """Where an image token comes from: a box in the example's picture number `picture` (of `ExampleCard.pictures`).
+
+    The edges are shares of the picture's width and height, from its left and its top; boxes of different views of a
+    picture lie over one another.
+    """
 
     picture: int
     left: float
@@ -83,15 +94,85 @@ class Patch:
     bottom: float
 
 
+Words = tuple[tuple[str, float], ...]
+"""Words with their probabilities, the likeliest first."""
+
+
+class Lens(Sequence[tuple[Words, ...]]):
+    """The words of the logit lens, `lens[l][t]`, kept small: of 3,000 tokens and 33 layers they take 100 MB as tuples.
+
+    `spelt` has every word once; `ids` and `shares` have a flat array a layer, with `top` entries a token.
+    """
+
+    def __init__(
+        self, spelt: Sequence[str], top: int, ids: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
+    ) -> None:
+        self.spelt, self.top = tuple(spelt), top
+        self.ids = tuple(array("L", layer) for layer in ids)
+        self.shares = tuple(array("d", layer) for layer in shares)
+        self._last: tuple[int, tuple[Words, ...]] | None = None
+
+    @classmethod
+    def of(cls, layers: Sequence[Sequence[Words]]) -> Self:
+        """The same words, packed; every token has equally many."""
+        numbers: dict[str, int] = {}
+        pairs = [[pair for words in layer for pair in words] for layer in layers]
+        ids = [[numbers.setdefault(word, len(numbers)) for word, _ in layer] for layer in pairs]
+        top = max((len(words) for layer in layers for words in layer), default=0)
+        return cls(tuple(numbers), top, ids, [[share for _, share in layer] for layer in pairs])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, layer: int) -> tuple[Words, ...]: ...
+
+    @overload
+    def __getitem__(self, layer: slice) -> tuple[tuple[Words, ...], ...]: ...
+
+    def __getitem__(self, layer: int | slice) -> tuple[Words, ...] | tuple[tuple[Words, ...], ...]:
+        if isinstance(layer, slice):
+            return tuple(self[i] for i in range(*layer.indices(len(self))))
+        if self._last is None or self._last[0] != layer:  # mostly one layer is looked at for a while
+            pairs = [(self.spelt[i], share) for i, share in zip(self.ids[layer], self.shares[layer], strict=True)]
+            self._last = layer, tuple(tuple(pairs[i : i + self.top]) for i in range(0, len(pairs), self.top))
+        return self._last[1]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Lens):
+            return (self.spelt, self.top, self.ids, self.shares) == (other.spelt, other.top, other.ids, other.shares)
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash((self.spelt, self.top))
+
+    def to_json(self) -> dict[str, Any]:
+        ids, shares = ([list(layer) for layer in layers] for layers in (self.ids, self.shares))
+        return {"words": list(self.spelt), "top": self.top, "ids": ids, "shares": shares}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(data["words"], data["top"], data["ids"], data["shares"])
+
+
 @dataclass(frozen=True)
 class TokenTable:
     """The T tokens of one example in a decoder of L blocks.
 
-    `tokens` are spelt as the tokenizer does, `modality` and `group` (empty for none) are of each. `norm` (L+1, T) is
-    ‖h_l‖; `update` (L, T) is ‖h_{l+1} − h_l‖/‖h_l‖; `residual` (L, T) is how much of the token's output the pooled
-    linear map of block l leaves unexplained, ‖ỹ − x̃A‖²/mean‖ỹ‖², fitted without this example, empty when no map
-    is at hand (`notes` says why). `lens[l][t]` are the likeliest words of the logit lens at layer l, each with its
-    probability. `patches[t]` is where an image token comes from, None for others and where it is not known.
+    `tokens` are spelt for people: with the space before a word, control characters escaped, and what is no word of the
+    tokenizer in angle brackets. `modality` and `group` (empty for none) are of each. `norm` (L+1, T) is ‖h_l‖; `update`
+    (L, T) is ‖h_{l+1} − h_l‖/‖h_l‖, None where h_l is zero.
+
+    `residual` (L, T) is how much of the token's output the pooled linear map of block l leaves unexplained,
+    ‖ỹ−x̃A‖²/mean‖ỹ‖², with the map, the means and the scale of all rows of its modality but this example's: 0 is
+    linear, 1 as bad as guessing the mean. (Of a model too large for its sums to be kept, this example's rows are among
+    them; `notes` says so.) It is None for a token whose modality has no map, and empty when no map is at hand (`notes`
+    says why). `fitted` are the examples that the map was fitted on: 0 without one; when a measurement of the slice has
+    more of them, it is worth asking again.
+
+    `lens[l][t]` are the likeliest words of the logit lens at layer l = 0 … L (final norm and output head on h_l), the
+    likeliest first, each with its probability; empty for a model without an output head. The word at t is a guess at
+    token t + 1. `patches[t]` is where an image token comes from, None for others and where it is not known.
     """
 
     model: str
@@ -101,14 +182,19 @@ class TokenTable:
     modality: tuple[Modality, ...]
     group: tuple[str, ...]
     norm: tuple[tuple[float, ...], ...]
-    update: tuple[tuple[float, ...], ...]
-    residual: tuple[tuple[float, ...], ...]
-    lens: tuple[tuple[tuple[tuple[str, float], ...], ...], ...]
+    update: tuple[tuple[float | None, ...], ...]
+    residual: tuple[tuple[float | None, ...], ...]
+    lens: Sequence[Sequence[Words]]
     patches: tuple[Patch | None, ...]
+    fitted: int = 0
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "slice": str(self.slice)}
+        # Field by field: a copy of every number, as `asdict` makes, takes seconds.
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        patches = [None if patch is None else asdict(patch) for patch in self.patches]
+        lens = Lens.of(self.lens).to_json()
+        return {**values, "slice": str(self.slice), "card": asdict(self.card), "lens": lens, "patches": patches}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -119,20 +205,67 @@ class TokenTable:
         for name in ("tokens", "group", "notes"):
             values[name] = tuple(values[name])
         for name in ("norm", "update", "residual"):
-            values[name] = _rows(values[name])
-        values["lens"] = tuple(
-            tuple(tuple((word, share) for word, share in words) for words in layer) for layer in values["lens"]
-        )
+            values[name] = tuple(tuple(row) for row in values[name])
+        values["lens"] = Lens.from_json(values["lens"])
         values["patches"] = tuple(None if patch is None else Patch(**patch) for patch in values["patches"])
         return cls(**values)
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """A sample of rows of one stream, on the plane of their two main axes at each of the L+1 layers.
+class WorstToken:
+    """A token that a linear map explains badly: number `position` of an example, which is number `index` of the slice.
 
-    `points[l][i]` is (x, y) of row i at layer l, `share[l]` the share of the variance on that plane; `modality` and
-    `example` are of each row.
+    `example` is its key. `token`, `modality`, `group` and `residual` are as in `TokenTable`, the last of one layer.
+    """
+
+    example: str
+    index: int
+    position: int
+    token: str
+    modality: Modality
+    group: str
+    residual: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**{**data, "modality": Modality(data["modality"])})
+
+
+@dataclass(frozen=True)
+class WorstTokens:
+    """For each of the L blocks the tokens that its linear map leaves most of unexplained, the worst first.
+
+    They are looked for in the `rows` sampled rows of each modality, and each modality has equally many. The map is
+    fitted on all folds of examples but the one that the token's example is in. `fitted` is as in `TokenTable`.
+    """
+
+    model: str
+    slice: SliceSpec
+    layers: tuple[tuple[WorstToken, ...], ...]
+    rows: Mapping[str, int]
+    fitted: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "slice": str(self.slice)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = {f.name: data[f.name] for f in fields(cls)}
+        values["slice"] = SliceSpec.parse(values["slice"])
+        values["layers"] = tuple(tuple(WorstToken.from_json(token) for token in layer) for layer in values["layers"])
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A sample of rows of one stream, on the plane of their two main axes at each of its layers.
+
+    There are L+1 layers, L of the update stream. `points[l][i]` is (x, y) of row i at layer l on its first and second
+    principal axis, in the units of the rows. Each layer has axes of its own, which have no sign: each points to where
+    it fits that of the layer before better. `share[l]` is the share of the variance on the plane. `modality` and
+    `example` (its key) are of each row.
     """
 
     model: str
@@ -142,6 +275,7 @@ class Cloud:
     example: tuple[str, ...]
     points: tuple[tuple[tuple[float, float], ...], ...]
     share: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -156,8 +290,5 @@ class Cloud:
             example=tuple(data["example"]),
             points=tuple(tuple((x, y) for x, y in layer) for layer in data["points"]),
             share=tuple(data["share"]),
+            notes=tuple(data["notes"]),
         )
-
-
-def _rows(table: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in table)

@@ -1,7 +1,8 @@
 """What a user can set, in one typed object: flags > environment > file > defaults.
 
 The file is `config.toml` in the user's configuration folder, or what MICROSCOPE_CONFIG names; an environment
-variable is the setting's name in capitals behind `MICROSCOPE_`. Unknown names and values of the wrong type are
+variable is the setting's name in capitals behind `MICROSCOPE_`. A variable or a flag joins the parts of a list by
+commas; the tables `[keys]` and `[themes.NAME]` stand in the file only. Unknown names and values of the wrong type are
 refused with a sentence that names them.
 """
 
@@ -11,7 +12,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,8 @@ from microscope_tui.errors import MicroscopeError
 
 PREFIX = "MICROSCOPE_"
 
-THEMES = ("microscope-dark", "microscope-light")
-"""Themes of the screen, the default first."""
+THEMES = ("microscope-dark", "microscope-light", "microscope-contrast", "microscope-ansi")
+"""Themes of the screen, the default first; the last has the terminal's own 16 colours."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,34 @@ class Settings:
     """Groups of examples for held-out scores and intervals."""
     max_batch: int = 8
     """Examples in one forward pass, at most."""
+    without: tuple[str, ...] = ()
+    """Rows that do not count: sinks, duplicates, or groups of positions that every model in use has."""
+    before: bool = False
+    """Measure the vision tower and the connector too, as layers before the decoder."""
+    reference: bool = False
+    """Put the values of LLM-Microscope's own functions beside ours."""
+    memory_check: bool = True
+    """Refuse to load a model that, by its size, cannot fit into the free memory."""
     cache_limit_gb: float = 20.0
     """Size of the store above which the least recently used results are removed."""
     theme: str = THEMES[0]
     """Theme of the screen."""
     idle_minutes: float = 30.0
     """The worker ends by itself after so long without a job and without a screen."""
+    ascii: bool = False
+    """Draw with ASCII characters only, for terminals and fonts without braille and box lines."""
+    thin_line: bool = False
+    """Draw little, for a slow connection: no grid, no tinted intervals, no line at the cursor."""
+    read_only: bool = False
+    """Look at a cache without a worker: nothing is measured, and nothing written into it."""
+    favourite_models: tuple[str, ...] = ()
+    """Models that the picker shows first."""
+    favourite_slices: tuple[str, ...] = ()
+    """Slices that the picker shows first."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Keys of the screen by action, several joined by commas, in place of the usual ones."""
+    themes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Themes of one's own: colours in place of those of the theme named by `base`."""
 
     @classmethod
     def load(
@@ -59,14 +82,28 @@ class Settings:
         file = file or config_file(environ)
         values: dict[str, Any] = {"cache": default_cache()}
         values |= {name: _typed(name, value, f"in {file}") for name, value in _read(file).items()}
-        for name in SETTING_TYPES:
-            if text := environ.get(PREFIX + name.upper()):
+        for name, kind in SETTING_TYPES.items():
+            if kind is not dict and (text := environ.get(PREFIX + name.upper())):
                 values[name] = _typed(name, text, f"in {PREFIX}{name.upper()}")
         for name, value in (flags or {}).items():
             if value is not None:
                 values[name] = _typed(name, value, f"of --{name.replace('_', '-')}")
         values["cache"] = values["cache"].expanduser().absolute()
-        return cls(**values)
+        settings = cls(**values)
+        if settings.theme not in settings.theme_names:
+            names = ", ".join(settings.theme_names)
+            raise MicroscopeError(f"There is no theme {settings.theme!r}: choose one of {names}.")
+        return settings
+
+    @property
+    def theme_names(self) -> tuple[str, ...]:
+        """The themes there are, those of the user last."""
+        return (*THEMES, *(name for name in self.themes if name not in THEMES))
+
+    @property
+    def cache_limit(self) -> int:
+        """`cache_limit_gb` in bytes."""
+        return int(self.cache_limit_gb * 1e9)
 
     def of_request(self) -> dict[str, Any]:
         """The settings that a `Request` carries, by name."""
@@ -74,10 +111,16 @@ class Settings:
 
 
 SETTING_TYPES: Mapping[str, type] = {
-    f.name: {"Path": Path, "str": str, "int": int, "float": float}[str(f.type)] for f in fields(Settings)
+    f.name: {"Path": Path, "str": str, "int": int, "float": float, "bool": bool, "tuple[str, ...]": tuple}.get(
+        str(f.type), dict
+    )
+    for f in fields(Settings)
 }
 
-REQUEST_SETTINGS = ("dtype", "device", "attention", "sample_tokens", "folds", "max_batch")
+REQUEST_SETTINGS = (
+    *("dtype", "device", "attention", "sample_tokens", "folds", "max_batch"),
+    *("without", "before", "reference"),
+)
 """Settings that change how a model is measured, and so travel with each request."""
 
 
@@ -114,6 +157,22 @@ def _typed(name: str, value: Any, where: str) -> Any:
     if kind is None:
         raise MicroscopeError(f"There is no setting {name!r} ({where}): the settings are {', '.join(SETTING_TYPES)}.")
     wrong = MicroscopeError(f"{name} = {value!r} {where} is not {KINDS[kind]}.")
+    if kind is bool:
+        switched = SWITCHES.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(switched, bool):
+            raise wrong
+        return switched
+    if kind is tuple:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, list | tuple) or not all(isinstance(part, str) and part for part in value):
+            raise wrong
+        return tuple(value)
+    if kind is dict:
+        inner = dict if name == "themes" else str
+        if not isinstance(value, Mapping) or not all(isinstance(part, inner) for part in value.values()):
+            raise wrong
+        return dict(value)
     # Text may mean anything; what the file gives as a number, a flag of TOML or a list may not be bent.
     if not isinstance(value, str | Path) and (type(value), kind) not in ((int, int), (float, float), (int, float)):
         raise wrong
@@ -123,11 +182,22 @@ def _typed(name: str, value: Any, where: str) -> Any:
         raise wrong from None
     if value == "" or (isinstance(typed, float) and not math.isfinite(typed)):
         raise wrong
-    if name == "theme" and typed not in THEMES:
-        raise MicroscopeError(f"theme = {value!r} {where} does not exist: choose one of {', '.join(THEMES)}.")
     if isinstance(typed, int | float) and typed <= 0:
         raise MicroscopeError(f"{name} = {value!r} {where} must be more than 0.")
     return typed
 
 
-KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}
+SWITCHES: Mapping[str, bool] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+KINDS: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    Path: "a path",
+    str: "a text",
+    bool: "true or false",
+    tuple: "a list of texts",
+    dict: "a table",
+}

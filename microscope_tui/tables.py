@@ -1,72 +1,97 @@
-"""Profiles as text: CSV with one row per layer, and a table for people. Shared by the command line and the screen."""
+"""Profiles as text: CSV with one row per layer, a table for people, and how a number is written, here and on the
+screen."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable
 
-from microscope_tui.terms import Measurement, Profile
+from microscope_tui.terms import Measurement, Metric, Profile
+
+DECIMALS = {Metric.LINEARITY: 4, Metric.DIMENSION: 2, Metric.ANISOTROPY: 4}
 
 COLUMNS = (
-    "model", "slice", "metric", "method", "modality", "stream", "layer", "value", "low", "high", "n", "d", "n_over_d",
-    "examples", "complete", "notes", "facts",
+    "model", "slice", "metric", "method", "modality", "stream", "layer", "stage", "value", "low", "high", "n", "d",
+    "width", "n_over_d", "examples", "complete", "accuracy", "questions", "scored", "notes", "facts",
 )  # fmt: skip
+
+
+def number(value: float | None, metric: Metric, *, signed: bool = False) -> str:
+    """A value of a metric: as many decimals as mean something, powers of ten only where it must be; `–` for None."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value)
+    plus = "+" if signed else ""
+    if (value and abs(value) < 0.001 and not signed) or abs(value) >= 100_000:
+        return f"{value:{plus}.2e}"
+    return f"{value:{plus}.{DECIMALS[metric]}f}"
+
+
+def interval(low: float | None, high: float | None, metric: Metric, *, signed: bool = False) -> str:
+    """The bounds of an interval, empty where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
 
 
 def profile_csv(profiles: Iterable[tuple[Measurement, Profile]]) -> str:
     """CSV of profiles, each with the measurement it is of: a header, then one row per layer.
 
-    An undefined value is empty, and its reason is in `notes`.
+    An undefined value is empty, and its reason is in `notes`. `width` is that of the layer's own rows: d, but for the
+    stages before the decoder, which `stage` names.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for m, p in profiles:
+        of = (m.model, m.slice, p.metric, p.method, p.modality, p.stream)
+        all_over = (p.examples, m.complete, m.accuracy, m.questions, m.scored)
         for i, layer in enumerate(p.layers):
-            over = f"{p.n[i] / p.d:.6g}" if p.d else None
+            width = p.widths[i]
+            over = f"{p.n[i] / width:.6g}" if width else None
             said = ("; ".join(p.notes[i]), "; ".join(p.facts[i]))
-            row = (p.value[i], p.low[i], p.high[i], p.n[i], p.d, over, p.examples, m.complete, *said)
-            writer.writerow((m.model, m.slice, p.metric, p.method, p.modality, p.stream, layer, *row))
+            own = (layer, p.stages[i], p.value[i], p.low[i], p.high[i], p.n[i], p.d, width, over)
+            writer.writerow((*of, *own, *all_over, *said))
     return text.getvalue()
 
 
 def profile_lines(profile: Profile) -> list[str]:
     """A profile for people: what it is, then a line a layer: value, interval, n, n/d, and what to know about it."""
-    lines = [f"{profile.metric} ({profile.method}) · {profile.modality} · {profile.stream} · d = {profile.d}"]
-    lines.append(f"  {'layer':>5} {'value':>8}  {'95 % interval':<17} {'n':>9} {'n/d':>7}")
+    rows = [("layer", "value", "95 % interval", "n", "n/d", "")]
     for i, layer in enumerate(profile.layers):
-        low, high = profile.low[i], profile.high[i]
-        interval = "" if low is None else f"[{number(low)}, {number(high)}]"
-        over = f"{profile.n[i] / profile.d:.1f}" if profile.d else ""
-        notes = "".join(f"  {said}" for said in (*profile.facts[i], *(f"! {note}" for note in profile.notes[i])))
-        lines.append(f"  {layer:>5} {number(profile.value[i]):>8}  {interval:<17} {profile.n[i]:>9,} {over:>7}{notes}")
+        width, stage = profile.widths[i], profile.stages[i]
+        over = f"{profile.n[i] / width:.1f}" if width else ""
+        said = (stage and f"{stage}, d = {width}", *profile.facts[i], *(f"! {note}" for note in profile.notes[i]))
+        bounds = interval(profile.low[i], profile.high[i], profile.metric)
+        value = number(profile.value[i], profile.metric)
+        rows.append((str(layer), value, bounds, f"{profile.n[i]:,}", over, "  ".join(filter(None, said))))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{profile.metric} ({profile.method}) · {profile.modality} · {profile.stream} · d = {profile.d}"]
+    for layer_, value, bounds, n, over, notes in rows:
+        aligned = (f"{layer_:>{widths[0]}}", f"{value:>{widths[1]}}", f"{bounds:<{widths[2]}}")
+        lines.append("  ".join(("", *aligned, f"{n:>{widths[3]}}", f"{over:>{widths[4]}}", notes)).rstrip())
     return lines
+
+
+def accuracy_text(measurement: Measurement) -> str:
+    """How many of the questions were answered right; empty where there are none."""
+    scored, left = measurement.scored, measurement.questions - measurement.scored
+    alike = "options that no first token tells apart"
+    if measurement.accuracy is None:
+        return f"not known, for all {left:,} questions have {alike}" if left else ""
+    return f"{measurement.accuracy:.1%} of {scored:,} questions" + (f"; {left:,} have {alike}" if left else "")
 
 
 def measurement_text(measurement: Measurement) -> str:
     """A whole measurement for people."""
     tokens = ", ".join(f"{count:,} {modality}" for modality, count in measurement.tokens.items())
     lines = [f"{measurement.model} on {measurement.slice}: {measurement.examples} examples, tokens: {tokens}"]
-    if measurement.accuracy is not None:
-        lines.append(f"accuracy: {measurement.accuracy:.1%}")
+    if said := accuracy_text(measurement):
+        lines.append(f"accuracy: {said}")
     lines += [f"note: {note}" for note in measurement.notes]
     for profile in measurement.profiles:
         lines += ["", *profile_lines(profile)]
     return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    """A value in at most six characters that keep what can be read off a chart; `–` for undefined."""
-    if value is None:
-        return "–"
-    size = abs(value)
-    return (
-        f"{value:.3f}"
-        if size < 10
-        else f"{value:.2f}"
-        if size < 100
-        else f"{value:.1f}"
-        if size < 1e4
-        else f"{value:.1e}"
-    )

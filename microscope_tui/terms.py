@@ -6,7 +6,7 @@ Everything here is a frozen value that goes through JSON unchanged: `x == type(x
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
@@ -45,13 +45,14 @@ class Metric(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job makes: the profiles of a slice, the tokens of one of its examples, a preview of its examples, or
-    a map of its sample of rows."""
+    """What a job makes: the profiles of a slice, the tokens of one of its examples, a preview of its examples, a map
+    of a sample of its rows, or the tokens that linear maps explain worst."""
 
     MEASURE = "measure"
     TOKENS = "tokens"
     PREVIEW = "preview"
     MAP = "map"
+    WORST = "worst"
 
 
 class JobState(StrEnum):
@@ -69,34 +70,69 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
-METHODS: Mapping[Metric, tuple[str, ...]] = {
-    Metric.LINEARITY: ("in-sample", "held-out", "adjusted", "update", "llm-microscope"),
-    Metric.DIMENSION: ("mle", "facco", "llm-microscope", "dadapy", "scikit-dimension", "gride"),
-    Metric.ANISOTROPY: ("top-eigenvalue", "mean-cosine", "participation-ratio", "isoscore", "llm-microscope"),
+_METHODS: Mapping[Metric, Mapping[str, str]] = {
+    Metric.LINEARITY: {
+        "in-sample": "R² of the best linear map: 1 − min_A ‖X̃A − Ỹ‖²_F, fitted and scored on all rows",
+        "held-out": "R² of the best linear map, fitted on some examples and scored on the others (ridge and shrinkage "
+        "chosen there)",
+        "adjusted": "in-sample R² less what n and rank r alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1)",
+        "update": "R² of the best linear map from h_l to the update h_{l+1} − h_l",
+        "llm-microscope": "in-sample R² as LLM-Microscope reports it, also where n ≤ d + 1 makes it 1",
+    },
+    Metric.DIMENSION: {
+        "mle": "TwoNN, maximum likelihood: (n − 1)/Σ log(r₂/r₁) on de-duplicated rows",
+        "facco": "TwoNN, slope of −log(1 − i/n) on log(r₂/r₁), lowest 90 % of the ratios, on de-duplicated rows",
+        "llm-microscope": "TwoNN as LLM-Microscope: that slope on the lowest 20 %, ranks counted with duplicates",
+        "dadapy": "TwoNN as DADApy: as facco, undefined where a row has a duplicate",
+        "scikit-dimension": "TwoNN as scikit-dimension: as facco on all rows, ratios with r₁ = 0 left out",
+        "gride": "Gride: maximum likelihood of r₂ₖ/rₖ at k = 8, on de-duplicated rows",
+    },
+    Metric.ANISOTROPY: {
+        "top-eigenvalue": "share of the largest eigenvalue of the centred covariance: λ₁/Σλ",
+        "mean-cosine": "mean cosine of two different rows, not centred: (‖Σ x̂‖² − n)/(n(n − 1))",
+        "participation-ratio": "directions that take part, 1 to d: (Σλ)²/Σλ² of the centred covariance",
+        "effective-rank": "directions that take part, 1 to d: exp(−Σ p log p), p = λ/Σλ of the centred covariance",
+        "isoscore": "evenness of directions, 0 to 1: ((Σλ)²/Σλ² − 1)/(d − 1)",
+        "llm-microscope": "share of the largest squared singular value of the centred rows: σ₁²/Σσ²",
+    },
 }
+
+METHODS: Mapping[Metric, tuple[str, ...]] = {metric: tuple(said) for metric, said in _METHODS.items()}
 """The methods of each metric, the default first."""
 
 FORMULAS: Mapping[tuple[Metric, str], str] = {
-    (Metric.LINEARITY, "in-sample"): "R² of the best linear map: 1 − min_A ‖X̃A − Ỹ‖²_F, fitted and scored on all rows",
-    (
-        Metric.LINEARITY,
-        "held-out",
-    ): "R² of the best linear map, fitted on some examples and scored on the others (ridge and shrinkage chosen there)",
-    (
-        Metric.LINEARITY,
-        "adjusted",
-    ): "in-sample R² less what n and rank r alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1)",
-    (Metric.LINEARITY, "update"): "R² of the best linear map from h_l to the update h_{l+1} − h_l",
-    (Metric.DIMENSION, "mle"): "TwoNN, maximum likelihood: (n − 1)/Σ log(r₂/r₁) on de-duplicated rows",
-    (Metric.ANISOTROPY, "top-eigenvalue"): "share of the largest eigenvalue of the centred covariance: λ₁/Σλ",
+    (metric, method): text for metric, said in _METHODS.items() for method, text in said.items()
 }
-"""One line for each method that is measured by default: its name on the screen and in JSON output."""
+"""One line for each method: its name on the screen and in JSON output."""
 
 
 COLUMN_ROLES = ("image", "video", "audio", "question", "choices", "answer", "hint")
 """What a column of a data set can be mapped to."""
 
 SLICE_OPTIONS = ("split", "filter", "count", "seed", "prompt", "stream")
+
+FILTER_KINDS = ("image", "video", "audio", "text-only")
+"""Filters by what an example has: a picture, video or sound, or none of them."""
+
+FILTER_COLUMNS = ("task", "grade", "subject", "topic", "category", "skill")
+"""ScienceQA's columns that describe a question; a filter names one with a value: `subject:physics`."""
+
+
+def filter_terms(text: str) -> list[tuple[str, str]]:
+    """The terms of a filter, joined by commas there: each its name, and its value (empty for `FILTER_KINDS`).
+
+    Raises `MicroscopeError` for one that cannot be.
+    """
+    found = []
+    for term in filter(None, (term.strip() for term in text.split(","))):
+        name, colon, value = (part.strip() for part in term.partition(":"))
+        if name not in (FILTER_COLUMNS if colon else FILTER_KINDS) or bool(colon) != bool(value):
+            raise MicroscopeError(
+                f"There is no filter {term!r}: use {', '.join(FILTER_KINDS)}, or one of {', '.join(FILTER_COLUMNS)} "
+                "with a value, like subject:natural science."
+            )
+        found.append((name, value))
+    return found
 
 
 W = TypeVar("W", bound=StrEnum)
@@ -388,7 +424,8 @@ class Answer:
 class Measurement:
     """All profiles of one request. `complete` is False while the worker is still adding examples.
 
-    `accuracy` is the share of the slice's questions answered right, None where it has no answers.
+    `questions` are the examples with options and a known answer. `scored` of them are those whose options the model's
+    first token tells apart, and `accuracy` is the share of these that were answered right, None where there are none.
     `provenance` is what the numbers depend on: identity of model and data, template, dtype, device,
     attention, versions, cache key. `refused` says of each stream that could not be trusted why not.
     `tokens` counts the rows of each modality, `groups` those of each group of positions, and `sinks` the rows of
@@ -410,6 +447,12 @@ class Measurement:
     groups: Mapping[str, int] = field(default_factory=dict)
     sinks: Mapping[str, int] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
+    questions: int = 0
+
+    @property
+    def scored(self) -> int:
+        """How many questions `accuracy` is the share of."""
+        return len(self.answers)
 
     def profile(self, metric: Metric, modality: Modality, stream: Stream, method: str | None = None) -> Profile | None:
         """The profile asked for (by default of the metric's first method), None if it was not measured."""
@@ -419,12 +462,37 @@ class Measurement:
                 return p
         return None
 
+    def narrowed(self, request: Request) -> Self | None:
+        """What a request gets of this measurement, which asked for at least its metrics, modalities and streams.
+
+        None where measuring could give something else: fewer folds than asked for, because all of it together took
+        too much memory; examples left out for the sake of a stream that is not asked for; or nothing at all.
+        """
+        fewer_folds = self.provenance.get("folds", request.folds) != request.folds
+        others = set(self.provenance.get("streams", request.streams)) - set(request.streams)
+        profiles = tuple(
+            p
+            for p in self.profiles
+            if p.metric in request.metrics and p.modality in request.modalities and p.stream in request.streams
+        )
+        if fewer_folds or (self.skipped and others) or not profiles:
+            return None
+        return replace(
+            self,
+            profiles=profiles,
+            tokens={m: n for m, n in self.tokens.items() if n or m in request.modalities},
+            sinks={m: n for m, n in self.sinks.items() if m in request.modalities},
+            refused={stream: why for stream, why in self.refused.items() if stream in request.streams},
+        )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "slice": str(self.slice),
             "profiles": [p.to_json() for p in self.profiles],
             "accuracy": self.accuracy,
+            "questions": self.questions,
+            "scored": self.scored,
             "examples": self.examples,
             "tokens": dict(self.tokens),
             "skipped": [asdict(s) for s in self.skipped],

@@ -16,14 +16,21 @@ ROOT = Path(__file__).parents[1]
 DEADLINE = 30.0
 
 
+def dots(text: str) -> int:
+    """How many characters are braille with at least one dot."""
+    return sum(0x2800 < ord(char) < 0x2900 for char in text)
+
+
 class Terminal:
     """A program in a pseudo-terminal and the screen that it paints."""
 
-    def __init__(self, module: str, *arguments: str, width: int = 80, height: int = 24, **environment: str) -> None:
+    def __init__(
+        self, module: str, *arguments: str, width: int = 80, height: int = 24, cwd: Path = ROOT, **environment: str
+    ) -> None:
         env = {k: v for k, v in os.environ.items() if k not in ("COLORTERM", "NO_COLOR")}
         env |= {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment}
         command = ["-m", module, *arguments]
-        self.child = pexpect.spawn(sys.executable, command, cwd=ROOT, env=env, dimensions=(height, width), timeout=None)
+        self.child = pexpect.spawn(sys.executable, command, cwd=cwd, env=env, dimensions=(height, width), timeout=None)
         self.raw = b""
         self.screen = pyte.Screen(width, height)
         self.stream = pyte.ByteStream(self.screen)
@@ -35,7 +42,14 @@ class Terminal:
     @property
     def braille(self) -> int:
         """How many cells hold dots of a curve."""
-        return sum(ord(char) > 0x2800 for char in self.text)
+        return dots(self.text)
+
+    def braille_below(self, title: str, width: int, height: int) -> int:
+        """How many cells of a pane hold dots of a curve: in a box that begins with its title; -1 without one."""
+        for y, line in enumerate(self.screen.display):
+            if (x := line.find(title)) >= 0:
+                return dots("".join(row[x : x + width] for row in self.screen.display[y : y + height]))
+        return -1
 
     def read(self, seconds: float) -> bool:
         """Take in what came; False at the end."""
@@ -70,8 +84,12 @@ class Terminal:
         return self.child.exitstatus if self.child.exitstatus is not None else -(self.child.signalstatus or 0)
 
     def is_clean(self) -> bool:
-        """Whether all that was switched on is off again: other screen, hidden cursor, mouse, pasting, focus."""
-        for mode in (1049, 1000, 1003, 1006, 2004, 1004):
+        """Whether all that was switched on is off again: other screen, hidden cursor, mouse, pasting, focus, and the
+        keyboard protocol, which is put on a stack and taken off it."""
+        pushed, popped = (re.findall(form, self.raw) for form in (rb"\x1b\[>\d+u", rb"\x1b\[<\d*u"))
+        if len(pushed) != len(popped):
+            return False
+        for mode in (1049, 1000, 1003, 1006, 1015, 2004, 1004):
             last_on, last_off = self.raw.rfind(b"\x1b[?%dh" % mode), self.raw.rfind(b"\x1b[?%dl" % mode)
             if last_on > last_off:
                 return False

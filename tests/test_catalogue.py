@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from microscope_tui.catalogue import (
+    describe_model,
+    describe_slice,
     full_name,
     hub_cache,
     known_models,
@@ -201,6 +203,45 @@ def test_omnifusion_is_known_by_its_layout(hub):
     found = entry(hub, "AIRI-Institute/OmniFusion")
     assert (found.architecture, found.here, found.tried, found.refused) == ("OmniFusion", True, True, "")
     assert found.missing == ("special_embeddings.pt",)
+
+
+def test_weights_and_precision_tell_what_a_load_takes(hub):
+    files = {"config.json": config("llava", dtype="bfloat16"), "model.safetensors.index.json": INDEX, **SHARDS}
+    put(hub, "models", "ann/whole", files)
+    assert (entry(hub, "ann/whole").weights, entry(hub, "ann/whole").dtype) == (4000, "bfloat16")
+    inner = config("llava", text_config={"torch_dtype": "float16"})
+    put(hub, "models", "ann/older", {"config.json": inner, "model.safetensors": "0" * 10, "extra.bin": "0" * 99})
+    assert (entry(hub, "ann/older").weights, entry(hub, "ann/older").dtype) == (10, "float16")
+    put(hub, "models", "ann/silent", {"config.json": config("llava")})
+    assert (entry(hub, "ann/silent").weights, entry(hub, "ann/silent").dtype) == (0, "")
+
+
+def test_any_name_of_a_model_is_described(hub, tmp_path):
+    listed = {e.name: e for e in known_models()}
+    for name in ("demo:llava-next", "demo:llava-next@init", "ann/small", "AIRI-Institute/OmniFusion"):
+        assert describe_model(name) == listed[name]
+    assert (describe_model("some/other").here, describe_model("some/other").detail) == (False, "on the hub")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    assert "no checkpoint in it" in describe_model(str(folder)).refused
+    (folder / "config.json").write_text(config("llava", "MineForX"))
+    assert describe_model(str(folder)).architecture == "MineForX"
+    assert describe_model(str(folder)).detail.startswith("a folder, ")
+    assert describe_model(str(folder)).missing == ("model.safetensors",)
+    with pytest.raises(MicroscopeError, match="no folder"):
+        describe_model(str(tmp_path / "none"))
+
+
+def test_any_slice_is_described_by_its_source(hub, tmp_path):
+    found = describe_slice("demo:scienceqa?count=5")
+    assert (found.name, found.here) == ("demo:scienceqa?count=5", True)
+    assert found.size > 0
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}")
+    assert (describe_slice(str(file)).title, describe_slice(str(file)).size) == ("rows.jsonl", 2)
+    assert not describe_slice("some/data?count=3").here
+    with pytest.raises(MicroscopeError, match="'cuont'"):
+        describe_slice("demo:scienceqa?cuont=3")
 
 
 def test_what_is_no_model_is_left_out_and_damage_is_survived(hub):

@@ -14,7 +14,8 @@ import pytest
 from microscope_tui import __version__
 from microscope_tui.catalogue import locate_model, locate_slice
 from microscope_tui.cli import build_parser, describe, main
-from microscope_tui.terms import Progress
+from microscope_tui.store import Store
+from microscope_tui.terms import METHODS, Job, JobState, Metric, Progress, Request, SliceSpec
 
 COMMAND = [sys.executable, "-m", "microscope_tui"]
 
@@ -59,7 +60,9 @@ def test_csv_has_one_row_per_layer():
         "measure", "demo:omnifusion", "demo:scienceqa?count=8", "--metric", "anisotropy", "--stream", "main", "--csv"
     )
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    every = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {r["method"] for r in every} == {*METHODS[Metric.ANISOTROPY]} - {"llm-microscope"}
+    rows = [r for r in every if r["method"] == "top-eigenvalue"]
     assert [int(r["layer"]) for r in rows] == [*range(9)] * 2
     assert {r["modality"] for r in rows} == {"text", "image"}
     assert all(0 < float(r["value"]) <= 1 for r in rows)
@@ -216,15 +219,24 @@ def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
     assert main(["cache", "rm", key]) == 0
     assert main(["cache", "rm", key]) == 2
     assert key in capsys.readouterr().err
+    assert main(["measure", "demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--csv"]) == 0
+    assert main(["cache", "ls"]) == 0
+    out = capsys.readouterr().out
+    assert "demo:omnifusion on demo:scienceqa?count=4: anisotropy" in out
+    assert "sums after all 4 examples of demo:omnifusion on demo:scienceqa" in out
     archive = os.environ["MICROSCOPE_CACHE"] + ".tar"
     assert main(["cache", "export", archive]) == 0
+    assert "Wrote 1 results" in capsys.readouterr().err
+    os.unlink(archive)
+    assert main(["cache", "export", archive, "--all"]) == 0
+    assert "Wrote 2 results" in capsys.readouterr().err
     assert main(["cache", "clear"]) == 0
     assert main(["cache", "import", archive]) == 0
     assert main(["cache", "verify"]) == 0
     assert main(["cache", "gc"]) == 0
     assert "Removed 0 orphan files" in capsys.readouterr().err
     assert main(["cache", "ls", "--json"]) == 0
-    assert {e["key"].partition("/")[0] for e in json.loads(capsys.readouterr().out)} == {"blob"}
+    assert {e["key"].partition("/")[0] for e in json.loads(capsys.readouterr().out)} == {"blob", "measurement"}
     assert main(["cache", "import"]) == 2
     assert main(["cache", "clear"]) == 0
     capsys.readouterr()
@@ -237,6 +249,23 @@ def test_options_count_before_and_behind_the_subcommand():
     before = parser.parse_args(["--dtype", "bfloat16", "--cache", "x", "measure", "m", "s"])
     behind = parser.parse_args(["measure", "m", "s", "--dtype", "bfloat16", "--cache", "x"])
     assert (before.dtype, before.cache) == (behind.dtype, behind.cache) == ("bfloat16", "x")
+
+
+def test_what_stands_before_a_subcommand_counts_or_is_refused(capsys):
+    few = ["measure", "demo:omnifusion", "demo:scienceqa?count=6", "--stream", "main", "--csv"]
+    assert main(["--metric", "anisotropy", *few]) == 0
+    assert {row["metric"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"anisotropy"}
+    for flag in ("model", "compare", "slice"):
+        for command in (["demo"], few, ["jobs"]):
+            assert main([f"--{flag}", "demo:omnifusion", *command]) == 2
+            assert f"--{flag} says what the explorer opens on" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "slices"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    said = "microscope-tui: The output cannot be written (No space left on device): send it elsewhere.\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_words_given_twice_count_once_and_a_table_is_for_people(capsys):
@@ -268,7 +297,44 @@ def test_the_worker_is_started_asked_and_stopped(capsys):
         assert main(["worker", "stop"]) == 0
     assert "has ended" in capsys.readouterr().out
     assert main(["jobs", "--cancel", "nothing"]) == 2
-    assert "worker" in capsys.readouterr().err
+    assert "no job nothing" in capsys.readouterr().err
+
+
+PLACES = "1 is the next, 2 the one after it, …."
+
+
+def test_jobs_are_paused_moved_and_cancelled_with_and_without_a_worker(tmp_path, capsys):
+    """Without one nothing is begun: the jobs are looked at by nobody but us."""
+    cache = tmp_path / "cache"
+    with Store(cache) as store:
+        for number, name in enumerate("abc"):
+            request = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=number + 1))
+            store.put_job(Job(name, request, JobState.PAUSED, created=number))
+
+    def listed():
+        assert main(["jobs", "--json", "--cache", str(cache)]) == 0
+        return [(job["id"], job["state"]) for job in json.loads(capsys.readouterr().out)]
+
+    def act(*arguments):
+        code = main(["jobs", *arguments, "--cache", str(cache)])
+        return code, capsys.readouterr().err.strip()
+
+    assert act("--move", "c", "1") == (0, "Job c is paused.")
+    assert act("--cancel", "b") == (0, "Job b is cancelled.")
+    assert listed() == [("b", "cancelled"), ("c", "paused"), ("a", "paused")]
+    for place in ("0", "-1", "next"):
+        assert act("--move", "c", place) == (2, f"microscope-tui: {place!r} is no place in the queue: {PLACES}")
+    assert main(["worker", "start", "--cache", str(cache)]) == 0
+    try:
+        capsys.readouterr()
+        assert act("--move", "a", "1") == (0, "Job a is paused.")
+        assert act("--pause", "a") == (0, "Job a is paused.")
+        assert act("--cancel", "c") == (0, "Job c is cancelled.")
+        assert listed()[-1] == ("a", "paused")
+    finally:
+        assert main(["worker", "stop", "--cache", str(cache)]) == 0
+    assert main(["jobs", "--cache", str(cache)]) == 0
+    assert "kind" in capsys.readouterr().out
 
 
 def test_version_help_and_completion(capsys):

@@ -1,4 +1,7 @@
-"""The whole house, as a newcomer meets it: the real explorer in a real terminal, on the demo, with a real worker."""
+"""The whole house, as a newcomer meets it: the real explorer in a real terminal, on the demo, with a real worker.
+
+Every wait ends before pytest's own limit, so that a failure shows what stood on the screen.
+"""
 
 import contextlib
 
@@ -8,9 +11,13 @@ from microscope_tui.store import Store
 from microscope_tui.terms import JobState
 from microscope_tui.worker import client
 from tests.terminal import Terminal
+from tests.worker.conftest import until
 
 PANES = ("text · main", "text · residual", "image · main", "image · residual")
-PATIENCE = 240.0
+PATIENCE = 150.0
+
+# No test waits more often than four times for the worker, beside what the screen does at once.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -42,6 +49,21 @@ def jobs(cache):
         return store.jobs()
 
 
+def test_the_demo_lays_the_shipped_pair_over_each_other_the_first_named_first(cache):
+    """`demo` and nothing else: both models, all four panes, while the worker is still at the first one."""
+    with explorer(cache, "demo", width=120, height=40) as terminal:
+        terminal.until(lambda: all(pane in terminal.text for pane in PANES))
+        for pane in PANES:
+            terminal.until(lambda pane=pane: terminal.braille_below(pane, 50, 14) > 10, PATIENCE)
+        assert terminal.text.index("llava-next") < terminal.text.index("omnifusion")
+        first, second = jobs(cache)
+        assert [str(job.request.slice) for job in (first, second)] == ["demo:scienceqa"] * 2
+        assert [job.request.model for job in (first, second)] == ["demo:llava-next", "demo:omnifusion"]
+        assert first.started is not None
+        assert second.started is None or first.started < second.started
+        leave(terminal)
+
+
 def test_four_panes_fill_without_a_key_press_and_at_once_the_second_time(cache):
     small = ("--model", "demo:omnifusion", "--slice", "demo:scienceqa?count=40")
     with explorer(cache, *small, width=120, height=40) as terminal:
@@ -55,6 +77,7 @@ def test_four_panes_fill_without_a_key_press_and_at_once_the_second_time(cache):
         terminal.press("llava\r", lambda: "◆" in terminal.text and "Model to lay over" not in terminal.text)
         terminal.until(lambda: "worker idle" in terminal.text and terminal.text.count("◆") > 4, PATIENCE)
         terminal.press("z", lambda: "image · main" not in terminal.text)
+        terminal.press("z", lambda: "image · main" in terminal.text)  # the next start shows what this one left
         leave(terminal)
     assert [job.state for job in jobs(cache)] == [JobState.DONE] * 2
     client.stop(cache)
@@ -71,10 +94,7 @@ def test_quitting_leaves_the_worker_alive_until_its_job_ends(cache):
     assert client.is_running(cache)
     (job,) = jobs(cache)
     assert not job.state.ended
-    with client.Client.connect(cache, start=False) as asked:
-        for event in asked.follow():
-            if event.job and event.job.state.ended:
-                break
+    until(lambda: jobs(cache)[0].state.ended, "the job to end", PATIENCE)
     (job,) = jobs(cache)
     assert job.state is JobState.DONE
     assert job.progress.done == job.progress.total == 120

@@ -21,6 +21,10 @@ def test_the_cache_of_a_checkout_is_in_it_and_can_be_moved(tmp_path):
     assert Settings.load({"cache": "~/x"}, {}).cache == Path.home() / "x"
 
 
+def test_the_limit_is_given_in_gigabytes_and_kept_in_bytes():
+    assert Settings.load({"cache_limit_gb": 1.5}, {}).cache_limit == 1_500_000_000
+
+
 def test_the_environment_can_name_the_file(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('theme = "microscope-light"')
@@ -38,6 +42,13 @@ def test_the_environment_can_name_the_file(tmp_path):
         ("cache_limit_gb = inf", ("cache_limit_gb", "a number")),
         ('cache = ""', ("cache", "a path")),
         ("folds =", ("config.toml", "cannot be read")),
+        ("ascii = 1", ("ascii", "1", "true or false")),
+        ('ascii = "maybe"', ("ascii", "'maybe'", "true or false")),
+        ("favourite_models = 3", ("favourite_models", "a list of texts")),
+        ("favourite_models = [3]", ("favourite_models", "a list of texts")),
+        ('keys = "q"', ("keys", "a table")),
+        ("[themes]\nmine = 3", ("themes", "a table")),
+        ('theme = "mine"', ("'mine'", "microscope-contrast")),
     ],
 )
 def test_a_wrong_file_is_refused_by_naming_what_is_wrong(tmp_path, content, parts):
@@ -51,3 +62,17 @@ def test_a_wrong_file_is_refused_by_naming_what_is_wrong(tmp_path, content, part
 def test_a_wrong_variable_is_named():
     with pytest.raises(MicroscopeError, match="MICROSCOPE_MAX_BATCH"):
         Settings.load(None, {"MICROSCOPE_MAX_BATCH": "three"})
+
+
+def test_switches_and_lists_mean_the_same_from_the_file_the_environment_and_a_flag(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('ascii = true\nfavourite_models = ["a/b", "/c"]\n[keys]\nagain = "f5"\n')
+    settings = Settings.load(None, {}, file)
+    assert (settings.ascii, settings.favourite_models) == (True, ("a/b", "/c"))
+    assert settings.keys == {"again": "f5"}
+    environ = {"MICROSCOPE_ASCII": "off", "MICROSCOPE_FAVOURITE_MODELS": "x, y", "MICROSCOPE_KEYS": "no=table"}
+    settings = Settings.load(None, environ, file)
+    assert (settings.ascii, settings.favourite_models) == (False, ("x", "y"))
+    assert settings.keys == {"again": "f5"}
+    settings = Settings.load({"ascii": True, "without": "sinks,newline"}, environ, file)
+    assert (settings.ascii, settings.without) == (True, ("sinks", "newline"))

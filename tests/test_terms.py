@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import (
     COLUMN_ROLES,
+    Answer,
     Estimate,
     Job,
     Measurement,
@@ -116,8 +117,12 @@ def test_measurements_go_through_json(values):
         notes=("a note",),
         provenance={"key": "k"},
         complete=False,
+        accuracy=1.0,
+        answers=(Answer("row 1", 0, True, 0.5),),
+        questions=3,
     )
     assert through_json(measurement) == measurement
+    assert (measurement.to_json()["scored"], measurement.to_json()["questions"]) == (1, 3)
 
 
 def test_a_profile_carries_n_over_d_and_its_formula_and_says_why_a_value_is_missing():

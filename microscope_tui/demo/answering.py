@@ -44,7 +44,7 @@ class Answerer(ABC):
         """The model in a folder of the hub's layout or of OmniFusion's."""
         if not folder.is_dir():
             raise MicroscopeError(f"There is no model in {folder}: make demo-train makes those that are not shipped.")
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers types it not
         return OmniFusion(folder) if (folder / "omnifusion.json").exists() else Llava(folder)
 
 

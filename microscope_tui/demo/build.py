@@ -27,8 +27,8 @@ from microscope_tui.demo.train import Recipe, Workshop, default_work
 from microscope_tui.demo.vision import Lesson
 from microscope_tui.errors import MicroscopeError
 
-ROWS = 1008
-"""72 of each of the fourteen families."""
+ROWS = 700
+"""50 of each of the fourteen families."""
 TEST_SEED = 0
 TEXTS = ("hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution")
 FEATURES = Features(

@@ -45,28 +45,32 @@ def measure(
     metrics: Sequence[Metric | str] = tuple(Metric),
     modalities: Sequence[Modality | str] = (Modality.TEXT, Modality.IMAGE),
     streams: Sequence[Stream | str] = tuple(Stream),
+    without: Sequence[str] | str | None = None,
+    one_tile: bool = False,
+    before: bool | None = None,
+    reference: bool | None = None,
     cache: Path | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Measurement:
     """Measure a model on a slice and return all its profiles.
 
-    `model` is a hub id, a local folder or `demo:NAME`; `slice` a `SliceSpec` or its text form. With `cache`, a
-    folder, a result that is there is read instead of measured, and a new one is kept. Settings other than
-    these come from the settings file and the environment. Raises `MicroscopeError` with one sentence when
-    something asked for cannot be had.
+    `model` is a hub id, a local folder or `demo:NAME`; `slice` a `SliceSpec` or its text form. For `without`,
+    `one_tile`, `before` and `reference` see `Request`. With `cache`, a folder, a result that is there is read
+    instead of measured, and a new one is kept. What is None, and all other settings, come from the settings file and
+    the environment. Raises `MicroscopeError` with one sentence when something asked for cannot be had.
     """
-    settings = Settings.load()
+    settings = Settings.load({"without": without, "before": before, "reference": reference})
     request = Request(
         model=model,
         slice=SliceSpec.parse(slice) if isinstance(slice, str) else slice,
         metrics=words(metrics, Metric, "metrics"),
         modalities=words(modalities, Modality, "modalities"),
         streams=words(streams, Stream, "streams"),
+        one_tile=one_tile,
         **settings.of_request(),
     )
-    limit = int(settings.cache_limit_gb * 1e9)
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(Store(Path(cache), limit_bytes=limit)) if cache is not None else None
+        store = stack.enter_context(Store(Path(cache), limit_bytes=settings.cache_limit)) if cache is not None else None
         return run(request, store, on_progress=on_progress or (lambda _: None))
 
 
@@ -94,15 +98,22 @@ def run(
     on_progress(Progress("loading model", total=len(slice_)))
     model, files = SHELF.open(request, on_phase=lambda phase: on_progress(Progress(phase, total=len(slice_))))
     plan = plan_of(request, model)
-    provenance = _provenance(request, model, slice_, plan)
+    provenance = provenance_of(request, model, slice_, plan)
     key = str(provenance["key"])
     measurement = store.measurement(key) if store else None
     if measurement is None:
-        keeper = Keeper(store, _of_state(provenance, slice_), slice_.keys, request.max_batch) if store else None
+        grows = request.slice.count is not None
+        state = str(provenance["state"])
+        keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows) if store else None
         listeners = Listeners(on_progress, on_partial, should_stop)
-        measurement = Walk(request, model, slice_, plan, provenance, keeper, listeners).measure()
+        walk = Walk(request, model, slice_, plan, provenance, keeper, listeners)
+        measurement = walk.measure()
         if store:
             store.put_measurement(key, measurement)
+            if keeper and keeper.notes:
+                from microscope_tui.engine.maps import keep_maps, maps_name
+
+                keep_maps(store, maps_name(state, slice_.digest), walk)
     if store:
         store.remember(request, key, (*files, *slice_.files))
     # One result may have several names: a folder, and a copy of it.
@@ -113,7 +124,7 @@ def plan_of(request: Request, model: OpenModel) -> Plan:
     """Where the moments of this request live, and in how many folds."""
     from microscope_tui.engine.accumulate import captured_streams
     from microscope_tui.engine.plan import plan
-    from microscope_tui.engine.walk import trusted_streams
+    from microscope_tui.engine.walk import stages_before, trusted_streams
 
     return plan(
         layers=model.layers,
@@ -122,6 +133,7 @@ def plan_of(request: Request, model: OpenModel) -> Plan:
         folds=request.folds,
         sample=request.sample_tokens,
         device=model.input_device,
+        shapes=stages_before(request, model),
     )
 
 
@@ -129,28 +141,34 @@ class Shelf:
     """Keeps the model that was opened last: the next job often wants the same one."""
 
     def __init__(self) -> None:
-        self._wanted: tuple[str, ...] | None = None
+        self._wanted: tuple[object, ...] | None = None
         self._stamps: list[tuple[int, int]] | None = None
         self._files: tuple[Path, ...] = ()
         self._model: OpenModel | None = None
 
     def open(self, request: Request, on_phase: Callable[[str], None]) -> tuple[OpenModel, tuple[Path, ...]]:
         """The model of a request, the one on the shelf when it is the same; and the files it depends on."""
+        from microscope_tui.engine.forecast import check_room
+        from microscope_tui.models.fetch import fetch
         from microscope_tui.models.load import open_model
 
-        wanted = (request.model, request.dtype, request.device, request.attention)
+        wanted = (request.model, request.dtype, request.device, request.attention, request.one_tile)
         stamps = _stamps(self._files)
         if self._model is None or wanted != self._wanted or stamps is None or stamps != self._stamps:
             self.clear()
+            fetch(request.model, on_phase)
+            if Settings.load().memory_check:
+                check_room(request)
             self._model = open_model(
                 request.model,
                 dtype=request.dtype,
                 device=request.device,
                 attention=request.attention,
+                one_tile=request.one_tile,
                 on_phase=on_phase,
             )
-            moving = moving_reference(request.model)
-            self._files = (*self._model.files, *((moving,) if moving else ()))
+            moving = [file for name in self._model.sources if (file := moving_reference(name))]
+            self._files = (*self._model.files, *moving)
             self._wanted, self._stamps = wanted, _stamps(self._files)
         return self._model, self._files
 
@@ -182,14 +200,18 @@ def _stamps(files: Sequence[Path]) -> list[tuple[int, int]] | None:
 SHELF = Shelf()
 
 
-def _provenance(request: Request, model: OpenModel, slice_: Slice, plan: Plan) -> dict[str, Any]:
-    """What the numbers depend on, the key made of all of it, and where and with what they were made."""
+def provenance_of(request: Request, model: OpenModel, slice_: Slice, plan: Plan) -> dict[str, Any]:
+    """What the numbers depend on, the key made of all of it, and where and with what they were made.
+
+    `state` is the name of the sums that they are made of: of all that a measurement depends on, but for the draw and
+    for what is made of the sums.
+    """
     from microscope_tui.engine.answers import SCORING
     from microscope_tui.engine.walk import trusted_streams
     from microscope_tui.models.capture import CAPTURE_VERSION
     from microscope_tui.slices import TEMPLATE
 
-    depends = {
+    depends: dict[str, Any] = {
         "model": model.identity,
         "architecture": model.architecture,
         "dtype": model.dtype,
@@ -206,6 +228,10 @@ def _provenance(request: Request, model: OpenModel, slice_: Slice, plan: Plan) -
         "folds": plan.folds,
         "products": str(plan.dtype).removeprefix("torch."),
         "max_batch": request.max_batch,
+        "without": list(request.without),
+        "one_tile": request.one_tile,
+        "before": request.before,
+        "reference": request.reference,
         "scoring": SCORING,
         "capture": CAPTURE_VERSION,
         "estimators": ESTIMATORS_VERSION,
@@ -213,12 +239,8 @@ def _provenance(request: Request, model: OpenModel, slice_: Slice, plan: Plan) -
     }
     libraries = {name: version(name) for name in ("torch", "transformers", "datasets", "numpy")}
     made_with = {"microscope_tui": __version__, "python": platform.python_version(), **libraries}
-    return {**depends, "versions": made_with, "key": content_key(**depends)}
-
-
-def _of_state(provenance: dict[str, Any], slice_: Slice) -> dict[str, Any]:
-    """What the sums of a walk depend on: all that a measurement does, but for the draw and what is made of the sums."""
-    captured = sorted({"residual" if stream == "update" else stream for stream in provenance["trusted"]})
-    others = ("key", "slice", "metrics", "streams", "trusted")
-    kept = {name: value for name, value in provenance.items() if name not in others}
-    return {**kept, "captured": captured, "data": slice_.content}
+    others = ("slice", "metrics", "streams", "trusted", "reference", "versions")
+    kept = {name: value for name, value in depends.items() if name not in others}
+    captured = sorted({"residual" if stream == "update" else stream for stream in depends["trusted"]})
+    state = content_key(**kept, versions=made_with, captured=captured, data=slice_.content)
+    return {**depends, "versions": made_with, "key": content_key(**depends), "state": state}

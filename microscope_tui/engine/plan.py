@@ -7,14 +7,15 @@ were fitted on fewer rows.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.memory import free_host
 
 SHARE = 0.6
 """Of the free memory, at most this share is planned for; the rest is for activations and the final solves."""
@@ -31,12 +32,17 @@ SOLVING = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """`folds` groups of examples, with their moments on `device`; products in `dtype`, sums in float64."""
+    """`folds` groups of examples, with their moments on `device`; products in `dtype`, sums in float64.
+
+    `moments` are the bytes that they and their solution take there, `sample` those of the samples on the host.
+    """
 
     folds: int
     device: torch.device
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
+    moments: int = 0
+    sample: int = 0
 
 
 def fold_bytes(layers: int, width: int) -> int:
@@ -44,23 +50,50 @@ def fold_bytes(layers: int, width: int) -> int:
     return (2 * layers + 1) * width**2 * DOUBLE
 
 
-def plan(*, layers: int, width: int, kinds: int, folds: int, sample: int, device: torch.device) -> Plan:
+def stage_bytes(shapes: Mapping[str, tuple[int, int]]) -> int:
+    """Memory of one fold of all stages before the decoder, and of the steps between them (see `stages`)."""
+    numbers = sum((2 * states - 1) * width**2 for states, width in shapes.values())
+    return DOUBLE * (numbers + sum(x**2 + x * y + y**2 for x, y in step_widths(shapes).values()))
+
+
+def step_widths(shapes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """The widths on both sides of the step that leaves each stage: the next one's, at last the decoder's own."""
+    widths = [width for _, width in shapes.values()]
+    return dict(zip(shapes, pairwise([*widths, *widths[-1:]]), strict=True))
+
+
+def plan(
+    *,
+    layers: int,
+    width: int,
+    kinds: int,
+    folds: int,
+    sample: int,
+    device: torch.device,
+    shapes: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    taken: int = 0,
+) -> Plan:
     """The plan for `kinds` pairs of modality and stream, with at most `folds` folds, near a model on `device`.
 
-    `sample` rows of each pair are kept on the host beside them. Moments are kept where the model is, unless only
-    the host has room for two folds or more. Raises `MicroscopeError` when not even one fits anywhere.
+    `shapes` are the number of states and the width of the stages before the decoder that are measured too. `sample`
+    rows of each of all these are kept on the host. Moments are kept where the model is, unless only the host has room
+    for two folds or more. `taken` are bytes that a model will take that is not loaded yet. Raises `MicroscopeError`
+    when not even one fold fits anywhere.
     """
-    one = fold_bytes(layers, width)
-    samples = kinds * (layers + 1) * sample * width * 4
+    one, fold = fold_bytes(layers, width), kinds * fold_bytes(layers, width) + stage_bytes(shapes)
+    states = kinds * (layers + 1) * width + sum(count * wide for count, wide in shapes.values())
+    samples = states * sample * 4
     fits: dict[torch.device, int] = {}
-    for place, free in _free(device).items():
-        room = int(free * SHARE) - (samples if place.type == "cpu" else 0)
-        fits[place] = max((n for n in (folds, *FEWER) if n <= folds and (n * kinds + SOLVING) * one <= room), default=0)
+    for place, free in free_memory(device).items():
+        left = free - (taken if place == device else 0)
+        room = int(left * SHARE) - (samples if place.type == "cpu" else 0)
+        tried = (n for n in (folds, *FEWER) if n <= folds and n * fold + SOLVING * one <= room)
+        fits[place] = max(tried, default=0)
     host = torch.device("cpu")
     place = device if fits.get(device, 0) >= min(2, folds) else max(fits, key=lambda p: (fits[p], p != host))
     chosen = fits[place]
     if not chosen:
-        size = f"{(kinds + SOLVING) * one / 1e9:.0f} GB"
+        size = f"{(fold + SOLVING * one) / 1e9:.0f} GB"
         raise MicroscopeError(
             f"The moments of {kinds} pairs of modality and stream take {size}, more than there is free memory for: "
             "measure fewer --stream or --modality at a time."
@@ -68,13 +101,14 @@ def plan(*, layers: int, width: int, kinds: int, folds: int, sample: int, device
     notes = []
     if chosen < folds:
         less = "intervals are wider" if chosen > 1 else "no intervals and no held-out score"
-        notes.append(f"{chosen} instead of {folds} folds, for each takes {kinds * one / 1e9:.1f} GB: {less}")
+        notes.append(f"{chosen} instead of {folds} folds, for each takes {fold / 1e9:.1f} GB: {less}")
     if place.type != device.type:
         notes.append(f"the moments are kept on the host, for they do not fit on {device}: slower")
-    return Plan(chosen, place, torch.float64 if place.type == "cpu" else torch.float32, tuple(notes))
+    dtype = torch.float64 if place.type == "cpu" else torch.float32
+    return Plan(chosen, place, dtype, tuple(notes), chosen * fold + SOLVING * one, samples)
 
 
-def _free(device: torch.device) -> dict[torch.device, int]:
+def free_memory(device: torch.device) -> dict[torch.device, int]:
     """Free bytes of the host, and of the model's accelerator if it is on one."""
     free = {torch.device("cpu"): free_host()}
     if device.type == "cuda":
@@ -82,43 +116,3 @@ def _free(device: torch.device) -> dict[torch.device, int]:
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free[device] = torch.cuda.mem_get_info(device)[0] + held
     return free
-
-
-def free_host(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes free on this machine: what it says is available, or less where a control group allows less."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _read(proc / "meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-    return min([free, *_allowed(proc, groups)])
-
-
-def _allowed(proc: Path, groups: Path) -> Iterator[int]:
-    """What each control group above this process leaves it: limit less use, file cache that can go not counted."""
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        # Version 2 has one tree and no controllers in the line; version 1 a tree for each.
-        root = groups / "memory" if controllers else groups
-        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(root):
-                break
-            limit, used = (_read(folder / name).strip() for name in names)
-            if limit.isdigit() and used.isdigit():
-                yield int(limit) - int(used) + _file_cache(folder)
-
-
-def _file_cache(folder: Path) -> int:
-    """Pages of files of a control group that the kernel can drop."""
-    counts = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
-    return int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

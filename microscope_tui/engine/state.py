@@ -12,14 +12,14 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 from safetensors.torch import load, save
 
 from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
 from microscope_tui.store import DiskFull, Store, StoreFull, content_key
-from microscope_tui.terms import Skipped
+from microscope_tui.terms import Answer, Skipped
 
 SHARE = 0.1
 """At most this share of a job's time goes into commits."""
@@ -40,13 +40,15 @@ class Committed:
 class Keeper:
     """Commits the state of one walk, and finds the state to begin from.
 
-    `base` are all things that the state depends on but the draw; `keys` are the examples to walk over, in order,
-    in batches that end at multiples of `batch`. `notes` say why nothing is kept, if so.
+    `base` is the name of all that the state depends on but the draw; `keys` are the examples to walk over, in order,
+    in batches that end at multiples of `batch`. `grows` says whether a larger draw can begin with these examples.
+    `notes` say why nothing is kept, if so.
     """
 
-    def __init__(self, store: Store, base: dict[str, Any], keys: Sequence[str], batch: int) -> None:
+    def __init__(self, store: Store, base: str, keys: Sequence[str], batch: int, *, grows: bool) -> None:
         self._store, self._keys, self._batch = store, list(keys), batch
-        self._prefix = f"state-{content_key(**base)}-"
+        self._grows = grows
+        self._prefix = f"state-{base}-"
         self._next = time.monotonic()
         self.notes: tuple[str, ...] = ()
 
@@ -64,19 +66,23 @@ class Keeper:
                 continue
             head = json.loads(_metadata(value)["state"])
             accumulator.load_state(load(value), head["counts"])
-            answers.asked, answers.right = head["answers"]
+            answers.given, answers.asked = [Answer(**given) for given in head["answers"]], head["asked"]
             return Committed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
         return None
+
+    def furthest(self) -> Path | None:
+        """The file of the furthest state of these examples, to be opened at once; None when there is none."""
+        return next((file for name in self._candidates() if (file := self._store.blob_file(name)) is not None), None)
 
     def commit(
         self, accumulator: Accumulator, answers: Answers, skipped: Sequence[Skipped], done: int, consumed: int
     ) -> None:
         """Keep the state after the first `consumed` examples, if it is time for it.
 
-        It is time now and then, at the end, and at the last whole batch: from there a larger slice can go on.
+        It is time now and then, at the end, and at the last whole batch if a larger slice can go on from there.
         """
         total = len(self._keys)
-        last_whole = total - total % self._batch
+        last_whole = total - total % self._batch if self._grows else total
         if self.notes or (time.monotonic() < self._next and consumed not in (last_whole, total)):
             return
         started = time.monotonic()
@@ -85,7 +91,8 @@ class Keeper:
             "skipped": [asdict(s) for s in skipped],
             "done": done,
             "counts": accumulator.counts(),
-            "answers": [answers.asked, answers.right],
+            "answers": [asdict(given) for given in answers.given],
+            "asked": answers.asked,
         }
         try:
             self._store.put_blob(self._name(consumed), save(accumulator.state_dict(), {"state": json.dumps(head)}))

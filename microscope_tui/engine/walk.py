@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,16 @@ import torch
 
 from microscope_tui.engine.accumulate import Accumulator, captured_streams
 from microscope_tui.engine.answers import Answers
+from microscope_tui.engine.left_out import LeftOut, Prefixes
 from microscope_tui.engine.plan import Plan
+from microscope_tui.engine.profiles import Making, profiles
+from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel, OutOfMemory
 from microscope_tui.models.quiet import is_out_of_memory
 from microscope_tui.slices import Example, Slice
-from microscope_tui.terms import Measurement, Profile, Progress, Request, Skipped, Stream
+from microscope_tui.terms import Measurement, Modality, Profile, Progress, Request, Skipped, Stream
 
 PARTIAL_POINTS = 1024
 """Rows that dimension looks at while a job runs: enough to see the shape, cheap enough to repeat."""
@@ -53,6 +56,8 @@ class Walk:
         self.request, self.model, self.slice, self.plan = request, model, slice_, plan
         self.provenance, self.keeper, self.tell = provenance, keeper, listeners
         self.streams = trusted_streams(request, model)
+        left_out = LeftOut.of(model, request.without)
+        self.shapes = stages_before(request, model)
         self.accumulator = Accumulator(
             model.layers,
             model.width,
@@ -60,8 +65,12 @@ class Walk:
             streams=self.streams,
             plan=plan,
             budget=request.sample_tokens,
+            groups=model.groups,
+            left_out=left_out,
+            prefixes=Prefixes.of(model) if left_out.duplicates else None,
+            shapes=self.shapes,
         )
-        self.answers = Answers(model.token_ids)
+        self.answers = Answers(model.token_ids, model.tokenizer.unk_token_id)
         self.skipped: list[Skipped] = []
         self.done = 0
         self.before = 0  # examples that an earlier walk has counted or skipped
@@ -86,9 +95,9 @@ class Walk:
             first = self.skipped[0]
             raise MicroscopeError(
                 f"None of the {total} examples of {self.request.slice} can be used; the first: {first.example}: "
-                f"{first.reason}"
+                f"{first.reason}."
             )
-        return self._measurement(self._profiles("computing profiles"), complete=True)
+        return self._measurement(self._profiles("computing profiles", reference=self.request.reference), complete=True)
 
     def _begin(self) -> int:
         """Where to begin: behind what an earlier walk over these examples has committed."""
@@ -136,7 +145,7 @@ class Walk:
         every tensor of the failed pass: a smaller batch needs their memory."""
         try:
             batch = self.model.prepare([example for _, example in examples])
-            return self.model.capture(batch, captured_streams(self.streams))
+            return self.model.capture(batch, captured_streams(self.streams), before=bool(self.shapes))
         except (OutOfMemory, BadExample) as error:
             failed: OutOfMemory | BadExample = error.with_traceback(None)
             failed.__context__ = failed.__cause__ = None
@@ -150,7 +159,7 @@ class Walk:
 
     def _count(self, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
         try:
-            self.accumulator.add(captured, [example.key for _, example in examples], [i for i, _ in examples])
+            self.accumulator.add(captured, [example for _, example in examples], [i for i, _ in examples])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -176,14 +185,14 @@ class Walk:
         self.next_partial = now + max(PARTIAL_SECONDS, cost / PARTIAL_SHARE)
 
     def _profiles(self, phase: str | None = None, **options: Any) -> tuple[Profile, ...]:
-        """The profiles so far; a stop is heard between any two of them, and with a `phase` progress is told."""
-        profiles: list[Profile] = []
-        for profile in self.accumulator.profiles(self.request.metrics, **options):
-            self._heed()
-            profiles.append(profile)
+        """The profiles so far; a stop is heard before every layer, and with a `phase` progress is told."""
+        making = Making(self.request.metrics, heed=self._heed, **options)
+        made: list[Profile] = []
+        for profile in profiles(self.accumulator, making):
+            made.append(profile)
             if phase:
-                self.tell.progress(self._progress(f"{phase} {len(profiles)}"))
-        return tuple(profiles)
+                self.tell.progress(self._progress(f"{phase} {len(made)}"))
+        return tuple(made)
 
     def _heed(self) -> None:
         if self.tell.should_stop():
@@ -194,24 +203,47 @@ class Walk:
         rate = (seen - self.before) / max(time.monotonic() - self.started, 1e-9)
         tokens = sum(self.accumulator.tokens.values())
         eta = (total - seen) / rate if rate else None
-        return Progress(phase, seen, total, tokens, rate, eta, len(self.skipped))
+        device = self.model.input_device
+        held = torch.cuda.memory_reserved(device) if device.type == "cuda" else None
+        return Progress(phase, seen, total, tokens, rate, eta, len(self.skipped), held)
 
     def _measurement(self, profiles: tuple[Profile, ...], *, complete: bool) -> Measurement:
-        wanted = self.request.streams
-        notes = (*self.model.notes, *self.plan.notes, *(self.keeper.notes if self.keeper else ()))
+        wanted, counts = self.request.streams, self.accumulator
+        notes = (*self.model.notes, *self._own_notes(), *self.plan.notes, *(self.keeper.notes if self.keeper else ()))
         return Measurement(
             model=self.request.model,
             slice=self.request.slice,
             profiles=profiles,
             accuracy=self.answers.accuracy,
+            questions=self.answers.asked,
             examples=self.done,
-            tokens={str(modality): count for modality, count in self.accumulator.tokens.items()},
+            tokens={str(m): n for m, n in counts.tokens.items() if n or m in self.request.modalities},
             skipped=tuple(self.skipped),
             refused={str(s): reason for s, reason in self.model.refused.items() if s in wanted},
             notes=notes,
             provenance=self.provenance,
             complete=complete,
+            groups=dict(counts.groups),
+            answers=tuple(self.answers.given),
+            sinks={str(m): counts.sinks[m, captured_streams(self.streams)[0]] for m in self.request.modalities},
         )
+
+    def _own_notes(self) -> Iterator[str]:
+        """What to know about how this request was answered."""
+        if self.request.before and not self.shapes:
+            why = "its tower cannot be followed" if not self.model.shapes else "they need the residual image rows"
+            yield f"the stages before the decoder are not measured: {why}"
+        if self.accumulator.prefixes is not None and not self.accumulator.prefixes.causal:
+            yield "in this model rows depend on what follows them: only whole repeated examples are duplicates"
+        counted, asked = self.accumulator.tokens, self.request.modalities
+        for modality in (m for m, count in counted.items() if count and m not in asked):
+            yield f"{counted[modality]:,} {modality} positions are not measured: ask for {modality} too"
+
+
+def stages_before(request: Request, model: OpenModel) -> Shapes:
+    """The stages before the decoder that a request has: they come before the image rows of the residual stream."""
+    wanted = request.before and Modality.IMAGE in request.modalities
+    return model.shapes if wanted and Stream.RESIDUAL in trusted_streams(request, model) else {}
 
 
 def trusted_streams(request: Request, model: OpenModel) -> tuple[Stream, ...]:

@@ -14,8 +14,9 @@ High anisotropy is a large `top-eigenvalue` or `mean-cosine`, and a small value 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,35 +24,91 @@ from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.intervals import from_logit, jackknife_interval, logit
-from microscope_tui.geometry.kernel import compact, smaller_gram, top_eigenvalue_of_rows
+from microscope_tui.geometry.kernel import (
+    centred_rows,
+    column_squares,
+    compact,
+    smaller_gram,
+    top_eigenvalue_of_rows,
+)
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, fold_members, group_codes, nonfinite_reason
 from microscope_tui.geometry.solve import varying
-from microscope_tui.geometry.spectrum import top_eigenvalue
-from microscope_tui.terms import Estimate
+from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
+from microscope_tui.terms import METHODS, Estimate, Metric
+
+HELD = 1_000_000
+"""Numbers of the scatters without one fold that are held at once, where one has fewer."""
 
 
-def top_share(scatter: Tensor) -> float:
-    """λ₁/Σλ of a scatter or covariance matrix (d, d)."""
-    return min(top_eigenvalue(scatter) / float(scatter.trace()), 1.0)
+class Spectra:
+    """Scatters or covariances (b, m, m) of rows of width `d`, and what the formulas need of their eigenvalues, made
+    when it is first asked for. Eigenvalues of 0 may be missing from the scatters: then m is less than d.
+
+    `every`: all the eigenvalues will be needed, so that the largest need not be sought by itself.
+    """
+
+    def __init__(self, scatters: Tensor, d: int, *, every: bool = False) -> None:
+        self.scatters, self.d = scatters, d
+        self.every = every or scatters.shape[-1] <= SMALL
+
+    @functools.cached_property
+    def total(self) -> Tensor:
+        """Σλ (b,)."""
+        return self.scatters.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    @functools.cached_property
+    def squares(self) -> Tensor:
+        """Σλ² (b,)."""
+        squares: Tensor = torch.linalg.vector_norm(self.scatters, dim=(-2, -1)).square()
+        return squares
+
+    @functools.cached_property
+    def eigenvalues(self) -> Tensor:
+        """λ (b, m), ascending."""
+        values: Tensor = torch.linalg.eigvalsh(self.scatters).clamp(min=0)
+        return values
+
+    @functools.cached_property
+    def top(self) -> Tensor:
+        """λ₁ (b,)."""
+        if self.every:
+            return self.eigenvalues[:, -1]
+        tops = [top_eigenvalue(one) for one in self.scatters]
+        return torch.tensor(tops, dtype=torch.float64, device=self.scatters.device)
 
 
-def participation_ratio(scatter: Tensor) -> float:
-    """(Σλ)²/Σλ² of a scatter or covariance matrix (d, d): 1 to d."""
-    return float(scatter.trace().square() / scatter.square().sum())
+def top_share(of: Spectra) -> Tensor:
+    """λ₁/Σλ."""
+    return (of.top / of.total).clamp(max=1)
 
 
-def isoscore(scatter: Tensor, d: int | None = None) -> float:
-    """IsoScore of a covariance: (participation ratio − 1)/(d − 1); 1 when d = 1. `d`: its size, if it is not (d, d)."""
-    d = d or len(scatter)
-    return (participation_ratio(scatter) - 1) / (d - 1) if d > 1 else 1.0
+def participation_ratio(of: Spectra) -> Tensor:
+    """(Σλ)²/Σλ²: 1 to d."""
+    return of.total.square() / of.squares
 
 
-def effective_rank(scatter: Tensor) -> float:
+def effective_rank(of: Spectra) -> Tensor:
     """exp(−Σ p log p) with p = λ/Σλ: 1 to d. Needs all eigenvalues."""
-    values = torch.linalg.eigvalsh(scatter).clamp(min=0)
-    return float(torch.special.entr(values / values.sum()).sum().exp())
+    entropy: Tensor = torch.special.entr(of.eigenvalues / of.eigenvalues.sum(-1, keepdim=True)).sum(-1)
+    return entropy.exp()
+
+
+def isoscore(of: Spectra) -> Tensor:
+    """(participation ratio − 1)/(d − 1); 1 when d = 1."""
+    ratio = participation_ratio(of)
+    return (ratio - 1) / (of.d - 1) if of.d > 1 else torch.ones_like(ratio)
+
+
+FORMULAS: dict[str, Callable[[Spectra], Tensor]] = {
+    "top-eigenvalue": top_share,
+    "llm-microscope": top_share,
+    "participation-ratio": participation_ratio,
+    "effective-rank": effective_rank,
+    "isoscore": isoscore,
+}
+"""What is a formula of the eigenvalues alone."""
 
 
 def mean_cosine(unit_sum: Tensor, n: int) -> float:
@@ -59,78 +116,41 @@ def mean_cosine(unit_sum: Tensor, n: int) -> float:
     return float((unit_sum.square().sum() - n) / (n * (n - 1)))
 
 
-def _log_between(d: int) -> tuple[Callable[[float], float], Callable[[float], float]]:
-    """A scale for numbers from 1 to d: the logit of (v − 1)/(d − 1)."""
-    return lambda v: logit((v - 1) / (d - 1)), lambda v: 1 + (d - 1) * from_logit(v)
-
-
-_OF_SPECTRUM: dict[str, Callable[[Tensor, int], float]] = {
-    "top-eigenvalue": lambda scatter, _: top_share(scatter),
-    "llm-microscope": lambda scatter, _: top_share(scatter),
-    "participation-ratio": lambda scatter, _: participation_ratio(scatter),
-    "effective-rank": lambda scatter, _: effective_rank(scatter),
-    "isoscore": isoscore,
-}
-"""What a matrix (m, m) with the eigenvalues of the scatter, zeros apart, and d give."""
-
-
-def anisotropy_of(
-    n: int,
-    scatter: Tensor,
-    *,
-    method: str = "top-eigenvalue",
-    folds: Sequence[Spread] | None = None,
-    mean: Tensor | None = None,
-    unit_sum: Tensor | None = None,
-    units: int | None = None,
-    nonfinite: int = 0,
-    left_out: int = 0,
-    width: int | None = None,
-) -> Estimate:
-    """Anisotropy of `n` rows from their centred scatter (d, d).
-
-    `folds`: moments of disjoint groups of examples that add up to all rows: they give the interval. `mean` (d,)
-    lets rounding be told from spread where all rows are equal. `width`: d, if the rows were turned into fewer
-    coordinates (see `kernel.compact`). `mean-cosine` needs `unit_sum` and `units` (see `Spread`);
-    `spread_anisotropy` passes them all.
-    """
-    _check(method)
-    d = width or len(scatter)
-    reason = _undefined(n, scatter.diagonal(), mean, method, nonfinite, left_out)
-    if reason is not None:
-        return Estimate(None, n=n, d=d, reason=reason)
-    notes = [f"{left_out} rows left out: not finite at another layer"] if left_out else []
-    if method == "mean-cosine":
-        if unit_sum is None or units is None:
-            return Estimate(None, n=n, d=d, reason="the mean cosine of these rows was not accumulated")
-        if units < 2:
-            return Estimate(None, n=n, d=d, reason="fewer than 2 rows are not zero: no cosine")
-        if units < n:
-            notes.append(f"{n - units} zero rows have no direction and are left out")
-        value = mean_cosine(unit_sum, units)
-    else:
-        value = _OF_SPECTRUM[method](scatter, d)
-        notes += _too_few(n, d)
-    low, high = _interval(value, d, method, folds)
-    return Estimate(value, low, high, n, d, notes=tuple(notes))
-
-
 def spread_anisotropy(
     spread: Spread, *, method: str = "top-eigenvalue", folds: Sequence[Spread] | None = None, width: int | None = None
 ) -> Estimate:
-    """Anisotropy of one layer's moments; see `anisotropy_of`."""
-    return anisotropy_of(
-        spread.n,
-        spread.scatter,
-        method=method,
-        folds=folds,
-        mean=spread.mean,
-        unit_sum=spread.unit_sum,
-        units=spread.units,
-        nonfinite=spread.nonfinite,
-        left_out=spread.left_out,
-        width=width,
-    )
+    """Anisotropy of one layer from its moments.
+
+    `folds`: moments of disjoint groups of examples that add up to `spread`: they give the interval. `width`: d, if
+    the rows were turned into fewer coordinates (see `kernel.compact`).
+    """
+    return spread_anisotropies(spread, (method,), folds=folds, width=width)[method]
+
+
+def spread_anisotropies(
+    spread: Spread, methods: Sequence[str], *, folds: Sequence[Spread] | None = None, width: int | None = None
+) -> dict[str, Estimate]:
+    """`spread_anisotropy` by several methods: the moments without each fold, and their eigenvalues, are made once."""
+    for method in methods:
+        _check(method)
+    d = width or len(spread.mean)
+    reasons = {method: _undefined(spread, method) for method in methods}
+    spectral = [method for method in methods if method in FORMULAS and reasons[method] is None]
+    values = _of_scatters(spread.scatter[None], d, spectral)
+    used = [fold for fold in folds or () if fold.n]
+    without = _without_each(spread, used, d, spectral) if len(used) > 1 and spectral else {}
+    left_out = (f"{spread.left_out} rows left out: not finite at another layer",) if spread.left_out else ()
+    found = {}
+    for method, reason in reasons.items():
+        if reason is not None:
+            found[method] = Estimate(None, n=spread.n, d=d, reason=reason)
+        elif method == "mean-cosine":
+            found[method] = _mean_cosine(spread, used, d, left_out)
+        else:
+            value = values[method][0]
+            low, high = _interval(value, without.get(method), used, d, method)
+            found[method] = Estimate(value, low, high, spread.n, d, notes=(*left_out, *_too_few(spread.n, d)))
+    return found
 
 
 def anisotropy(
@@ -159,7 +179,7 @@ def anisotropy(
 
 def _of_rows(rows: Tensor, method: str, codes: Tensor | None) -> Estimate:
     n, d = rows.shape
-    plain = method in _OF_SPECTRUM and bool(finite_rows(rows).all())
+    plain = method in FORMULAS and bool(finite_rows(rows).all())
     if plain and codes is None:
         return _of_spectrum(rows, method)
     if plain and 2 < 2 * n <= d:
@@ -173,16 +193,15 @@ def _of_rows(rows: Tensor, method: str, codes: Tensor | None) -> Estimate:
 def _of_spectrum(rows: Tensor, method: str) -> Estimate:
     """Without an interval there is no need for the scatter: any matrix with its eigenvalues will do, or none."""
     n, d = rows.shape
-    mean = rows.mean(0, dtype=torch.float64)
-    centred = rows - mean
-    squares = torch.linalg.vector_norm(centred, dim=0).square()
-    reason = _undefined(n, squares, mean, method, 0, 0)
+    centred, mean = centred_rows(rows)
+    squares = column_squares(centred)
+    reason = _too_alike(n, mean, squares, method)
     if reason is not None:
         return Estimate(None, n=n, d=d, reason=reason)
     if method in ("top-eigenvalue", "llm-microscope"):
         value = min(top_eigenvalue_of_rows(centred) / float(squares.sum()), 1.0)
     else:
-        value = _OF_SPECTRUM[method](smaller_gram(centred), d)
+        value = _of_scatters(smaller_gram(centred)[None], d, (method,))[method][0]
     return Estimate(value, n=n, d=d, notes=_too_few(n, d))
 
 
@@ -193,19 +212,81 @@ def _of_folds(rows: Tensor, method: str, codes: Tensor | None, d: int) -> Estima
     return spread_anisotropy(sum(folds, start=Spread.of(rows[:0])), method=method, folds=folds, width=d)
 
 
+def _of_scatters(scatters: Tensor, d: int, methods: Sequence[str]) -> dict[str, list[float]]:
+    """Each method's value for each of the scatters (b, m, m)."""
+    spectra = Spectra(scatters, d, every="effective-rank" in methods)
+    return {method: FORMULAS[method](spectra).tolist() for method in methods}
+
+
+def _without_each(spread: Spread, folds: Sequence[Spread], d: int, methods: Sequence[str]) -> dict[str, list[float]]:
+    """Each method's values without one fold at a time; nothing where one of them is undefined."""
+    found: dict[str, list[float]] = {method: [] for method in methods}
+    for scatters, sound in _scatters_without_each(spread, folds):
+        if not sound:
+            return {}
+        for method, values in _of_scatters(scatters, d, methods).items():
+            found[method] += values
+    return found
+
+
+def _scatters_without_each(spread: Spread, folds: Sequence[Spread]) -> Iterator[tuple[Tensor, bool]]:
+    """The scatters (b, m, m) without one fold at a time, and whether there is spread left in all of them."""
+    size = max(1, HELD // spread.scatter.numel())
+    for start in range(0, len(folds), size):
+        part = folds[start : start + size]
+        rest = [spread.n - fold.n for fold in part]
+        if min(rest) < 3:
+            yield spread.scatter[None], False
+            return
+        # S − S_f − (n n_f/(n − n_f)) δδᵀ, δ = m_f − m: see `moments`.
+        delta = torch.stack([fold.mean for fold in part]) - spread.mean
+        count = torch.tensor(rest, dtype=torch.float64, device=delta.device)[:, None]
+        taken = spread.n - count
+        scatters = torch.stack([fold.scatter for fold in part])
+        torch.sub(spread.scatter, scatters, out=scatters)
+        scatters.baddbmm_((-spread.n * taken / count * delta)[:, :, None], delta[:, None, :])
+        means = spread.mean - taken / count * delta
+        squares = scatters.diagonal(dim1=-2, dim2=-1)
+        yield scatters, bool(varying(count, means, squares).any(1).all())
+
+
+def _mean_cosine(spread: Spread, folds: Sequence[Spread], d: int, notes: tuple[str, ...]) -> Estimate:
+    n = spread.n
+    if spread.units is None:
+        return Estimate(None, n=n, d=d, reason="the mean cosine of these rows was not accumulated")
+    if spread.units < 2:
+        return Estimate(None, n=n, d=d, reason="fewer than 2 rows are not zero: no cosine")
+    if spread.units < n:
+        notes = (*notes, f"{n - spread.units} zero rows have no direction and are left out")
+    value = mean_cosine(spread.unit_sum, spread.units)
+    without: list[float] = []
+    for fold in folds if len(folds) > 1 else ():
+        units = spread.units - (fold.units or 0)
+        if units < 2:
+            without = []
+            break
+        without.append(mean_cosine(spread.unit_sum - fold.unit_sum, units))
+    low, high = _interval(value, without, folds, d, "mean-cosine")
+    return Estimate(value, low, high, n, d, notes=notes)
+
+
 def _too_few(n: int, d: int) -> tuple[str, ...]:
     return (f"n = {n} ≤ d = {d}: few rows make anisotropy look larger than it is",) if n <= d else ()
 
 
 def _check(method: str) -> None:
-    known = ("mean-cosine", *_OF_SPECTRUM)
-    if method not in known:
-        raise MicroscopeError(f"anisotropy has no method {method!r}: use {', '.join(known)}.")
+    if method not in METHODS[Metric.ANISOTROPY]:
+        raise MicroscopeError(f"anisotropy has no method {method!r}: use {', '.join(METHODS[Metric.ANISOTROPY])}.")
 
 
-def _undefined(n: int, squares: Tensor, mean: Tensor | None, method: str, nonfinite: int, left_out: int) -> str | None:
-    if nonfinite:
-        return nonfinite_reason(nonfinite, n + left_out)
+def _undefined(spread: Spread, method: str) -> str | None:
+    if spread.nonfinite:
+        return nonfinite_reason(spread.nonfinite, spread.n + spread.left_out)
+    return _too_alike(spread.n, spread.mean, spread.scatter.diagonal(), method)
+
+
+def _too_alike(n: int, mean: Tensor, squares: Tensor, method: str) -> str | None:
+    """Why `n` rows with that mean (d,) and those sums of squares of each centred column have no anisotropy."""
     if n == 0:
         return "there are no rows"
     if n == 1:
@@ -214,33 +295,22 @@ def _undefined(n: int, squares: Tensor, mean: Tensor | None, method: str, nonfin
         return None
     if n == 2 and method != "llm-microscope":
         return "n = 2: two rows always lie on one line"
-    if not bool(varying(n, torch.zeros_like(squares) if mean is None else mean, squares).any()):
-        return "all rows are equal"
-    return None
+    return None if bool(varying(n, mean, squares).any()) else "all rows are equal"
 
 
-def _interval(value: float, d: int, method: str, folds: Sequence[Spread] | None) -> tuple[float | None, float | None]:
-    used = [f for f in folds or () if f.n]
-    if len(used) < 2:
+def _interval(
+    value: float, without: Sequence[float] | None, folds: Sequence[Spread], d: int, method: str
+) -> tuple[float | None, float | None]:
+    if not without:
         return None, None
-    total = used[0]
-    for fold in used[1:]:
-        total = total + fold
-    without = []
-    for fold in used:
-        rest = total - fold
-        if _undefined(rest.n, rest.scatter.diagonal(), rest.mean, method, 0, 0):
-            return None, None
-        if method == "mean-cosine":
-            if rest.units is None or rest.units < 2:
-                return None, None
-            without.append(mean_cosine(rest.unit_sum, rest.units))
-        else:
-            without.append(_OF_SPECTRUM[method](rest.scatter, d))
-    sizes = [f.n for f in used]
+    forward, back = _scale(method, d)
+    return jackknife_interval(value, without, [fold.n for fold in folds], forward=forward, back=back)
+
+
+def _scale(method: str, d: int) -> tuple[Callable[[float], float], Callable[[float], float]]:
+    """The scale on which the interval is made, and back: it keeps the interval inside the quantity's range."""
     if method == "mean-cosine":
-        return jackknife_interval(value, without, sizes, forward=math.atanh, back=math.tanh)
+        return math.atanh, math.tanh
     if method in ("participation-ratio", "effective-rank"):
-        forward, back = _log_between(d)
-        return jackknife_interval(value, without, sizes, forward=forward, back=back)
-    return jackknife_interval(value, without, sizes, forward=logit, back=from_logit)
+        return lambda v: logit((v - 1) / (d - 1)), lambda v: 1 + (d - 1) * from_logit(v)
+    return logit, from_logit

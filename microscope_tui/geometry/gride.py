@@ -25,6 +25,12 @@ SINGLE_SCALE = 8
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 """The k of the scale curve."""
 
+STEPS = 100
+"""Newton steps at most; five or so are usual."""
+
+LARGEST = 1e9
+"""A larger dimension means that the neighbours are equally far but for rounding."""
+
 
 @dataclass(frozen=True)
 class ScalePoint:
@@ -35,31 +41,26 @@ class ScalePoint:
     estimate: Estimate
 
 
-def gride_mle(log_mu: Tensor, k: int) -> float | None:
+def gride_mle(log_mu: Tensor, k: int, *, start: float | None = None) -> float | None:
     """The dimension that maximises the likelihood of log ratios (n,); None if they are all zero.
 
-    The score  n/d + (k − 1) Σ log μ/(1 − μ^−d) − (2k − 1) Σ log μ  falls in d: bisection, then Newton is not needed.
+    The score  n/d + (k − 1) Σ log μ/(1 − μ^−d) − (2k − 1) Σ log μ  falls in d and is convex: from any `start`
+    Newton's steps end on the left of its zero and then only rise.
     """
     total = float(log_mu.sum())
     if not total > 0:
         return None
     count = len(log_mu)
-
-    def slope(d: float) -> float:
+    d = start or count / total
+    for _ in range(STEPS):
         held = torch.where(log_mu > 0, log_mu / -torch.expm1(-d * log_mu), 1 / d)
-        return count / d + (k - 1) * float(held.sum()) - (2 * k - 1) * total
-
-    low, high = 1e-6, 1.0
-    while slope(high) > 0:
-        high *= 2
-        if high > 1e9:
+        score = count / d + (k - 1) * float(held.sum()) - (2 * k - 1) * total
+        before, d = d, max(d + score * gride_error(log_mu, k, d) ** 2, d / 10)
+        if d > LARGEST:
             return None
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
-        if high - low < 1e-13 * high:
+        if abs(d - before) <= 1e-13 * d:
             break
-    return (low + high) / 2
+    return d
 
 
 def gride_error(log_mu: Tensor, k: int, d: float) -> float:
@@ -84,7 +85,7 @@ def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | No
         return replace(blank, reason=f"neighbours {k} and {2 * k} are equally far")
     error = gride_error(log_mu, k, value)
     notes = (*blank.notes, f"scale k = {k}: r_{2 * k}/r_{k}", f"Fisher standard error {error:.2g}")
-    low, high = ratio_interval(value, lambda keep: gride_mle(log_mu[keep], k) or 0.0, codes, inflation)
+    low, high = ratio_interval(value, lambda keep: gride_mle(log_mu[keep], k, start=value) or 0.0, codes, inflation)
     return replace(blank, value=value, low=low, high=high, notes=notes)
 
 

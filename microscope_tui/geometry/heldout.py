@@ -8,12 +8,16 @@ With many rows a dimension the penalty is 0 and s ≈ 1: least squares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
 from microscope_tui.geometry.moments import Moments
-from microscope_tui.geometry.solve import factor, varying
+from microscope_tui.geometry.products import combination
+from microscope_tui.geometry.solve import Factor, factor, varying
 from microscope_tui.terms import Estimate
 
 PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -38,6 +42,116 @@ class Scored:
         return self.total - 2 * shrink * self.fit + shrink**2 * self.size
 
 
+@dataclass(frozen=True)
+class Rest:
+    """The rows outside one fold: what `Moments` holds of them, but of y with itself only the diagonal, `squares`."""
+
+    n: int
+    mean_x: Tensor
+    mean_y: Tensor
+    xx: Tensor
+    xy: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, moments: Moments, fold: Moments) -> Rest:
+        """Without `fold`, whose rows must be among those of `moments`. For the formula see `moments`."""
+        n, shift, weight = combination(moments.n, fold.n, -1)
+        dx, dy = fold.mean_x - moments.mean_x, fold.mean_y - moments.mean_y
+        return cls(
+            n,
+            moments.mean_x + shift * dx,
+            moments.mean_y + shift * dy,
+            (moments.xx - fold.xx).addr_(dx, dx, alpha=weight),
+            (moments.xy - fold.xy).addr_(dx, dy, alpha=weight),
+            moments.yy.diagonal() - fold.yy.diagonal() + weight * dy.square(),
+        )
+
+    @functools.cached_property
+    def fitted(self) -> Factor:
+        """xx, factored."""
+        return factor(self.n, self.mean_x, self.xx)
+
+    @functools.cached_property
+    def white(self) -> Tensor:
+        """`fitted.whiten` of xy: its squares add up to what the least-squares map explains."""
+        return self.fitted.whiten(self.xy)
+
+    def varies(self) -> bool:
+        """Whether there is an x to fit on."""
+        return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How the held-out score is made of these folds: the `penalties` to try, or the `reason` why it is undefined."""
+
+    penalties: tuple[float, ...]
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, n: int, d: int, folds: Sequence[Moments]) -> HeldOut:
+        """For `n` rows of width `d` in folds that hold rows."""
+        if len(folds) < 2:
+            return cls((), "held-out needs rows of at least 2 examples, in folds")
+        fewest = min(n - f.n for f in folds)
+        if fewest < 3:
+            return cls((), "held-out needs at least 3 rows outside every fold")
+        return cls(((0.0,) if fewest > d + 1 else ()) + (() if fewest >= PLENTY * d else PENALTIES))
+
+    def score(self, rest: Rest, fold: Moments, d: int) -> list[Scored] | None:
+        """The fold under the map of each penalty, fitted on the rest; None where all rows of x are equal there."""
+        if not rest.varies():
+            return None
+        dx, dy = fold.mean_x - rest.mean_x, fold.mean_y - rest.mean_y
+        total = float(fold.yy.trace() + fold.n * dy.square().sum())
+        unit = float(rest.xx.trace()) / d
+        scored = []
+        for penalty in self.penalties:
+            a = (
+                factor(rest.n, rest.mean_x, rest.xx, ridge=penalty * unit).solve(rest.xy)
+                if penalty
+                else rest.fitted.unwhiten(rest.white)
+            )
+            # The fold's sums are about its own means: what the shift of the means adds is a product of rank one.
+            moved = dx @ a
+            fit = (a * fold.xy).sum() + fold.n * (moved @ dy)
+            size = (a * (fold.xx @ a)).sum() + fold.n * moved.square().sum()
+            scored.append(Scored(total, float(fit), float(size)))
+        return scored
+
+    def pooled(
+        self, moments: Moments, folds: Sequence[Moments], table: Sequence[list[Scored] | None], d: int
+    ) -> Estimate:
+        """The estimate from what `score` gave for each fold."""
+        blank = Estimate(None, n=moments.n, d=d, reason=self.reason)
+        if self.reason:
+            return blank
+        rows = [row for row in table if row is not None]
+        if len(rows) < len(table):
+            return replace(blank, reason="outside one fold all rows of x are equal")
+        errors, totals, chosen = [], [], []
+        for k, row in enumerate(rows):
+            column, shrink = _choose(rows[:k] + rows[k + 1 :])
+            errors.append(row[column].error(shrink))
+            totals.append(row[column].total)
+            chosen.append((self.penalties[column], shrink))
+        if sum(totals) <= 0:
+            return replace(blank, reason="all rows of y are equal")
+        value = 1 - sum(errors) / sum(totals)
+        without = [1 - (sum(errors) - e) / (sum(totals) - t) for e, t in zip(errors, totals, strict=True)]
+        low, high = jackknife_interval(
+            value, without, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
+        )
+        facts = [f"{len(folds)} folds of examples"]
+        if any(p for p, _ in chosen):
+            facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
+        if min(s for _, s in chosen) < 0.99:
+            facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
+        notes = (f"{moments.left_out} rows left out: not finite at another layer",) if moments.left_out else ()
+        return replace(blank, value=value, low=low, high=high, notes=notes, facts=tuple(facts))
+
+
 def heldout_of(moments: Moments, folds: Sequence[Moments] | None, *, width: int | None = None) -> Estimate:
     """1 − Σ_k‖error on fold k‖²/Σ_k‖fold k about the training mean‖²: 0 is no better than the mean.
 
@@ -45,51 +159,11 @@ def heldout_of(moments: Moments, folds: Sequence[Moments] | None, *, width: int 
     delete-a-fold jackknife of that ratio. `width`: the number of columns that the rows had before they were
     turned into fewer coordinates (see `kernel.compact`).
     """
-    n, d = moments.n, width or len(moments.mean_x)
+    d = width or len(moments.mean_x)
     used = [f for f in folds or () if f.n]
-    if len(used) < 2:
-        return Estimate(None, n=n, d=d, reason="held-out needs rows of at least 2 examples, in folds")
-    if any(n - f.n < 3 for f in used):
-        return Estimate(None, n=n, d=d, reason="held-out needs at least 3 rows outside every fold")
-    fewest = min(n - f.n for f in used)
-    penalties = ([0.0] if fewest > d + 1 else []) + ([] if fewest >= PLENTY * d else list(PENALTIES))
-    table: list[list[Scored]] = []
-    for fold in used:
-        rest = moments - fold
-        if not bool(varying(rest.n, rest.mean_x, rest.xx.diagonal()).any()):
-            return Estimate(None, n=n, d=d, reason="outside one fold all rows of x are equal")
-        table.append(_score_fold(rest, fold.about(rest.mean_x, rest.mean_y), penalties, d))
-    errors, totals, chosen = [], [], []
-    for k, row in enumerate(table):
-        others = table[:k] + table[k + 1 :]
-        column, shrink = _choose(others)
-        errors.append(row[column].error(shrink))
-        totals.append(row[column].total)
-        chosen.append((penalties[column], shrink))
-    if sum(totals) <= 0:
-        return Estimate(None, n=n, d=d, reason="all rows of y are equal")
-    value = 1 - sum(errors) / sum(totals)
-    without = [1 - (sum(errors) - e) / (sum(totals) - t) for e, t in zip(errors, totals, strict=True)]
-    low, high = jackknife_interval(
-        value, without, [f.n for f in used], forward=log_unexplained, back=from_log_unexplained
-    )
-    facts = [f"{len(used)} folds of examples"]
-    if any(p for p, _ in chosen):
-        facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
-    if min(s for _, s in chosen) < 0.99:
-        facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
-    left_out = (f"{moments.left_out} rows left out: not finite at another layer",) if moments.left_out else ()
-    return Estimate(value, low, high, n, d, notes=left_out, facts=tuple(facts))
-
-
-def _score_fold(rest: Moments, fold: Moments, penalties: Sequence[float], d: int) -> list[Scored]:
-    """The fold under the map of each penalty, fitted on the rest."""
-    total, unit = float(fold.yy.trace()), float(rest.xx.trace()) / d
-    scored = []
-    for penalty in penalties:
-        a = factor(rest.n, rest.mean_x, rest.xx, ridge=penalty * unit).solve(rest.xy)
-        scored.append(Scored(total, float((a * fold.xy).sum()), float((a * (fold.xx @ a)).sum())))
-    return scored
+    plan = HeldOut.of(moments.n, d, used)
+    table = [] if plan.reason else [plan.score(Rest.of(moments, fold), fold, d) for fold in used]
+    return plan.pooled(moments, used, table, d)
 
 
 def _choose(rows: Sequence[Sequence[Scored]]) -> tuple[int, float]:

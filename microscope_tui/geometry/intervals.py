@@ -5,49 +5,17 @@ Tokens of one example are not independent, so the unit left out is the example, 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+
+from microscope_tui.student import t_quantile
 
 LEVEL = 0.95
 """Nominal coverage of every interval."""
 
 MIN_GROUPS = 3
 """With fewer groups there is no interval."""
-
-
-def t_quantile(p: float, degrees: int) -> float:
-    """The p-quantile of Student's t with a whole number of degrees of freedom.
-
-    By bisection on the closed form of the distribution for whole degrees (Abramowitz & Stegun 26.7.3–4).
-    """
-    if not 0.5 <= p < 1:
-        return -t_quantile(1 - p, degrees)
-    low, high = 0.0, 1.0
-    while _t_cdf(high, degrees) < p:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_cdf(middle, degrees) < p else (low, middle)
-    return (low + high) / 2
-
-
-def _t_cdf(t: float, degrees: int) -> float:
-    """P(T ≤ t) for t ≥ 0: a finite sum over powers of cos²θ, tan θ = t/√ν."""
-    theta = math.atan(t / math.sqrt(degrees))
-    cos2 = math.cos(theta) ** 2
-    if degrees % 2:
-        term, total = math.cos(theta), 0.0
-        for k in range(1, degrees - 1, 2):
-            total += term
-            term *= cos2 * (k + 1) / (k + 2)
-        inside = (2 / math.pi) * (theta + math.sin(theta) * total)
-    else:
-        term, total = 1.0, 0.0
-        for k in range(0, degrees - 1, 2):
-            total += term
-            term *= cos2 * (k + 1) / (k + 2)
-        inside = math.sin(theta) * total
-    return 0.5 + inside / 2
 
 
 def jackknife_error(value: float, without: Sequence[float], sizes: Sequence[int]) -> float | None:
@@ -91,12 +59,18 @@ def jackknife_interval(
         return None, None
     if error is None:
         return None, None
-    reach = t_quantile((1 + LEVEL) / 2, sum(n > 0 for n in sizes) - 1) * error * inflation
+    reach = _quantile(sum(n > 0 for n in sizes) - 1) * error * inflation
     try:
         ends = sorted((back(centre - reach), back(centre + reach)))
     except OverflowError:  # so wide that it says nothing
         return None, None
     return ends[0], ends[1]
+
+
+@functools.cache
+def _quantile(degrees: int) -> float:
+    """How many standard errors the interval reaches to either side."""
+    return t_quantile((1 + LEVEL) / 2, degrees)
 
 
 def log_unexplained(score: float) -> float:

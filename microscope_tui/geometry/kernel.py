@@ -18,15 +18,23 @@ PATIENCE = 32
 """Products with all the rows before a largest eigenvalue is sought in a Gram matrix instead."""
 
 
-def centred_rows(x: Tensor) -> Tensor:
-    """x (n, d) less its column means, float64."""
-    return x.double() - x.mean(0, dtype=torch.float64)
+def centred_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (n, d) less its column means, and those means (d,), float64."""
+    exact = x.to(torch.float64, copy=True)
+    mean = exact.mean(0)
+    return exact.sub_(mean), mean
 
 
 def kernel(x: Tensor) -> Tensor:
     """K = X̃X̃ᵀ (n, n), X̃ the centred rows of x (n, d), float64."""
-    centred = centred_rows(x)
+    centred, _ = centred_rows(x)
     return centred @ centred.T
+
+
+def column_squares(centred: Tensor) -> Tensor:
+    """The sum of squares of each column of float64 rows (n, d), (d,)."""
+    parts = [part.square().sum(0) for part in chunks(centred, CHUNK // 8)]
+    return torch.stack(parts).sum(0) if parts else centred.new_zeros(centred.shape[1])
 
 
 def smaller_gram(centred: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import reference
-from microscope_tui.geometry.heldout import heldout_of
+from microscope_tui.geometry.heldout import HeldOut, Rest, Scored, heldout_of
 from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
 from microscope_tui.geometry.kernel import compact
 from microscope_tui.geometry.masks import screen
@@ -32,7 +32,7 @@ from microscope_tui.geometry.rows import (
     group_codes,
     nonfinite_reason,
 )
-from microscope_tui.geometry.solve import factor, varying
+from microscope_tui.geometry.solve import Factor, factor, varying
 from microscope_tui.terms import METHODS, Estimate, Metric
 
 NO_CHANGE = 1e-12
@@ -45,36 +45,19 @@ SMALL_UPDATE = 0.1
 
 @dataclass(frozen=True)
 class Fit:
-    """The in-sample fit of one block: score R², rank and condition number of x, tr C_yy as `total`."""
+    """The least-squares fit of one target on x: R² `score`, `rank` and `condition` number of x."""
 
     score: float
     rank: int
     condition: float
-    total: float
 
 
-def fit(moments: Moments) -> Fit:
-    """The least-squares fit of y on x, rank-revealing. Assumes y varies."""
-    solved = factor(moments.n, moments.mean_x, moments.xx)
-    total = float(moments.yy.trace())
-    explained = float(solved.whiten(moments.xy).square().sum())
-    return Fit(min(explained / total, 1.0), solved.rank, solved.condition, total)
-
-
-def score(moments: Moments) -> float:
-    """R² of the least-squares fit of y on x. Assumes y varies."""
-    solved = factor(moments.n, moments.mean_x, moments.xx)
-    return min(float(solved.whiten(moments.xy).square().sum() / moments.yy.trace()), 1.0)
-
-
-def adjusted_score(moments: Moments) -> float:
+def adjusted(score: float, n: int, rank: int) -> float:
     """R² less what n rows and r directions alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1), r the rank of x.
 
     Near 0 for independent x and y, whatever n/d; may be a little below.
     """
-    solved = factor(moments.n, moments.mean_x, moments.xx)
-    raw = float(solved.whiten(moments.xy).square().sum() / moments.yy.trace())
-    return 1 - (1 - raw) * (moments.n - 1) / (moments.n - solved.rank - 1)
+    return 1 - (1 - score) * (n - 1) / (n - rank - 1)
 
 
 def update_share(moments: Moments) -> float:
@@ -107,32 +90,51 @@ def linearity_of(moments: Moments, *, method: str = "in-sample", folds: Sequence
     `llm-microscope` (the in-sample score as the reference reports it: also where it is 1 whatever the data).
     Intervals are by delete-a-fold jackknife, where there are folds.
     """
-    if method not in METHODS[Metric.LINEARITY]:
-        raise MicroscopeError(f"linearity has no method {method!r}: use {', '.join(METHODS[Metric.LINEARITY])}.")
-    d = len(moments.mean_x)
-    blank = Estimate(None, n=moments.n, d=d)
-    if method == "update":
-        moments, folds = moments.difference(), None if folds is None else [f.difference() for f in folds]
-    reason = undefined(moments)
-    if reason is not None:
-        return replace(blank, reason=reason)
-    if method == "held-out":
-        return heldout_of(moments, folds)
-    notes: list[str] = []
-    if moments.left_out:
-        notes.append(f"{moments.left_out} rows left out: not finite at another layer")
-    if moments.n <= d + 1:
-        if method != "llm-microscope":
-            held = None if folds is None else heldout_of(moments, folds)
-            return replace(blank, reason=_too_few(moments.n, d, held), notes=tuple(notes))
-        notes.append(f"n = {moments.n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
-    fitted = fit(moments)
-    value = fitted.score
-    if method == "adjusted":
-        value = 1 - (1 - value) * (moments.n - 1) / (moments.n - fitted.rank - 1)
-    low, high = _interval(moments, folds, value, method) if moments.n > d + 1 else (None, None)
-    notes += _notes(moments, fitted, d, method)
-    return Estimate(value, low, high, moments.n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
+    return linearities(moments, (method,), folds=folds)[method]
+
+
+def linearities(
+    moments: Moments, methods: Sequence[str], *, folds: Sequence[Moments] | None = None
+) -> dict[str, Estimate]:
+    """`linearity_of` by several methods: x is factored once for all of them, and once without each fold."""
+    for method in methods:
+        if method not in METHODS[Metric.LINEARITY]:
+            raise MicroscopeError(f"linearity has no method {method!r}: use {', '.join(METHODS[Metric.LINEARITY])}.")
+    n, d = moments.n, len(moments.mean_x)
+    target = {method: moments.difference() if method == "update" else moments for method in methods}
+    found = {m: Estimate(None, n=n, d=d, reason=reason) for m in methods if (reason := undefined(target[m]))}
+    asked = [m for m in methods if m not in found]
+    in_sample = [m for m in asked if m == "llm-microscope" or (m != "held-out" and n > d + 1)]
+    refused = [m for m in asked if m not in in_sample and m != "held-out"]
+    used = [f for f in folds or () if f.n]
+    plan = HeldOut.of(n, d, used)
+    table: list[list[Scored] | None] = []
+    without: dict[str, list[float | None]] = {method: [] for method in in_sample}
+    held_out = not plan.reason and ("held-out" in asked or any(m != "update" for m in refused))
+    spared = bool(in_sample and used) and all(n - f.n > d + 1 for f in used)
+    # One fold after the other: what a fold needs is as large as the moments themselves.
+    for fold in used if held_out or spared else ():
+        rest = Rest.of(moments, fold)
+        if held_out:
+            table.append(plan.score(rest, fold, d))
+        for method in in_sample if spared else ():
+            without[method].append(_score_without(rest, method))
+    held = plan.pooled(moments, used, table, d) if held_out or plan.reason else None
+    if "held-out" in asked and held is not None:
+        found["held-out"] = held
+    for method in refused:
+        own = heldout_of(target[method], [f.difference() for f in used]) if method == "update" and used else held
+        reason = _too_few(n, d, own if folds is not None else None)
+        found[method] = Estimate(None, n=n, d=d, reason=reason, notes=_left_out(moments))
+    if in_sample:
+        solved = factor(n, moments.mean_x, moments.xx)
+        white = solved.whiten(moments.xy)
+        condition = solved.condition
+        for method in in_sample:
+            share = _explained(solved, white, method) / float(target[method].yy.trace())
+            fitted = Fit(min(share, 1.0), solved.rank, condition)
+            found[method] = _in_sample(target[method], fitted, method, without[method], used)
+    return {method: found[method] for method in methods}
 
 
 def linearity(
@@ -206,21 +208,42 @@ def _too_few(n: int, d: int, held: Estimate | None) -> str:
     return f"{reason}; held-out it is {held.value:.3g}{bounds}"
 
 
-def _interval(
-    moments: Moments, folds: Sequence[Moments] | None, value: float, method: str
-) -> tuple[float | None, float | None]:
-    d = len(moments.mean_x)
-    if folds is None or any(moments.n - f.n <= d + 1 for f in folds):
-        return None, None
-    statistic = adjusted_score if method == "adjusted" else score
-    without = []
-    for fold in folds:
-        rest = moments - fold
-        if not bool(varying(rest.n, rest.mean_y, rest.yy.diagonal()).any()):
-            return None, None
-        without.append(statistic(rest))
-    sizes = [f.n for f in folds]
-    return jackknife_interval(value, without, sizes, forward=log_unexplained, back=from_log_unexplained)
+def _left_out(moments: Moments) -> tuple[str, ...]:
+    return (f"{moments.left_out} rows left out: not finite at another layer",) if moments.left_out else ()
+
+
+def _explained(solved: Factor, white: Tensor, method: str) -> float:
+    """tr C_yx C_xx⁺ C_xy; for the update the same of y − x, whose products with x are C_xy − C_xx."""
+    return float((white - solved.own() if method == "update" else white).square().sum())
+
+
+def _score_without(rest: Rest, method: str) -> float | None:
+    """The method's value without one fold, None where there is nothing to explain."""
+    mean, squares = rest.mean_y, rest.squares
+    if method == "update":
+        mean, squares = mean - rest.mean_x, squares - 2 * rest.xy.diagonal() + rest.xx.diagonal()
+    if not bool(varying(rest.n, mean, squares).any()):
+        return None
+    score = min(_explained(rest.fitted, rest.white, method) / float(squares.sum()), 1.0)
+    return adjusted(score, rest.n, rest.fitted.rank) if method == "adjusted" else score
+
+
+def _in_sample(
+    moments: Moments, fitted: Fit, method: str, without: Sequence[float | None], folds: Sequence[Moments]
+) -> Estimate:
+    n, d = moments.n, len(moments.mean_x)
+    value = adjusted(fitted.score, n, fitted.rank) if method == "adjusted" else fitted.score
+    known = [v for v in without if v is not None]
+    low: float | None = None
+    high: float | None = None
+    if folds and len(known) == len(folds):
+        low, high = jackknife_interval(
+            value, known, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
+        )
+    notes = [*_left_out(moments), *_notes(moments, fitted, d, method)]
+    if n <= d + 1:
+        notes.insert(len(_left_out(moments)), f"n = {n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
+    return Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
 
 
 def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:

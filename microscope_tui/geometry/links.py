@@ -19,13 +19,9 @@ MAX_GROUPS = 100
 """Examples left out one by one; more than this share piles."""
 
 
-def usable(statistic: Callable[[Tensor], float], keep: Tensor) -> float | None:
-    """The statistic of the rows to keep, bool (m,); None where it is not a positive finite number."""
-    try:
-        value = statistic(keep)
-    except ZeroDivisionError:
-        return None
-    return value if 0 < value < float("inf") else None
+def usable(value: float) -> bool:
+    """Whether a dimension is a positive finite number."""
+    return 0 < value < float("inf")
 
 
 def ratio_interval(
@@ -33,21 +29,19 @@ def ratio_interval(
 ) -> tuple[float | None, float | None]:
     """The interval from leaving out the ratios of one pile of examples at a time; `codes` (m,) the examples.
 
-    Made on the scale of 1/dimension, which is a mean of log ratios. (None, None) without codes, or where the
-    upper end would be infinite.
+    `statistic` is the dimension from the rows to keep, bool (m,). Made on the scale of 1/dimension, which is a mean
+    of log ratios. (None, None) without codes, or where the upper end would be infinite.
     """
     if codes is None:
         return None, None
     piles = torch.unique(codes, return_inverse=True)[1] % MAX_GROUPS
+    sizes = torch.bincount(piles).tolist()
     without: list[float] = []
-    sizes: list[int] = []
-    for pile in range(int(piles.max()) + 1):
-        keep = piles != pile
-        rest = usable(statistic, keep)
-        if rest is None:
+    for pile in range(len(sizes)):
+        rest = statistic(piles != pile)
+        if not usable(rest):
             return None, None
         without.append(rest)
-        sizes.append(int((~keep).sum()))
     low, high = jackknife_interval(
         value, without, sizes, forward=lambda v: 1 / v, back=lambda v: 1 / v if v > 0 else -1.0, inflation=inflation
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.rows import chunks
+from microscope_tui.geometry.rows import chunks, lengths_of
 
 SINK_RATIO = 10.0
 """A row this many times longer than the median row is a sink."""
@@ -17,8 +17,8 @@ _INTEGERS = {
     torch.bfloat16: torch.int16,
 }
 
-_SLICE = 4_000_000
-"""Numbers hashed at once."""
+_SLICE = 250_000
+"""Numbers hashed at once: about a processor's cache."""
 
 
 def duplicate_of(x: Tensor) -> Tensor:
@@ -52,22 +52,37 @@ def duplicates(x: Tensor) -> Tensor:
 
 
 def sinks(x: Tensor, groups: Tensor | None = None, *, ratio: float = SINK_RATIO) -> Tensor:
-    """Which rows have a massive norm, over `ratio` times the median norm, bool (n,).
+    """Which rows of x (n, d) have a massive norm, bool (n,); of x (L+1, n, d) at each layer, bool (L+1, n).
 
-    Rows that are not finite are none. With `groups` (n,) the median is that of the row's own example, so the
-    answer does not depend on how examples are batched. Attention sinks (the first token, some image patches)
-    look like this (Sun et al. 2024, "Massive activations in large language models").
+    See `massive`. Attention sinks (the first token, some image patches) look like this (Sun et al. 2024, "Massive
+    activations in large language models").
     """
-    length: Tensor = torch.linalg.vector_norm(x, dim=1, dtype=torch.float64)
-    if not len(length):
-        return torch.zeros(0, dtype=torch.bool, device=x.device)
+    return massive(lengths_of(x), groups, ratio=ratio)
+
+
+def massive(lengths: Tensor, groups: Tensor | None = None, *, ratio: float = SINK_RATIO) -> Tensor:
+    """Which norms (…, n) are over `ratio` times the median norm, layer by layer, bool (…, n).
+
+    Norms that are not finite are none, and do not count for the median. With `groups` (n,) the median is that of the
+    row's own example, so the answer does not depend on how examples are batched.
+    """
+    if not lengths.shape[-1]:
+        return torch.zeros_like(lengths, dtype=torch.bool)
+    finite = lengths.isfinite()
     if groups is None:
-        return (length > ratio * length.median()) & length.isfinite()
-    out = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for code in torch.unique(groups):
-        where = (groups == code).nonzero()[:, 0]
-        out[where] = (length[where] > ratio * length[where].median()) & length[where].isfinite()
-    return out
+        middle = lengths.masked_fill(~finite, float("nan")).nanmedian(-1, keepdim=True).values
+        return finite & (lengths > ratio * middle)
+    codes = torch.unique(groups.to(lengths.device), return_inverse=True)[1]
+    size = torch.bincount(codes)
+    # Sorted by length, then stably by example: each example's finite norms first, in order.
+    held = lengths.masked_fill(~finite, float("inf"))
+    order = held.argsort(-1)
+    order = order.gather(-1, codes[order].argsort(dim=-1, stable=True))
+    known = torch.zeros(*lengths.shape[:-1], len(size), dtype=torch.int64, device=lengths.device)
+    known.index_add_(-1, codes, finite.long())
+    place = size.cumsum(0) - size + (known - 1).clamp(min=0) // 2
+    middle = held.gather(-1, order.gather(-1, place))
+    return finite & (lengths > ratio * middle[..., codes])
 
 
 def screen(
@@ -82,7 +97,9 @@ def screen(
     notes = []
     keep: Tensor | None = None
     massive = torch.stack([sinks(x) for x in matrices]).any(0)
-    repeated = torch.stack([duplicates(x) for x in matrices]).all(0)
+    repeated = duplicates(matrices[0])
+    for other in matrices[1:]:
+        repeated = repeated & duplicates(other) if bool(repeated.any()) else repeated
     for rows, name, what, drop in (
         (massive, "sink", f"norm over {SINK_RATIO:g}× the median", drop_sinks),
         (repeated, "duplicate", "exact copies of earlier rows", drop_duplicates),

@@ -34,6 +34,9 @@ from microscope_tui.geometry.rows import finite_rows
 
 __all__ = ["ChainMoments", "Moments", "Spread"]
 
+SLAB = 1_000_000
+"""Numbers of consecutive layers that are worked on at once, where one layer has fewer."""
+
 
 class ChainMoments:
     """Moments of one stream at consecutive layers h_0 … h_L: each layer's scatter once, and each neighbour pair.
@@ -86,41 +89,70 @@ class ChainMoments:
                 f"rows of shapes {shapes} at {len(rows)} layers cannot be added to moments of "
                 f"{self.layers} layers of width {self.width}."
             )
-        given = [r.detach().to(self.device) for r in rows]
-        finite = torch.stack([finite_rows(r) for r in given])
+        slabs = self._slabs([r.detach().to(self.device) for r in rows])
+        finite = torch.cat([finite_rows(slab) for slab in slabs])
         whole = finite.all(0)
         self.nonfinite += (~finite).sum(1).cpu()
         self.left_out += int((~whole).sum())
-        for part, kind in parts_of(given, whole, self.dtype):
+        for part, kind in parts_of(slabs, whole, self.dtype):
             self._add(part, kind)
         return self
 
+    def _slabs(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """The rows of consecutive layers (n, d) stacked, as many as are small together: narrow rows cost little but
+        for the number of operations on them."""
+        size = max(1, SLAB // max(rows[0].numel(), 1))
+        return [
+            torch.stack(list(rows[i : i + size])) if size > 1 else rows[i][None] for i in range(0, self.layers, size)
+        ]
+
     def _add(self, part: Sequence[Tensor], kind: torch.dtype) -> None:
-        n, shift, weight = combination(self.n, len(part[0]), 1)
+        n, shift, weight = combination(self.n, part[0].shape[1], 1)
         before: Tensor | None = None
-        grown = self.gram[0]
-        for i, rows in enumerate(part):
-            exact = rows.double()
+        grown: Tensor | None = None
+        first = 0
+        for slab in part:
+            here = slice(first, first + len(slab))
+            exact = slab.double()
             directions, known = sum_of_directions(exact)
-            self.unit_sum[i] += directions
-            self.units[i] += known
-            mean = exact.mean(0)
-            delta = mean - self.mean[i]
-            here = centred(exact, mean, delta, weight)
-            if kind != torch.float64:
-                cross, grown = (
-                    (None, gram_of(here, kind)) if before is None else rounded_pair(before, here, grown, kind)
-                )
-                self.gram[i] += grown
-                if cross is not None:
-                    self.cross[i - 1] += cross
+            self.unit_sum[here] += directions
+            self.units[here] += known.cpu()
+            mean = exact.mean(1)
+            delta = mean - self.mean[here]
+            rows = centred(exact, mean, delta, weight)
+            if kind == torch.float64:
+                self._add_exact(first, rows, before)
             else:
-                add_gram(self.gram[i], here, kind)
-                if before is not None:
-                    add_cross(self.cross[i - 1], before, here, kind)
-            before = here
-            self.mean[i] += shift * delta
+                grown = self._add_rounded(first, rows, before, grown, kind)
+            before = rows[-1]
+            self.mean[here] += shift * delta
+            first += len(slab)
         self.n = n
+
+    def _add_exact(self, first: int, rows: Tensor, before: Tensor | None) -> None:
+        """Products of the centred rows (s, m, d) of layers `first` …, and of the layer `before` (m, d) with them."""
+        last = first + len(rows) - 1
+        add_gram(self.gram[first : last + 1], rows, torch.float64)
+        if before is not None:
+            add_cross(self.cross[first - 1], before, rows[0], torch.float64)
+        if last > first:
+            add_cross(self.cross[first:last], rows[:-1], rows[1:], torch.float64)
+
+    def _add_rounded(
+        self, first: int, rows: Tensor, before: Tensor | None, grown: Tensor | None, kind: torch.dtype
+    ) -> Tensor:
+        """The same in less than float64 (see `rounded_pair`). `grown` and what is returned: the Gram product of the
+        layer before, and of the last one."""
+        for layer, here in enumerate(rows, first):
+            if before is None or grown is None:
+                grown = gram_of(here, kind)
+            else:
+                cross, grown = rounded_pair(before, here, grown, kind)
+                self.cross[layer - 1] += cross
+            self.gram[layer] += grown
+            before = here
+        assert grown is not None
+        return grown
 
     def __add__(self, other: ChainMoments) -> ChainMoments:
         return self._combine(other, 1)

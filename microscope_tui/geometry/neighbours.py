@@ -18,8 +18,11 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.rows import chunks
 from microscope_tui.geometry.screening import screen_all, screen_some
 
-SPARE = 2
-"""Candidates beyond k that the screen keeps; 8 times as many when it is repeated in float64."""
+SPARE = 1
+"""Candidates beyond k that the screen keeps: the next one, which proves that the k are the nearest."""
+
+SPARE_AGAIN = 16
+"""The same when it is repeated in float64."""
 
 _HELD = 500_000
 """Numbers held at once while candidates are compared directly: about a processor's cache."""
@@ -52,7 +55,7 @@ def nearest(x: Tensor, k: int, *, queries: Tensor | None = None, apart: Tensor |
     doubtful = (~sure).nonzero()[:, 0]
     if len(doubtful):
         distance[doubtful], index[doubtful], sure[doubtful] = _screened(
-            x, k, rows[doubtful], codes, torch.float64, 8 * SPARE
+            x, k, rows[doubtful], codes, torch.float64, SPARE_AGAIN
         )
     for i in (~sure).nonzero()[:, 0].tolist():
         distance[i], index[i] = _direct(x, k, rows[i], codes)
@@ -63,22 +66,47 @@ def _screened(
     x: Tensor, k: int, queries: Tensor | None, codes: Tensor | None, dtype: torch.dtype, spare: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances and indices of the k nearest among screened candidates, and which rows are certified."""
-    n, d = x.shape
+    n = len(x)
     keep = min(k + spare, n - 1)
     found = screen_all(x, keep, codes) if queries is None else screen_some(x, queries, keep, codes, dtype)
     rows = torch.arange(n, device=x.device) if queries is None else queries
-    missing = found.value.isinf()
-    candidates = found.index.masked_fill(missing, 0)
-    best, order = squared_distances(x, rows, candidates).masked_fill_(missing, float("inf")).sort(1)
-    reach, squares = best[:, k - 1], found.square
-    # A row nearer than √reach has a norm of at most ‖a‖ + √reach, so its screen value is off by at most
-    # γ(‖a‖² + (‖a‖ + √reach)²), γ = 6√d·u (Higham & Mary 2019, probabilistic), and it would have been kept
-    # if that put it under the largest value kept.
+    value, order = found.value.sort(1)
+    candidates = found.index.gather(1, order)
+    # Most often the k candidates of the smallest values are the nearest, and the next one proves it.
+    squared, index = _compared(x, rows, candidates[:, :k], value[:, :k])
+    sure = torch.zeros_like(rows, dtype=torch.bool)
+    if keep > k:
+        sure = _certified(squared[:, -1], value[:, k], found.square, x.shape[1], dtype)
+    rest = (~sure).nonzero()[:, 0]
+    if len(rest):
+        further, where = _compared(x, rows[rest], candidates[rest], value[rest])
+        squared[rest], index[rest] = further[:, :k], where[:, :k]
+        if keep == n - 1:
+            sure[rest] = True
+        else:
+            sure[rest] = _certified(further[:, k - 1], value[rest, -1], found.square[rest], x.shape[1], dtype)
+    return squared.sqrt(), index, sure
+
+
+def _compared(x: Tensor, rows: Tensor, candidates: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances (q, m) to the candidates, nearest first, and the candidates; infinite where there is none."""
+    missing = value.isinf()
+    squared = squared_distances(x, rows, candidates.masked_fill(missing, 0)).masked_fill_(missing, float("inf"))
+    squared, order = squared.sort(1)
+    return squared, candidates.gather(1, order)
+
+
+def _certified(reach: Tensor, next_value: Tensor, squares: Tensor, d: int, dtype: torch.dtype) -> Tensor:
+    """Which queries have no row nearer than √reach but those compared, bool (q,).
+
+    `next_value`: a value that no other row is under; infinite where all that are allowed were compared. A row nearer
+    than √reach has a norm of at most ‖a‖ + √reach, so its value is off by at most γ(‖a‖² + (‖a‖ + √reach)²),
+    γ = 6√d·u (Higham & Mary 2019, probabilistic): it would be under `reach` plus that.
+    """
     gamma = 6 * d**0.5 * torch.finfo(dtype).eps
     slack = gamma * (squares + (squares.sqrt() + reach.sqrt()).square())
-    horizon = found.value.max(1).values.double() + squares - slack
-    sure = (reach <= horizon) | (reach == 0) if keep < n - 1 else torch.ones_like(reach, dtype=torch.bool)
-    return best[:, :k].sqrt(), candidates.gather(1, order[:, :k]), sure
+    sure: Tensor = (reach <= next_value.double() - slack) | (reach == 0) | next_value.isinf()
+    return sure
 
 
 def squared_distances(x: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Spread:
             n = total
             directions, known = sum_of_directions(exact)
             unit_sum += directions
-            units += known
+            units += int(known)
         return cls(n, mean, scatter, unit_sum, units, bad, bad)
 
     def __add__(self, other: Spread) -> Spread:
@@ -77,7 +77,7 @@ class Spread:
         return Spread(
             n,
             self.mean + shift * delta,
-            self.scatter + sign * other.scatter + weight * torch.outer(delta, delta),
+            torch.add(self.scatter, other.scatter, alpha=sign).addr_(delta, delta, alpha=weight),
             self.unit_sum + sign * other.unit_sum,
             None if self.units is None or other.units is None else self.units + sign * other.units,
             self.nonfinite + sign * other.nonfinite,
@@ -138,12 +138,16 @@ class Moments:
         self.left_out += bad
         for part, kind in parts_of([x, y], finite, dtype):
             n, shift, weight = combination(self.n, len(part[0]), 1)
-            means = [p.mean(0, dtype=torch.float64) for p in part]
-            deltas = [means[0] - self.mean_x, means[1] - self.mean_y]
-            cx, cy = (centred(p, m, d, weight) for p, m, d in zip(part, means, deltas, strict=True))
-            self._add(cx, cy, kind, squares_only)
-            self.mean_x = self.mean_x + shift * deltas[0]
-            self.mean_y = self.mean_y + shift * deltas[1]
+            exact = [p.to(torch.float64, copy=True) for p in part]
+            means = [p.mean(0) for p in exact]
+            dx, dy = means[0] - self.mean_x, means[1] - self.mean_y
+            self._add(exact[0].sub_(means[0]), exact[1].sub_(means[1]), kind, squares_only)
+            if weight:
+                self.xx.addr_(dx, dx, alpha=weight)
+                self.xy.addr_(dx, dy, alpha=weight)
+                self._add_yy(weight * dy.square() if squares_only else weight * torch.outer(dy, dy))
+            self.mean_x = self.mean_x + shift * dx
+            self.mean_y = self.mean_y + shift * dy
             self.n = n
         return self
 
@@ -153,14 +157,18 @@ class Moments:
             cross, squares = rounded_pair(cx, cy, grown, kind, squares_only=squares_only)
             self.xx += grown
             self.xy += cross
-            self.yy += squares
+            self._add_yy(squares)
             return
         add_gram(self.xx, cx, kind)
         add_cross(self.xy, cx, cy, kind)
         if squares_only:
-            self.yy.diagonal().add_(cy.square().sum(0))
+            self._add_yy(cy.square().sum(0))
         else:
             add_gram(self.yy, cy, kind)
+
+    def _add_yy(self, grown: Tensor) -> None:
+        """Adds to yy a matrix (e, e), or to its diagonal (e,)."""
+        (self.yy if grown.ndim == 2 else self.yy.diagonal()).add_(grown)
 
     def __add__(self, other: Moments) -> Moments:
         return self._combine(other, 1)
@@ -184,9 +192,9 @@ class Moments:
             n,
             self.mean_x + shift * dx,
             self.mean_y + shift * dy,
-            self.xx + sign * other.xx + weight * torch.outer(dx, dx),
-            self.xy + sign * other.xy + weight * torch.outer(dx, dy),
-            self.yy + sign * other.yy + weight * torch.outer(dy, dy),
+            torch.add(self.xx, other.xx, alpha=sign).addr_(dx, dx, alpha=weight),
+            torch.add(self.xy, other.xy, alpha=sign).addr_(dx, dy, alpha=weight),
+            torch.add(self.yy, other.yy, alpha=sign).addr_(dy, dy, alpha=weight),
             self.nonfinite + sign * other.nonfinite,
             self.left_out + sign * other.left_out,
             self.is_update,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.geometry.rows import chunks
+from microscope_tui.geometry.rows import lengths_of
 
 CHUNK = 1024
 """Rows multiplied at once."""
@@ -40,19 +40,25 @@ def full_precision() -> Iterator[None]:
 
 
 def add_cross(out: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
-    """out += aᵀ b for float64 `a` (m, d), `b` (m, e), the product made in `dtype`."""
-    if dtype == torch.float64:
+    """out += aᵀ b for float64 `a` (m, d), `b` (m, e), the product made in `dtype`; or for a batch of them."""
+    if dtype != torch.float64:
+        with full_precision():
+            out += a.to(dtype).mT @ b.to(dtype)
+    elif out.ndim == 3:
+        out.baddbmm_(a.mT, b)
+    else:
         out.addmm_(a.T, b)
-        return
-    with full_precision():
-        out += a.to(dtype).T @ b.to(dtype)
 
 
 def add_gram(out: Tensor, a: Tensor, dtype: torch.dtype) -> None:
-    """out += aᵀ a for float64 `a` (m, d), the product made in `dtype`; `out` stays symmetric."""
-    d = a.shape[1]
+    """out += aᵀ a for float64 `a` (m, d), the product made in `dtype`; `out` stays symmetric. Or for a batch."""
+    d = a.shape[-1]
     if d < WIDE:
         add_cross(out, a, a, dtype)
+        return
+    if a.ndim == 3:
+        for one, rows in zip(out, a, strict=True):
+            add_gram(one, rows, dtype)
         return
     step = -(-d // BLOCKS)
     with full_precision():
@@ -79,38 +85,41 @@ def combination(n: int, other: int, sign: int) -> tuple[int, float, float]:
 
 
 def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> list[tuple[list[Tensor], torch.dtype]]:
-    """The kept rows in parts small enough to centre in float64, each with the type of its products.
+    """The kept rows of each (…, n, d) in parts small enough to centre in float64, each with the type of its products.
 
     For float32 products, tokens with a massive norm at any layer make a float64 part of their own: squared,
     they would bury the rest under float32 rounding.
     """
     if not bool(keep.all()):
-        rows = [r[keep] for r in rows]
+        rows = [r[..., keep, :] for r in rows]
     if dtype == torch.float64:
         return [(part, dtype) for part in _paired_chunks(rows)]
-    lengths = torch.stack([torch.linalg.vector_norm(r, dim=1, dtype=torch.float64) for r in rows])
-    massive = (lengths > MASSIVE * lengths.median(dim=1, keepdim=True).values).any(0) if len(rows[0]) else keep
-    parts = [(part, dtype) for part in _paired_chunks([r[~massive] for r in rows])]
-    return parts + [(part, torch.float64) for part in _paired_chunks([r[massive] for r in rows])]
+    n = rows[0].shape[-2]
+    lengths = torch.cat([lengths_of(r).reshape(-1, n) for r in rows])
+    massive = (lengths > MASSIVE * lengths.median(dim=1, keepdim=True).values).any(0) if n else keep[:0]
+    parts = [(part, dtype) for part in _paired_chunks([r[..., ~massive, :] for r in rows])]
+    return parts + [(part, torch.float64) for part in _paired_chunks([r[..., massive, :] for r in rows])]
 
 
 def _paired_chunks(rows: Sequence[Tensor]) -> list[list[Tensor]]:
-    return [list(part) for part in zip(*(chunks(r, CHUNK) for r in rows), strict=True)]
+    n = rows[0].shape[-2]
+    return [[r[..., start : start + CHUNK, :] for r in rows] for start in range(0, n, CHUNK)]
 
 
 def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
-    """The rows less their mean, and one row more, √weight·δ, whose products are the merge's correction."""
-    out = torch.empty(len(rows) + 1, rows.shape[1], dtype=torch.float64, device=rows.device)
-    torch.sub(rows, mean, out=out[:-1])
-    out[-1] = delta * weight**0.5
+    """The rows (…, n, d) less their mean (…, d), and one row more, √weight·δ: its products correct for the merge."""
+    *batch, n, d = rows.shape
+    out = torch.empty(*batch, n + 1, d, dtype=torch.float64, device=rows.device)
+    torch.sub(rows, mean[..., None, :], out=out[..., :-1, :])
+    out[..., -1, :] = delta * weight**0.5
     return out
 
 
-def sum_of_directions(rows: Tensor) -> tuple[Tensor, int]:
-    """The sum (d,) of the rows scaled to length 1, and how many rows are not zero."""
-    length = torch.linalg.vector_norm(rows, dim=1)
+def sum_of_directions(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum (…, d) of the rows (…, n, d) scaled to length 1, and how many rows are not zero, int64 (…)."""
+    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     known = length > 0
-    return torch.where(known, 1 / length, 0.0) @ rows, int(known.sum())
+    return (torch.where(known, 1 / length, 0.0).mT @ rows).squeeze(-2), known.sum((-2, -1))
 
 
 def gram_of(a: Tensor, dtype: torch.dtype) -> Tensor:
@@ -127,14 +136,16 @@ def rounded_pair(
 
     Where y is x plus an update u that is smaller than y in every column, they are put together from xᵀu and
     uᵀu: xᵀy = xx + xᵀu, yᵀy = xx + xᵀu + uᵀx + uᵀu. The rounding is then relative to u, and xx cancels exactly
-    from the moments of the update. `squares_only`: only the diagonal of yᵀy, in float64.
+    from the moments of the update. `squares_only`: of yᵀy only the diagonal (d,), in float64.
     """
     cross = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    if x.shape == y.shape and bool(((y - x).square().sum(0) <= y.square().sum(0)).all()):
-        update = y - x
-        add_cross(cross, x, update, dtype)
-        if squares_only:
-            return xx + cross, y.square().sum(0).diag()
-        return xx + cross, xx + cross + cross.T + gram_of(update, dtype)
-    add_cross(cross, x, y, dtype)
-    return cross, y.square().sum(0).diag() if squares_only else gram_of(y, dtype)
+    squares = y.square().sum(0)
+    update = y - x if x.shape == y.shape else None
+    if update is None or not bool((update.square().sum(0) <= squares).all()):
+        add_cross(cross, x, y, dtype)
+        return cross, squares if squares_only else gram_of(y, dtype)
+    add_cross(cross, x, update, dtype)
+    if squares_only:
+        return cross.add_(xx), squares
+    whole = cross + cross.T + gram_of(update, dtype)
+    return cross.add_(xx), whole.add_(xx)

@@ -86,9 +86,14 @@ def consecutive_blocks(n: int, blocks: int = FOLDS) -> Tensor:
 
 
 def finite_rows(x: Tensor) -> Tensor:
-    """Which rows hold only finite numbers, bool (n,)."""
-    largest: Tensor = torch.linalg.vector_norm(x, ord=float("inf"), dim=1)
-    return largest.isfinite()
+    """Which rows of x (…, n, d) hold only finite numbers, bool (…, n)."""
+    return x.amax(-1).isfinite() & x.amin(-1).isfinite()
+
+
+def lengths_of(x: Tensor) -> Tensor:
+    """The norm of each row of x (…, n, d), (…, n), in float32 or better."""
+    lengths: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32))
+    return lengths
 
 
 def nonfinite_reason(bad: int, n: int) -> str:

@@ -1,7 +1,7 @@
 """Candidates for nearest neighbours from tiles of matrix products, with a running top-k.
 
-Values are ‖b‖² − 2a·b: the squared distance less ‖a‖², which is the same for all candidates of a row. They are
-rounded: `neighbours` compares the candidates again and certifies the result.
+Values are ‖a‖² + ‖b‖² − 2a·b of the centred rows, the squared distance but for rounding: `neighbours` compares the
+candidates again and certifies the result.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry.products import full_precision
-from microscope_tui.geometry.rows import chunks
 
 TILE_ROWS = 512
 TILE_COLUMNS = 4096
@@ -24,8 +23,8 @@ FAN = 16
 
 @dataclass(frozen=True)
 class Candidates:
-    """For each query the `keep` rows of the smallest value: `value` (q, keep), infinite where there is none,
-    `index` (q, keep); `square` (q,) float64 is ‖a‖² of the centred query, rounded as in the products."""
+    """For each query the `keep` rows of the smallest value, in no order: `value` (q, keep), infinite where there is
+    none, `index` (q, keep); `square` (q,) float64 is ‖a‖² of the centred query, rounded as in the products."""
 
     value: Tensor
     index: Tensor
@@ -40,46 +39,62 @@ def screen_all(x: Tensor, keep: int, codes: Tensor | None) -> Candidates:
     n, d = x.shape
     padded = _padded(n)
     rows = torch.zeros(padded, d, dtype=torch.float32, device=x.device)
-    torch.sub(x, x.mean(0, dtype=torch.float64), out=rows[:n])
-    squares = torch.cat([part.double().square().sum(1) for part in chunks(rows, TILE_ROWS)])
-    offset = _offset(squares.float(), n)
+    torch.sub(x, _centre(x, torch.float32), out=rows[:n])
+    squares = _squares(rows)
     apart = _padded_codes(codes, padded)
+    offset = _offset(squares, n, torch.float32)
     best = _nothing(padded, keep, torch.float32, x.device)
+    buffer = torch.empty(TILE_ROWS * min(TILE_COLUMNS, padded), dtype=torch.float32, device=x.device)
     for top in range(0, padded, TILE_ROWS):
         bottom = min(top + TILE_ROWS, padded)
-        query = rows[top:bottom] * -2
         mine = torch.arange(top, bottom, device=x.device)
         for left in range(top, padded, TILE_COLUMNS):
             right = min(left + TILE_COLUMNS, padded)
-            tile = _tile(query, rows[left:right], mine, left, apart)
-            _merge(best, slice(top, bottom), least(tile + offset[left:right], keep), left)
+            tile = buffer[: (bottom - top) * (right - left)].view(bottom - top, right - left)
+            _fill(tile, rows[top:bottom], rows[left:right], offset[top:bottom], offset[left:right])
+            _forbid(tile, mine, left, apart)
+            _merge(best, slice(top, bottom), least(tile, keep), left)
             beyond = max(bottom, left)
             if beyond < right:
-                below = tile[:, beyond - left :] + offset[top:bottom, None]
-                _merge(best, slice(beyond, right), least_of_columns(below, keep), top)
+                _merge(best, slice(beyond, right), least_of_columns(tile[:, beyond - left :], keep), top)
     return Candidates(best[0][:n], best[1][:n], squares[:n])
 
 
 def screen_some(x: Tensor, queries: Tensor, keep: int, codes: Tensor | None, dtype: torch.dtype) -> Candidates:
     """Candidates for the row indices `queries` (q,) of x (n, d), by products in `dtype`; x is centred tile by tile."""
     n = len(x)
-    mean = x.mean(0, dtype=torch.float64)
+    centre = _centre(x, dtype)
     apart = _padded_codes(codes, _padded(n))
     best = _nothing(len(queries), keep, dtype, x.device)
     squares = torch.empty(len(queries), dtype=torch.float64, device=x.device)
-    for top in range(0, len(queries), TILE_ROWS):
-        mine = queries[top : top + TILE_ROWS]
-        here = slice(top, top + len(mine))
-        query = (x[mine] - mean).to(dtype)
-        squares[here] = query.double().square().sum(1)
-        for left in range(0, n, 2 * TILE_ROWS):
-            block = torch.zeros(min(2 * TILE_ROWS, _padded(n) - left), x.shape[1], dtype=dtype, device=x.device)
-            real = min(len(block), n - left)
-            torch.sub(x[left : left + real], mean, out=block[:real])
-            offset = _offset(block.square().sum(1), real)
-            tile = _tile(query * -2, block, mine, left, apart).add_(offset)
+    for left in range(0, n, 2 * TILE_ROWS):
+        block = torch.zeros(min(2 * TILE_ROWS, _padded(n) - left), x.shape[1], dtype=dtype, device=x.device)
+        real = min(len(block), n - left)
+        torch.sub(x[left : left + real], centre, out=block[:real])
+        offset = _offset(_squares(block), real, dtype)
+        for top in range(0, len(queries), TILE_ROWS):
+            mine = queries[top : top + TILE_ROWS]
+            here = slice(top, top + len(mine))
+            query = (x[mine] - centre).to(dtype)
+            squares[here] = _squares(query)
+            tile = torch.empty(len(mine), len(block), dtype=dtype, device=x.device)
+            _fill(tile, query, block, squares[here].to(dtype), offset)
+            _forbid(tile, mine, left, apart)
             _merge(best, here, least(tile, keep), left)
     return Candidates(*best, squares)
+
+
+def _centre(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """What rows are shifted by for products in `dtype`: their mean, or nearly. In float32 where rows and products are
+    no wider: the differences are then rounded once, as they would be on their way from float64."""
+    mean = x.mean(0, dtype=torch.promote_types(x.dtype, torch.float32))
+    return mean.double() if dtype == torch.float64 else mean
+
+
+def _squares(rows: Tensor) -> Tensor:
+    """‖a‖² of each row, float64."""
+    squares: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square()
+    return squares
 
 
 def _padded(n: int) -> int:
@@ -90,9 +105,9 @@ def _padded_codes(codes: Tensor | None, padded: int) -> Tensor | None:
     return None if codes is None else torch.nn.functional.pad(codes, (0, padded - len(codes)), value=-1)
 
 
-def _offset(squares: Tensor, real: int) -> Tensor:
-    """‖b‖² for each column of a tile, infinite for the padding."""
-    offset = squares.clone()
+def _offset(squares: Tensor, real: int, dtype: torch.dtype) -> Tensor:
+    """‖b‖² for each row of a block, infinite for the padding."""
+    offset = squares.to(dtype)
     offset[real:] = float("inf")
     return offset
 
@@ -102,16 +117,20 @@ def _nothing(q: int, keep: int, dtype: torch.dtype, device: torch.device) -> tup
     return values, torch.zeros(q, keep, dtype=torch.int64, device=device)
 
 
-def _tile(query: Tensor, block: Tensor, mine: Tensor, left: int, apart: Tensor | None) -> Tensor:
-    """The products of queries (rows `mine`) with the rows from `left` on; infinite for a row itself and its code."""
+def _fill(tile: Tensor, query: Tensor, block: Tensor, query_squares: Tensor, block_squares: Tensor) -> None:
+    """tile = ‖a‖² + ‖b‖² − 2a·b for the rows a of `query` and b of `block`."""
     with full_precision():
-        tile = query @ block.T
-    right = left + len(block)
+        torch.addmm(block_squares, query, block.T, alpha=-2, out=tile)
+    tile += query_squares[:, None]
+
+
+def _forbid(tile: Tensor, mine: Tensor, left: int, apart: Tensor | None) -> None:
+    """Infinite values for a query (rows `mine`) with itself, and with its code, among the rows from `left` on."""
+    right = left + tile.shape[1]
     inside = ((mine >= left) & (mine < right)).nonzero()[:, 0]
     tile[inside, mine[inside] - left] = float("inf")
     if apart is not None:
-        tile[apart[mine][:, None] == apart[left:right]] = float("inf")
-    return tile
+        tile.masked_fill_(apart[mine][:, None] == apart[left:right], float("inf"))
 
 
 def _merge(best: tuple[Tensor, Tensor], here: slice, found: tuple[Tensor, Tensor], first: int) -> None:

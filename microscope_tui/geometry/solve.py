@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.spectrum import largest_eigenvalue
+from microscope_tui.geometry.spectrum import SMALL, largest_eigenvalue
 
 TOLERANCE = 1e-12
 """Directions with less than d·1e-12 of the largest variance (after equilibration) count as absent.
@@ -41,12 +41,23 @@ class Factor(ABC):
 
     def whiten(self, c: Tensor) -> Tensor:
         """W (rank, e) with WᵀW = cᵀ G⁺ c, for c (d, e)."""
-        return self._forward(c[self.active] / self.scale[:, None])
+        held = c if len(self.active) == self.d else c[self.active]
+        return self._forward(held / self.scale[:, None])
 
     def solve(self, c: Tensor) -> Tensor:
         """The map A = G⁺ c (d, e), zero on constant columns."""
-        out = torch.zeros_like(c)
-        out[self.active] = self._back(self.whiten(c)) / self.scale[:, None]
+        return self.unwhiten(self.whiten(c))
+
+    def own(self) -> Tensor:
+        """`whiten` of G itself, W (rank, d) with WᵀW = G, without solving for it."""
+        out = torch.zeros(self.rank, self.d, dtype=self.scale.dtype, device=self.scale.device)
+        out[:, self.active] = self._root() * self.scale
+        return out
+
+    def unwhiten(self, white: Tensor) -> Tensor:
+        """The map A = G⁺ c (d, e) from W = `whiten`(c), zero on constant columns."""
+        out = torch.zeros(self.d, white.shape[1], dtype=white.dtype, device=white.device)
+        out[self.active] = self._back(white) / self.scale[:, None]
         return out
 
     @property
@@ -55,7 +66,11 @@ class Factor(ABC):
         """Condition number of the equilibrated rows on the directions kept: the square root of G's."""
 
     @abstractmethod
-    def _forward(self, scaled: Tensor) -> Tensor: ...
+    def _root(self) -> Tensor: ...
+
+    @abstractmethod
+    def _forward(self, scaled: Tensor) -> Tensor:
+        """May overwrite `scaled`."""
 
     @abstractmethod
     def _back(self, white: Tensor) -> Tensor: ...
@@ -69,11 +84,15 @@ class CholeskyFactor(Factor):
 
     @property
     def condition(self) -> float:
+        if self.rank <= SMALL:
+            spread = torch.linalg.svdvals(self.lower)
+            return float(spread[0] / spread[-1])
+
         def forward(v: Tensor) -> Tensor:
             return self.lower @ (self.lower.T @ v)
 
         def inverse(v: Tensor) -> Tensor:
-            return self._back(self._forward(v[:, None]))[:, 0]
+            return self._back(self._forward(v[:, None].clone()))[:, 0]
 
         product = 1.0
         for apply in (forward, inverse):
@@ -81,8 +100,11 @@ class CholeskyFactor(Factor):
             product *= math.nan if end is None else end
         return math.sqrt(product)
 
+    def _root(self) -> Tensor:
+        return self.lower.T
+
     def _forward(self, scaled: Tensor) -> Tensor:
-        out: Tensor = torch.linalg.solve_triangular(self.lower, scaled, upper=False)
+        out: Tensor = torch.linalg.solve_triangular(self.lower, scaled, upper=False, out=scaled)
         return out
 
     def _back(self, white: Tensor) -> Tensor:
@@ -101,6 +123,9 @@ class EigenFactor(Factor):
     def condition(self) -> float:
         return float((self.eigenvalues[-1] / self.eigenvalues[0]).sqrt()) if self.rank else 1.0
 
+    def _root(self) -> Tensor:
+        return self.eigenvalues.sqrt()[:, None] * self.vectors.T
+
     def _forward(self, scaled: Tensor) -> Tensor:
         return (self.vectors.T @ scaled) / self.eigenvalues.sqrt()[:, None]
 
@@ -108,10 +133,10 @@ class EigenFactor(Factor):
         return self.vectors @ (white / self.eigenvalues.sqrt()[:, None])
 
 
-def varying(n: int, mean: Tensor, squares: Tensor) -> Tensor:
+def varying(n: int | Tensor, mean: Tensor, squares: Tensor) -> Tensor:
     """Which columns vary at all, bool (d,): the others are constant up to rounding.
 
-    `squares` (d,): the sum of squares of each centred column, the diagonal of the scatter.
+    `squares` (d,): the sum of squares of each centred column, the diagonal of the scatter. Or of several matrices.
     """
     moves: Tensor = squares > n * (CONSTANT * mean).square()
     return moves
@@ -125,17 +150,25 @@ def factor(n: int, mean: Tensor, scatter: Tensor, *, ridge: float = 0.0) -> Fact
     d = len(mean)
     active = varying(n, mean, scatter.diagonal()).nonzero()[:, 0]
     width = len(active)
-    g = scatter.clone() if width == d else scatter[active][:, active]
-    if ridge:
-        g.diagonal().add_(ridge)
-    scale = g.diagonal().sqrt()
-    g.div_(scale[:, None]).div_(scale)
+    g, scale = _equilibrated(scatter, active, ridge)
     if width == 0:
         return EigenFactor(d, 0, active, scale, scale, g)
     if ridge or n > width:
-        lower, failed = torch.linalg.cholesky_ex(g)
+        # In place, for these matrices are most of what linearity needs memory for. g is symmetric: its transpose has
+        # the layout that LAPACK wants.
+        lower, failed = torch.linalg.cholesky_ex(g.T, out=(g.T, torch.empty(0, dtype=torch.int32, device=g.device)))
         if not failed and float(lower.diagonal().min()) ** 2 > TOLERANCE * d:
             return CholeskyFactor(d, width, active, scale, lower)
+        g, scale = _equilibrated(scatter, active, ridge)
     values, vectors = torch.linalg.eigh(g)
     keep = values > TOLERANCE * d * values[-1]
     return EigenFactor(d, int(keep.sum()), active, scale, values[keep], vectors[:, keep])
+
+
+def _equilibrated(scatter: Tensor, active: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """The scatter of the active columns with a diagonal of 1, and the square roots of the diagonal it had."""
+    g = scatter.clone() if len(active) == len(scatter) else scatter[active][:, active]
+    if ridge:
+        g.diagonal().add_(ridge)
+    scale = g.diagonal().sqrt()
+    return g.div_(scale[:, None]).div_(scale), scale

@@ -9,22 +9,26 @@ import torch
 from torch import Tensor
 
 
-def mle(mu: Tensor) -> float:
+def mle(log_mu: Tensor) -> float:
     """(N − 1)/Σ log μ: the unbiased maximum-likelihood exponent of N ratios (DADApy's `ml`)."""
-    return float((len(mu) - 1) / mu.log().sum())
+    return float((len(log_mu) - 1) / log_mu.sum())
 
 
-def slope(mu: Tensor, cumulative: Tensor) -> float:
+def slope(log_mu: Tensor, cumulative: Tensor) -> float:
     """Least-squares slope through the origin of −log(1 − F) on log μ."""
-    log_mu = mu.log()
     return float(-((1 - cumulative).log() * log_mu).sum() / log_mu.square().sum())
 
 
-def facco(mu: Tensor) -> float:
+def facco(log_mu: Tensor) -> float:
     """Facco et al. 2017, and DADApy's `base`: F = i/N, the highest 10 % of the ratios left out."""
-    kept = int(0.9 * len(mu))
-    ranks = torch.arange(1, kept + 1, dtype=torch.float64, device=mu.device)
-    return slope(mu.sort().values[:kept], ranks / len(mu))
+    kept = int(0.9 * len(log_mu))
+    ranks = torch.arange(1, kept + 1, dtype=torch.float64, device=log_mu.device)
+    return slope(log_mu.sort().values[:kept], ranks / len(log_mu))
+
+
+def scikit_dimension(log_mu: Tensor) -> float:
+    """scikit-dimension 0.5.0 `TwoNN()`: as `facco`, on the finite ratios."""
+    return facco(log_mu[log_mu.isfinite()])
 
 
 def llm_microscope(r1: Tensor, r2: Tensor, scale: float) -> float:
@@ -39,9 +43,4 @@ def llm_microscope(r1: Tensor, r2: Tensor, scale: float) -> float:
     mu = mu[dropped:]
     used = min(len(mu) // 5, len(mu) - 1)
     ranks = torch.arange(1 + dropped, len(mu) + 1 + dropped, device=mu.device) / (len(mu) + dropped)
-    return slope(mu[:used], ranks[:used]) if used > 0 else float("nan")
-
-
-def scikit_dimension(mu: Tensor) -> float:
-    """scikit-dimension 0.5.0 `TwoNN()`: as `facco`, on the finite ratios."""
-    return facco(mu[mu.isfinite()])
+    return slope(mu[:used].log(), ranks[:used]) if used > 0 else float("nan")

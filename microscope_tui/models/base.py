@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.inspection import Patch
 from microscope_tui.models.before import CONNECTOR, TOWER, Stage, Tower
+from microscope_tui.models.identity import identify
 from microscope_tui.models.modality import CODES
+from microscope_tui.models.patches import placed
+from microscope_tui.models.words import word
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality, Stream
 
@@ -82,8 +87,8 @@ class Captured:
 
     `example` (n,) int64 indexes the batch, `position` (n,) int64 counts from 0 within its example, `modality` (n,)
     int8 holds codes in the order of `Modality`, `group` (n,) int8 indexes the model's `groups`, −1 for a position in
-    none of them. `rows[stream]` are L+1 tensors (n, d) in the model's dtype for
-    `residual` (h_0 … h_L, h_L before the final norm) and `main` (m_0 … m_L). `last_logits` (B, V) float32 are those
+    none of them, `ids` (n,) int64 are as those of `Part`. `rows[stream]` are L+1 tensors (n, d) in the model's dtype
+    for `residual` (h_0 … h_L, h_L before the final norm) and `main` (m_0 … m_L). `last_logits` (B, V) float32 are those
     at the last position of each example, None for a model without an output head. `before` are the stages before the
     decoder by name, empty if they were not asked for or the batch has no picture.
     """
@@ -92,6 +97,7 @@ class Captured:
     position: Tensor
     modality: Tensor
     group: Tensor
+    ids: Tensor
     rows: Mapping[Stream, Sequence[Tensor]]
     last_logits: Tensor | None
     before: Mapping[str, Stage] = field(default_factory=dict)
@@ -112,13 +118,13 @@ class OpenModel(ABC):
 
     `layers` is L, `width` d, `context` the most positions of one example (None: unbounded). `template` names how an
     example becomes a prompt. `groups` are the names of groups of positions that may be counted apart, a part of one
-    modality each, and disjoint. `before` names the stages before the decoder that can be captured too. `streams` may
-    be captured; `refused` says of each other one why it cannot be trusted.
+    modality each, and disjoint. `before` names the stages before the decoder that can be captured too, `shapes` has the
+    number of states and the width of each. `streams` may be captured; `refused` says of each other one why it cannot be
+    trusted.
     """
 
     name: str
-    identity: str
-    files: tuple[Path, ...]
+    folder: Path
     architecture: str
     template: str
     modalities: tuple[Modality, ...]
@@ -127,6 +133,7 @@ class OpenModel(ABC):
     attention: str
     notes: tuple[str, ...] = ()
     refused: Mapping[Stream, str]
+    shapes: Mapping[str, tuple[int, int]]
 
     # transformers types neither its models' attributes nor its tokenizers.
     network: Any
@@ -135,7 +142,26 @@ class OpenModel(ABC):
     tower: Tower | None = None
 
     def __init__(self) -> None:
-        self.refused = {}
+        self.refused, self.shapes = {}, {}
+
+    @property
+    def identity(self) -> str:
+        """What the checkpoint is, wherever it lies; see `identity.identify`."""
+        return self._identified[0]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that must be unchanged for `identity` to hold."""
+        return self._identified[1]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of all that the model is made of: a hub id among them may mean another commit tomorrow."""
+        return (self.name,)
+
+    @cached_property
+    def _identified(self) -> tuple[str, tuple[Path, ...]]:
+        return identify(self.folder)
 
     @property
     def streams(self) -> tuple[Stream, ...]:
@@ -191,6 +217,21 @@ class OpenModel(ABC):
         if unknown := [name for name in names if name not in self.groups]:
             raise MicroscopeError(f"{self.name} has no group {unknown[0]!r}: use {', '.join(self.groups)}.")
         return tuple(self.groups.index(name) for name in names)
+
+    def boxes(self, part: Part, pictures: Sequence[Image]) -> Tensor | None:
+        """(m, 5): where each of the m image positions of one example comes from (see `groups.Packing.boxes`).
+
+        `part` holds that example alone, `pictures` are its own, at least one. None where it is not known.
+        """
+        return None
+
+    def patches(self, part: Part, pictures: Sequence[Image]) -> tuple[Patch | None, ...]:
+        """Where each of the T positions of one example comes from, None for what is no part of a picture."""
+        return placed(part.modality[0], self.boxes(part, pictures) if pictures else None)
+
+    def word(self, token: int) -> str:
+        """An id of a position as people read it."""
+        return word(self.tokenizer, token)
 
     def token_ids(self, text: str) -> list[int]:
         """The ids of a plain text, without special tokens: to score an answer at the last position."""

@@ -196,6 +196,7 @@ def _capture_part(model: OpenModel, part: Part, streams: Sequence[Stream], befor
         position=(part.valid.cumsum(1) - 1).flatten()[at],
         modality=part.modality.flatten()[at],
         group=part.group.flatten()[at],
+        ids=part.ids.flatten()[at],
         rows=rows,
         last_logits=None if model.head is None else output.logits[:, -1].float(),
         before={} if tower is None else part_stages(tower, seen, part),
@@ -233,6 +234,7 @@ def _joined(parts: Sequence[Captured], batch: Batch) -> Captured:
         position=torch.cat([part.position for part in parts]),
         modality=torch.cat([part.modality for part in parts]),
         group=torch.cat([part.group for part in parts]),
+        ids=torch.cat([part.ids for part in parts]),
         rows={
             stream: [torch.cat(layer) for layer in zip(*(part.rows[stream] for part in parts), strict=True)]
             for stream in parts[0].rows

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
@@ -15,13 +16,15 @@ from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import Batch, OpenModel, Part
 from microscope_tui.models.before import find_tower
 from microscope_tui.models.blocks import find_decoder
-from microscope_tui.models.groups import NO_GROUP, SPECIAL, packing_of
-from microscope_tui.models.identity import check_files, identify
+from microscope_tui.models.groups import NO_GROUP, SPECIAL, no_tiles, packing_of
+from microscope_tui.models.identity import check_files
 from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
+from microscope_tui.models.media import NOUNS, processor_inputs, shown_by
 from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
+from microscope_tui.models.patches import one_view_boxes
 from microscope_tui.models.prompts import PLAIN, Form, Text, forms
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
-from microscope_tui.models.selfcheck import probe
+from microscope_tui.models.selfcheck import probe, shown_first
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
 
@@ -42,8 +45,7 @@ class GenericModel(OpenModel):
     ) -> None:
         super().__init__()
         self.place = place
-        self.name = name
-        self.identity, self.files = identify(folder)
+        self.name, self.folder = name, folder
         self.network, self.processor = network, processor
         self.tokenizer = processor.tokenizer
         self.decoder = find_decoder(network)
@@ -61,7 +63,7 @@ class GenericModel(OpenModel):
         self.one_tile = one_tile
         if one_tile:
             if self.packing is None:
-                raise MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
+                raise no_tiles(name)
             self.packing.one_tile()
         self.form, self.text_alone = self._working_form()
         self.template = f"{self.form.name}, one tile" if one_tile else self.form.name
@@ -90,21 +92,24 @@ class GenericModel(OpenModel):
     def prepare(self, examples: Sequence[Example]) -> Batch:
         with quiet():
             texts = [self.text(example) for example in examples]
+            alike: dict[tuple[Modality, ...], list[int]] = {}
+            for i, example in enumerate(examples):
+                alike.setdefault(tuple(shown_by(example)), []).append(i)
             parts = []
-            for with_pictures in (False, True):
-                chosen = [i for i, example in enumerate(examples) if bool(example.images) == with_pictures]
-                if chosen:
-                    inputs = self._process([examples[i] for i in chosen], [texts[i] for i in chosen])
-                    parts.append(self._part(inputs, chosen, examples))
+            for _, chosen in sorted(alike.items()):
+                inputs = self._process([examples[i] for i in chosen], [texts[i] for i in chosen])
+                parts.append(self._part(inputs, chosen, examples))
         return Batch(tuple(example.key for example in examples), tuple(parts))
 
     def _process(self, examples: Sequence[Example], texts: Sequence[str]) -> Mapping[str, Any]:
-        """The processor's output for examples that all have pictures or all have none; `BadExample` names a culprit."""
+        """The processor's output for examples that show the same kinds of things; `BadExample` names a culprit."""
         for example in examples:
-            if example.images and Modality.IMAGE not in self.modalities:
-                raise BadExample(example.key, f"it has a picture and {self.name} takes none")
-            if not example.images and not self.text_alone:
-                raise BadExample(example.key, f"it has no picture and {self.name} takes no text without one")
+            shown = shown_by(example)
+            if foreign := next((modality for modality in shown if modality not in self.modalities), None):
+                raise BadExample(example.key, f"it has a {NOUNS[foreign]} and {self.name} takes none")
+            if not shown and not self.text_alone:
+                what = NOUNS[next(iter(self.placeholders))]
+                raise BadExample(example.key, f"it has no {what} and {self.name} takes no text without one")
         try:
             return self._inputs(self.form, examples, texts)
         except Exception as error:  # a processor or a chat template may raise anything over an example it cannot use
@@ -118,12 +123,12 @@ class GenericModel(OpenModel):
         )
 
     def _inputs(self, form: Form, examples: Sequence[Example], texts: Sequence[str]) -> Mapping[str, Any]:
-        prompts = [form.render(len(example.images), text) for example, text in zip(examples, texts, strict=True)]
-        pictures = [[picture.convert("RGB") for picture in example.images] for example in examples]
+        prompts = [form.render(shown_by(example), text) for example, text in zip(examples, texts, strict=True)]
         bos = self.tokenizer.bos_token
+        hearing = getattr(self.processor, "feature_extractor", None) or getattr(self.processor, "audio_processor", None)
         inputs: Mapping[str, Any] = self.processor(
             text=prompts,
-            **({"images": pictures} if any(pictures) else {}),
+            **processor_inputs(examples, getattr(hearing, "sampling_rate", None)),
             padding=True,
             return_tensors="pt",
             add_special_tokens=not (bos and prompts[0].startswith(bos)),
@@ -149,7 +154,13 @@ class GenericModel(OpenModel):
 
     def _part(self, inputs: Mapping[str, Any], chosen: Sequence[int], examples: Sequence[Example]) -> Part:
         ids, valid = inputs["input_ids"], inputs["attention_mask"].bool()
+        codes = modality_codes(ids, valid, self.placeholders)
         for row, index in enumerate(chosen):
+            # A processor without a part for a modality leaves out what there is of it.
+            for modality in shown_by(examples[index]):
+                if not bool((codes[row] == CODES[modality]).any()):
+                    reason = f"the processor of {self.name} makes no positions of its {NOUNS[modality]}"
+                    raise BadExample(examples[index].key, reason)
             length = int(valid[row].sum())
             if self.context is not None and length > self.context:
                 raise BadExample(
@@ -157,7 +168,6 @@ class GenericModel(OpenModel):
                     f"it has {length:,} tokens and the context of {self.name} holds {self.context:,}",
                 )
         device, dtype = self.input_device, self.network.dtype
-        codes = modality_codes(ids, valid, self.placeholders)
         groups = self._group_codes(inputs, ids, codes)
         return Part(
             inputs={name: _placed(value, device, dtype) for name, value in inputs.items() if name != "labels"},
@@ -170,6 +180,13 @@ class GenericModel(OpenModel):
             views=self._views(inputs, [len(examples[i].images) for i in chosen]),
         )
 
+    def boxes(self, part: Part, pictures: Sequence[Image]) -> Tensor | None:
+        if self.packing is not None:
+            return self.packing.boxes(part.inputs)
+        tokens = int((part.modality == CODES[Modality.IMAGE]).sum())
+        tower = getattr(self.network.config, "vision_config", None)
+        return one_view_boxes(part.inputs, tokens, pictures, tower, getattr(self.processor, "image_processor", None))
+
     def _views(self, inputs: Mapping[str, Any], pictures: Sequence[int]) -> Tensor | None:
         """(B,) views of each example's pictures, as the packing has them."""
         if self.packing is None:
@@ -179,58 +196,67 @@ class GenericModel(OpenModel):
 
     def _working_form(self) -> tuple[Form, bool]:
         """The first form that the processor accepts, and whether it also takes text without a picture."""
-        placeholder = self.placeholders.get(Modality.IMAGE)
-        token = getattr(self.processor, "image_token", None)
-        if token is None and placeholder is not None:
-            token = self.tokenizer.convert_ids_to_tokens(placeholder)
+        tokens = {
+            modality: str(getattr(self.processor, f"{modality}_token", None) or self.tokenizer.convert_ids_to_tokens(i))
+            for modality, i in self.placeholders.items()
+        }
+        first = shown_first(self)
         problem = "it has no form of prompt"
         with quiet():
-            for form in forms(self.processor, self.tokenizer, None if token is None else str(token)):
+            for form in forms(self.processor, self.tokenizer, tokens):
                 try:
-                    if placeholder is not None:
-                        self._try(form, probe(picture=True), placeholder)
+                    self._try(form, probe(first), self.placeholders[first])
                 except Exception as error:  # as above: then the next form is tried
                     problem = one_line(error)
                     continue
                 try:
-                    self._try(form, probe(picture=False), None)
-                except Exception as error:  # as above: then the next form is tried
-                    problem = one_line(error)
-                    if placeholder is None:
-                        continue
+                    self._try(form, probe(Modality.TEXT), None)
+                except Exception:  # as above: this family takes no text alone
                     return form, False
                 return form, True
         raise MicroscopeError(
-            f"The processor of {self.name} cannot make inputs of a picture and a question ({problem})."
+            f"The processor of {self.name} cannot make inputs of a {NOUNS[first]} and a question ({problem})."
         )
 
     def _try(self, form: Form, example: Example, placeholder: int | None) -> None:
         text = self.text(example)
-        if example.question not in form.render(len(example.images), text):
+        if example.question not in form.render(shown_by(example), text):
             raise ValueError("the chat template leaves the question out")
         inputs = self._inputs(form, [example], [text])
         if placeholder is not None and not bool((inputs["input_ids"] == placeholder).any()):
-            raise ValueError(f"the prompt has no token {placeholder}, which marks pictures")
+            raise ValueError(f"the prompt has no token {placeholder}, which marks what is shown")
 
 
 def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, one_tile: bool = False) -> GenericModel:
     """Open a multimodal checkpoint of transformers. Raises `MicroscopeError`."""
     check_files(folder)
     config = multimodal_config(name, folder)
+    placeholders = known_placeholders(name, config)
+    on_phase("loading processor")
+    processor = read_processor(name, folder)
+    network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
+    return GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
+
+
+def known_placeholders(name: str, config: Any) -> Mapping[Modality, int]:
+    """See `placeholder_ids`. Raises `MicroscopeError` where there are none."""
     placeholders = placeholder_ids(config)
     if not placeholders:
         raise MicroscopeError(
             f"The configuration of {name} ({config.model_type}) names no token id for pictures, video or sound, so its "
             "positions cannot be told apart."
         )
-    on_phase("loading processor")
+    return placeholders
+
+
+def read_processor(name: str, folder: Path) -> Any:
+    """A checkpoint's processor of text and more. Raises `MicroscopeError`."""
     processor = read_part(AutoProcessor, "its processor", name, folder, backend="pil")
     if isinstance(processor, PreTrainedTokenizerBase) or not hasattr(processor, "tokenizer"):
         raise MicroscopeError(
             f"{name} has no processor for pictures and text (processor_config.json): download it again."
         )
-    network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
-    return GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
+    return processor
 
 
 def multimodal_config(name: str, folder: Path) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.llava_next import Tiles
 
 NO_GROUP = -1
@@ -30,6 +31,10 @@ class Packing(Protocol):
     def labels(self, inputs: Mapping[str, Any]) -> Tensor:
         """(m,) int8: the index into `names` of each of the m picture positions of a batch, in their order."""
 
+    def boxes(self, inputs: Mapping[str, Any]) -> Tensor:
+        """(m, 5) float: the number of the picture and the box (left, top, right, bottom) in it of each of the m
+        picture positions, as shares of its width and height; NaN for a position that is no part of the picture."""
+
     def views(self, inputs: Mapping[str, Any]) -> Tensor:
         """(P,) int64: the views that the vision tower gets of each picture of a batch."""
 
@@ -41,6 +46,11 @@ class Packing(Protocol):
 
 
 PACKINGS: Mapping[str, Callable[[Any], Packing]] = {"llava_next": Tiles}
+
+
+def no_tiles(name: str) -> MicroscopeError:
+    """What is wrong with asking a model for one tile that does not know tiles."""
+    return MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
 
 
 def packing_of(network: Any) -> Packing | None:

@@ -157,8 +157,8 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     if missing:
         of = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise MicroscopeError(
-            f"The checkpoint in {folder} is incomplete: {missing[0]}{of} of {len(files) + len(missing)} weight files "
-            "missing; download it again."
+            f"The checkpoint in {folder} is incomplete: {missing[0]}{of} of its {len(files) + len(missing)} weight "
+            f"files {'are' if missing[1:] else 'is'} missing: download it again."
         )
     if not files:
         raise MicroscopeError(f"{index} names no weight files: download the checkpoint again.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.fetch import fetch
 from microscope_tui.models.generic import load_generic
+from microscope_tui.models.groups import no_tiles
 from microscope_tui.models.identity import omnifusion_folder
 from microscope_tui.models.loading import DeviceMap, Place
 from microscope_tui.models.omnifusion import load_omnifusion
@@ -37,7 +37,7 @@ def open_model(
         layout = omnifusion_folder(folder)
         if layout is not None:
             if one_tile:
-                raise MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
+                raise no_tiles(name)
             model: OpenModel = load_omnifusion(name, layout, place, on_phase)
         else:
             model = load_generic(name, folder, place, on_phase, one_tile=one_tile)

@@ -64,7 +64,9 @@ class Place:
         try:
             where = torch.device(device)
         except RuntimeError:
-            raise MicroscopeError(f"There is no kind of device {device!r}: use cpu, cuda, cuda:1, … or auto.") from None
+            raise MicroscopeError(
+                f"There is no kind of device {device!r}: use cpu, cuda, cuda:1, …, auto or {BALANCED}."
+            ) from None
         if where.type == "cuda" and not (torch.cuda.is_available() and (where.index or 0) < torch.cuda.device_count()):
             raise MicroscopeError(
                 f"There is no {device} here ({torch.cuda.device_count()} GPUs that torch can use): use cpu or auto."

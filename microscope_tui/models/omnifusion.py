@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
@@ -30,13 +31,14 @@ from microscope_tui.models.groups import NO_GROUP, SPECIAL
 from microscope_tui.models.identity import (
     check_files,
     check_tower,
-    identify,
     omnifusion_settings,
     state_dict,
     vision_tower_name,
 )
 from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
+from microscope_tui.models.media import NOUNS, shown_by
 from microscope_tui.models.modality import CODES, PADDING
+from microscope_tui.models.patches import grid, numbered, shown
 from microscope_tui.models.projection import Projection, load_projection, load_special
 from microscope_tui.models.prompts import Text
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
@@ -44,9 +46,11 @@ from microscope_tui.models.unpickle import read_state_dict
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
 
-SPECIAL_ROW = -1
-PATCH = -2
-"""What stands in place of a token id where the embedding is no row of the table."""
+MARKS = {"SOI": -1, "EOI": -2, "USER": -3, "BOT": -4}
+PATCH = -5
+"""What stands in place of a token id where the embedding is no row of the table: a learned mark, a patch."""
+
+MARK_NAMES = {**{code: f"<{name}>" for name, code in MARKS.items()}, PATCH: "<image>"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,7 @@ class OmniFusion(OpenModel):
     ) -> None:
         super().__init__()
         self.place = place
-        self.name = name
-        self.identity, self.files = identify(layout)
+        self.name, self.folder = name, layout
         self.network, self.tokenizer, self.vision, self.projection = network, tokenizer, vision, projection
         self.special = special
         self.decoder = find_decoder(network)
@@ -97,6 +100,10 @@ class OmniFusion(OpenModel):
         self.text = Text(tokenizer, {})
         self.prompt = self.token_ids(prompt)
         self.template = f"omnifusion-1, prompt blake2b:{hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.name, vision_tower_name(self.folder))
 
     @property
     def input_device(self) -> torch.device:
@@ -120,8 +127,9 @@ class OmniFusion(OpenModel):
         if len(pixels):
             patches = self.projection(self.vision.features(pixels))
             embeds[part.ids == PATCH] = patches.flatten(0, 1).to(embeds)
-        marks = part.inputs["marks"]
-        embeds[part.ids == SPECIAL_ROW] = torch.cat([self.special[name] for name in marks]).to(embeds)
+        for name, code in MARKS.items():
+            rows, marked = self.special[name], part.ids == code
+            embeds[marked] = rows.repeat(int(marked.sum()) // len(rows), 1).to(embeds)
         return self.network(
             inputs_embeds=embeds, attention_mask=part.inputs["attention_mask"], use_cache=False, **options
         )
@@ -130,24 +138,24 @@ class OmniFusion(OpenModel):
         with quiet(), torch.no_grad():
             pictures = [self._pixels(example) for example in examples]
             layouts = [self._layout(example, len(pixels)) for example, pixels in zip(examples, pictures, strict=True)]
-        for example, (ids, _) in zip(examples, layouts, strict=True):
+        for example, ids in zip(examples, layouts, strict=True):
             if self.context is not None and len(ids) > self.context:
                 raise BadExample(
                     example.key, f"it has {len(ids):,} tokens and the context of {self.name} holds {self.context:,}"
                 )
-        ids = pad_sequence([ids for ids, _ in layouts], batch_first=True, padding_value=0)
-        lengths = torch.tensor([len(ids) for ids, _ in layouts])
+        ids = pad_sequence(layouts, batch_first=True, padding_value=0)
+        lengths = torch.tensor([len(ids) for ids in layouts])
         valid = torch.arange(ids.shape[1]) < lengths[:, None]
         codes = torch.where(ids == PATCH, CODES[Modality.IMAGE], CODES[Modality.TEXT]).to(torch.int8)
         codes[~valid] = PADDING
-        groups = torch.where(ids == SPECIAL_ROW, self.groups.index(SPECIAL), NO_GROUP).to(torch.int8)
+        special = (ids < 0) & (ids != PATCH)
+        groups = torch.where(special, self.groups.index(SPECIAL), NO_GROUP).to(torch.int8)
         groups[:, : len(self.prompt)] = self.groups.index("prompt")
         device = self.input_device
         part = Part(
             inputs={
                 "attention_mask": valid.long().to(device),
                 "pixel_values": torch.cat(pictures).to(device, self.network.dtype),
-                "marks": tuple(mark for _, marks in layouts for mark in marks),
             },
             example=torch.arange(len(examples), device=device),
             valid=valid.to(device),
@@ -159,9 +167,20 @@ class OmniFusion(OpenModel):
         )
         return Batch(tuple(example.key for example in examples), (part,))
 
+    def boxes(self, part: Part, pictures: Sequence[Image]) -> Tensor | None:
+        config = self.vision.tower.config
+        side = config.image_size // config.patch_size
+        parts = [shown(self.vision.processor, picture) for picture in pictures]
+        return numbered([grid(side, side, part) for part in parts if part is not None]) if all(parts) else None
+
+    def word(self, token: int) -> str:
+        return MARK_NAMES.get(token) or super().word(token)
+
     def _pixels(self, example: Example) -> Tensor:
         """(P, 3, h, w): the pictures of an example as the tower's image processor makes them, P = 0 without one."""
         size = self.vision.tower.config.image_size
+        if foreign := next((modality for modality in shown_by(example) if modality not in self.modalities), None):
+            raise BadExample(example.key, f"it has a {NOUNS[foreign]} and {self.name} takes none")
         if not example.images:
             return torch.empty(0, 3, size, size)
         try:
@@ -176,15 +195,14 @@ class OmniFusion(OpenModel):
             )
         return pixels
 
-    def _layout(self, example: Example, pictures: int) -> tuple[Tensor, tuple[str, ...]]:
-        """The positions of an example as ids (T,), with `SPECIAL_ROW` and `PATCH` where there are none; the marks."""
+    def _layout(self, example: Example, pictures: int) -> Tensor:
+        """The positions of an example as ids (T,), with codes of `MARKS` and `PATCH` where there are none."""
         config = self.vision.tower.config
         patches = (config.image_size // config.patch_size) ** 2
-        mark = {name: [SPECIAL_ROW] * len(rows) for name, rows in self.special.items()}
+        mark = {name: [code] * len(self.special[name]) for name, code in MARKS.items()}
         picture = mark["SOI"] + [PATCH] * patches + mark["EOI"]
         text = self.token_ids(self.text(example))
-        ids = self.prompt + picture * pictures + mark["USER"] + text + mark["BOT"]
-        return torch.tensor(ids), ("SOI", "EOI") * pictures + ("USER", "BOT")
+        return torch.tensor(self.prompt + picture * pictures + mark["USER"] + text + mark["BOT"])
 
 
 def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) -> OmniFusion:

@@ -20,8 +20,11 @@ from microscope_tui.terms import Modality
 PLAIN = "fallback-1"
 """Name of the plain form: the placeholders, then the question on a line of its own."""
 
-Render = Callable[[int, str], str]
-"""A prompt from a number of pictures and a text."""
+Shown = Mapping[Modality, int]
+"""How many pictures, videos and sounds stand before a text."""
+
+Render = Callable[[Shown, str], str]
+"""A prompt from what is shown and a text."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,11 @@ class Text:
         return text
 
 
-def forms(processor: Any, tokenizer: Any, image_token: str | None) -> Sequence[Form]:
-    """The ways to write a prompt for a processor, the best first; which one works is for the caller to try."""
+def forms(processor: Any, tokenizer: Any, tokens: Mapping[Modality, str]) -> Sequence[Form]:
+    """The ways to write a prompt for a processor, the best first; which one works is for the caller to try.
+
+    `tokens` are what the processor looks for in a text to put a picture, video or sound in its place.
+    """
     template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
         template = template.get("default")
@@ -78,16 +84,18 @@ def forms(processor: Any, tokenizer: Any, image_token: str | None) -> Sequence[F
             )
             return str(text)
 
-        def in_parts(pictures: int, text: str) -> str:
-            return rendered([{"type": "image"}] * pictures + [{"type": "text", "text": text}])
+        def in_parts(shown: Shown, text: str) -> str:
+            items = [{"type": str(modality)} for modality, count in shown.items() for _ in range(count)]
+            return rendered([*items, {"type": "text", "text": text}])
 
-        def in_line(pictures: int, text: str) -> str:
-            return rendered(plain(image_token, pictures, text))
+        def in_line(shown: Shown, text: str) -> str:
+            return rendered(plain(tokens, shown, text))
 
         found += [Form(name, in_parts), Form(f"{name}, placeholders in the text", in_line)]
-    return [*found, Form(PLAIN, lambda pictures, text: plain(image_token, pictures, text))]
+    return [*found, Form(PLAIN, lambda shown, text: plain(tokens, shown, text))]
 
 
-def plain(image_token: str | None, pictures: int, text: str) -> str:
+def plain(tokens: Mapping[Modality, str], shown: Shown, text: str) -> str:
     """The plain form: placeholders, then the text on a line of its own."""
-    return f"{image_token * pictures}\n{text}" if image_token and pictures else text
+    placeholders = "".join(tokens.get(modality, "") * count for modality, count in shown.items())
+    return f"{placeholders}\n{text}" if placeholders else text

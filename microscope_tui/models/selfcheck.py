@@ -12,23 +12,25 @@ A small probe goes through the real path. Five questions, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.base import OpenModel, Part
+from microscope_tui.models.base import Captured, OpenModel, Part
 from microscope_tui.models.before import Seen, Tower, record_before
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
 from microscope_tui.models.capture import check_part_embeddings, forward_states, main_states, part_stages, selector
 from microscope_tui.models.modality import check_counts
 from microscope_tui.models.quiet import quiet
 from microscope_tui.slices.examples import Example
+from microscope_tui.slices.sound import Audio
 from microscope_tui.terms import Modality, Stream
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
@@ -39,17 +41,24 @@ The sum is recomputed in the block's own order and precision, so that rounding c
 adds in another order may differ by the rounding of one addition.
 """
 
+CAUSAL_SLACK = 10
+"""Times `TOLERANCE`, which is of one block, by which equal rows of two passes of different length may differ."""
+
 TINY = 1e-30
 """Stands for the norm of an update that is exactly zero."""
 
 
-def probe(*, picture: bool) -> Example:
-    """A small example made here: a picture of two slopes, 64 × 48 pixels, and a short question."""
+def probe(modality: Modality) -> Example:
+    """A small example made here, with one thing of a modality: a short question, and a picture of two slopes, 64 × 48
+    pixels, or four such frames, or half a second of a tone. `Modality.TEXT` is the question alone."""
     slope = Image.linear_gradient("L").resize((64, 48))
     image = Image.merge("RGB", (slope, slope.transpose(Image.Transpose.ROTATE_180), slope))
+    tone = np.sin(np.arange(8000) * (2 * np.pi * 440 / 16000)).astype(np.float32)
     return Example(
         key="probe",
-        images=(image,) if picture else (),
+        images=(image,) if modality is Modality.IMAGE else (),
+        videos=((image,) * 4,) if modality is Modality.VIDEO else (),
+        audios=(Audio(tone, 16000),) if modality is Modality.AUDIO else (),
         question="What is in the middle?",
         choices=("a line", "a dot"),
         answer=None,
@@ -58,9 +67,14 @@ def probe(*, picture: bool) -> Example:
     )
 
 
+def shown_first(model: OpenModel) -> Modality:
+    """What a probe shows to a model: a picture if it takes one, else a video or a sound."""
+    return next((m for m in model.modalities if m is not Modality.TEXT), Modality.TEXT)
+
+
 def check(model: OpenModel) -> None:
     """See `OpenModel.check`. Costs two small forward passes."""
-    examples = [probe(picture=Modality.IMAGE in model.modalities)]
+    examples = [probe(shown_first(model))]
     part = model.prepare(examples).parts[0]
     check_counts(part.modality, part.valid)
     with torch.no_grad(), quiet():
@@ -71,19 +85,42 @@ def check(model: OpenModel) -> None:
         if Stream.MAIN not in refused and (reason := _main_problem(model, part, residual, call)):
             refused[Stream.MAIN] = reason
     model.refused = refused
-    if model.tower is not None and not _followed(model.tower, seen, part):
-        model.tower = None
+    if model.tower is not None:
+        model.shapes = _shapes(model.tower, seen, part)
+        model.tower = model.tower if model.shapes else None
     if set(refused) == set(Stream):
         raise MicroscopeError(f"No stream of {model.name} can be trusted: {refused[Stream.RESIDUAL]}")
 
 
-def _followed(tower: Tower, seen: Seen, part: Part) -> bool:
-    """Whether the stages before the decoder can be told apart, and the tower's blocks were seen in a chain."""
+def is_causal(model: OpenModel) -> bool:
+    """Whether rows depend on nothing that comes after them: two prompts with one beginning have its rows in common.
+
+    Costs two small forward passes. Prefix language models (PaliGemma) attend to all of the prompt.
+    """
+    stream = next(stream for stream in (Stream.RESIDUAL, Stream.MAIN) if stream not in model.refused)
+    one, other = (_rows_of(model, stream, question) for question in ("What is in the middle?", "What is that? A dot?"))
+    shorter = min(len(one.ids), len(other.ids))
+    differ = (one.ids[:shorter] != other.ids[:shorter]).nonzero()
+    shared = int(differ[0]) if len(differ) else shorter
+    ours, theirs = (rows.rows[stream][-1][:shared].float() for rows in (one, other))
+    tolerance = CAUSAL_SLACK * TOLERANCE[getattr(torch, model.dtype)]
+    return _norm(ours - theirs) <= tolerance * max(_norm(ours), TINY)
+
+
+def _rows_of(model: OpenModel, stream: Stream, question: str) -> Captured:
+    example = replace(probe(shown_first(model)), question=question)
+    return model.capture(model.prepare([example]), [stream])
+
+
+def _shapes(tower: Tower, seen: Seen, part: Part) -> Mapping[str, tuple[int, int]]:
+    """The number of states and the width of each stage before the decoder; empty where they cannot be followed."""
     try:
         stages = part_stages(tower, seen, part)
     except MicroscopeError:
-        return False
-    return bool(stages) and all(bool(torch.isfinite(rows).all()) for stage in stages.values() for rows in stage.rows)
+        return {}
+    if not all(bool(torch.isfinite(rows).all()) for stage in stages.values() for rows in stage.rows):
+        return {}
+    return {name: (len(stage.rows), stage.rows[0].shape[-1]) for name, stage in stages.items()}
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ class Skeleton:
     """A model without its weights: L = `layers` blocks of width d = `width`, at most `context` positions.
 
     `parts` are numbers of parameters, `dtype` the precision of the checkpoint, `weights` what is known of its weight
-    files, None when none is here.
+    files, None when none is here. `feed_forward` is the inner width of a block's feed-forward part.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Skeleton:
     dtype: str
     parts: Mapping[str, int]
     weights: Weights | None
+    feed_forward: int
 
     @property
     def parameters(self) -> int:
@@ -101,12 +102,26 @@ class Skeleton:
         size = SIZES[self.dtype if dtype == "auto" else dtype]
         return streams * (self.layers + 1) * tokens * self.width * size
 
+    def pass_bytes(self, tokens: int, *, dtype: str = "auto") -> int:
+        """About the memory that one block needs while `tokens` positions go through it: what enters and leaves its
+        two halves, queries, keys and values, and three rows as wide as the feed-forward part."""
+        size = SIZES[self.dtype if dtype == "auto" else dtype]
+        return tokens * (8 * self.width + 3 * self.feed_forward) * size
+
 
 def skeleton(name: str) -> Skeleton:
     """The skeleton of a model by the name it is opened by; nothing is downloaded and no weight is read.
 
     Raises `MicroscopeError` for a name that is wrong or not here, and for a model that cannot be opened.
     """
+    folder = checkpoint_folder(name)
+    layout = omnifusion_folder(folder)
+    with quiet():
+        return _generic(name, folder) if layout is None else _omnifusion(name, layout)
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder of a model that is here. Raises `MicroscopeError` as `skeleton` does."""
     # A twin has the shape of its trained model, whether or not it was made yet.
     folder = locate_model(name.removesuffix(TWIN) if is_twin(name) else name)
     if folder is None:
@@ -116,9 +131,7 @@ def skeleton(name: str) -> Skeleton:
         )
     if not folder.is_dir():
         raise MicroscopeError(f"{folder} is not a folder: give the folder of a checkpoint.")
-    layout = omnifusion_folder(folder)
-    with quiet():
-        return _generic(name, folder) if layout is None else _omnifusion(name, layout)
+    return folder
 
 
 def read_weights(folder: Path) -> Weights | None:
@@ -141,7 +154,7 @@ def read_weights(folder: Path) -> Weights | None:
 
 def _generic(name: str, folder: Path) -> Skeleton:
     config = multimodal_config(name, folder)
-    network = _on_meta(AutoModelForMultimodalLM, name, config)
+    network = on_meta(AutoModelForMultimodalLM, name, config)
     weights = read_weights(folder)
     decoder = find_decoder(network)
     return Skeleton(
@@ -153,6 +166,7 @@ def _generic(name: str, folder: Path) -> Skeleton:
         dtype=_dtype(config, weights),
         parts=_parts(network),
         weights=weights,
+        feed_forward=_feed_forward(config),
     )
 
 
@@ -160,19 +174,13 @@ def _omnifusion(name: str, layout: Path) -> Skeleton:
     """The language model and the tower by their configurations, the projection by its own file, which is small."""
     tuned = layout / "tuned-model"
     config = read_part(AutoConfig, "its configuration", name, tuned)
-    network = _on_meta(AutoModelForCausalLM, name, config)
+    network = on_meta(AutoModelForCausalLM, name, config)
     weights = read_weights(tuned)
     parts = dict(_parts(network))
     projection = load_projection(layout, omnifusion_settings(layout))
     marks = load_special(layout, projection.linear.out_features)
     parts[CONNECTOR] = sum(p.numel() for p in projection.parameters()) + sum(mark.numel() for mark in marks.values())
-    tower = vision_tower(layout)
-    if tower is None:
-        raise MicroscopeError(
-            f"{omnifusion_settings(layout)['vision_tower']}, the vision tower of {name}, is not in the local hub "
-            "cache, so what it needs is not known: download it, or at least its config.json (`hf download`)."
-        )
-    vision = _on_meta(CLIPVisionModel, name, read_part(CLIPVisionConfig, "its vision tower", name, tower))
+    vision = tower_on_meta(name, tower_folder(name, layout))
     parts[VISION] = sum(p.numel() for p in vision.parameters())
     return Skeleton(
         name=name,
@@ -183,10 +191,33 @@ def _omnifusion(name: str, layout: Path) -> Skeleton:
         dtype=_dtype(config, weights),
         parts=parts,
         weights=weights,
+        feed_forward=_feed_forward(config),
     )
 
 
-def _on_meta(auto: Any, name: str, config: Any) -> Any:
+def _feed_forward(config: Any) -> int:
+    """The configuration's, or what is usual where it has none of that name."""
+    text = config.get_text_config(decoder=True)
+    return int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size)
+
+
+def tower_folder(name: str, layout: Path) -> Path:
+    """The folder of OmniFusion's vision tower. Raises `MicroscopeError` when it is not here."""
+    tower = vision_tower(layout)
+    if tower is None:
+        raise MicroscopeError(
+            f"{omnifusion_settings(layout)['vision_tower']}, the vision tower of {name}, is not in the local hub "
+            "cache, so what it needs is not known: download it, or at least its config.json (`hf download`)."
+        )
+    return tower
+
+
+def tower_on_meta(name: str, folder: Path) -> Any:
+    """OmniFusion's vision tower as shapes alone."""
+    return on_meta(CLIPVisionModel, name, read_part(CLIPVisionConfig, "its vision tower", name, folder))
+
+
+def on_meta(auto: Any, name: str, config: Any) -> Any:
     """A network of shapes alone."""
     make = getattr(auto, "from_config", None) or auto._from_config
     try:

@@ -11,8 +11,7 @@ import pyarrow as pa
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.cells import is_list, is_media, is_text
 from microscope_tui.slices.conversation import Conversation, conversation_of, is_conversation
-from microscope_tui.slices.examples import META
-from microscope_tui.terms import SliceSpec
+from microscope_tui.terms import FILTER_COLUMNS, SliceSpec
 
 MEDIA: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "images"),
@@ -74,7 +73,7 @@ class Columns:
             answer=one("answer"),
             hint=one("hint"),
             prompt=spec.prompt,
-            meta=tuple(name for name in META if name in schema.names),
+            meta=tuple(name for name in FILTER_COLUMNS if name in schema.names),
             in_turns=bool(question) and is_conversation(_kind(question, schema)),
         )
         if not found.media and not found.in_turns:
@@ -103,7 +102,7 @@ class Columns:
         return [name for name in schema.names if name in wanted]
 
     def values(self, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The values of a row by their part: question, choices, answer, hint, and those of `META`."""
+        """The values of a row by their part: question, choices, answer, hint, and those of `FILTER_COLUMNS`."""
         values = {name: raw[name] for name in self.meta}
         if self.in_turns:
             turns = self.conversation(raw)

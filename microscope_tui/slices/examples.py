@@ -14,9 +14,7 @@ from PIL.Image import Image
 from microscope_tui.errors import BadExample
 from microscope_tui.slices.prompts import LETTERS
 from microscope_tui.slices.sound import Audio
-
-META = ("task", "grade", "subject", "topic", "category", "skill")
-"""ScienceQA's columns that describe a question. One can filter by them."""
+from microscope_tui.terms import FILTER_COLUMNS
 
 LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 """A choice's letter as an answer gives it: B, (B), B., b)."""
@@ -28,8 +26,8 @@ class Example:
 
     `key` names the row by its index in the source's split ("row 7") and never changes with the selection.
     `images` are RGB and upright, () in a row without; a video is a tuple of such pictures, its frames. `answer` is an
-    index into `choices`, None where the data has none that is one of them. `meta` holds those of `META` that the row
-    has, and under `answer` the answer as the data words it, where that is a text.
+    index into `choices`, None where the data has none that is one of them. `meta` holds those of `FILTER_COLUMNS` that
+    the row has, and under `answer` the answer as the data words it, where that is a text.
     """
 
     key: str
@@ -105,7 +103,7 @@ def choices_of(values: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def meta_of(values: Mapping[str, Any]) -> Mapping[str, str]:
-    meta = {name: str(values[name]) for name in META if values.get(name) is not None}
+    meta = {name: str(values[name]) for name in FILTER_COLUMNS if values.get(name) is not None}
     answer = values.get("answer")
     # Beside choices a number is an index, and without them it is the answer itself.
     number = isinstance(answer, int | float) and answer == answer and not values.get("choices")

@@ -9,14 +9,10 @@ from collections.abc import Sequence
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.columns import MEDIA
-from microscope_tui.slices.examples import META
 from microscope_tui.slices.rows import Rows
-from microscope_tui.terms import SliceSpec
+from microscope_tui.terms import FILTER_KINDS, SliceSpec, filter_terms
 
 TEXT_ONLY = "text-only"
-KINDS = (*MEDIA, TEXT_ONLY)
-"""Filters by what a row has: a picture, video or sound, or none of them."""
-
 SHOWN = 12
 """How many of a column's values a sentence lists."""
 
@@ -29,7 +25,9 @@ def choose_rows(rows: Rows, spec: SliceSpec) -> tuple[int, ...]:
     stream have been chosen as they came.
     """
     if not len(rows):
-        raise MicroscopeError(f"The split {spec.split!r} of the data set {spec.source} is empty.")
+        raise MicroscopeError(
+            f"The split {spec.split!r} of the data set {spec.source} is empty: choose another split=."
+        )
     passed = filtered(rows, spec)
     if spec.stream:
         return tuple(range(len(rows)))
@@ -56,7 +54,7 @@ def filtered(rows: Rows, spec: SliceSpec) -> Sequence[int]:
 
 def passing(rows: Rows, name: str, wanted: set[str], before: Sequence[int], spec: SliceSpec) -> Sequence[int]:
     """Those of some rows that pass one term of the filter. Raises `MicroscopeError` for a column that is missing."""
-    if name in KINDS:
+    if name in FILTER_KINDS:
         found = [rows.holding(role) for role in (MEDIA if name == TEXT_ONLY else (name,))]
         return [row for row in before if any(held[row] for held in found) == (name != TEXT_ONLY)]
     values = rows.column(name)
@@ -66,15 +64,9 @@ def passing(rows: Rows, name: str, wanted: set[str], before: Sequence[int], spec
 
 
 def terms(spec: SliceSpec) -> dict[str, set[str]]:
-    """The filter by name: one of `KINDS`, or a column with the values that pass."""
+    """The filter by name: one of `FILTER_KINDS`, or a column with the values that pass."""
     found: dict[str, set[str]] = {}
-    for term in filter(None, (term.strip() for term in spec.filter.split(","))):
-        name, colon, value = (part.strip() for part in term.partition(":"))
-        if (name in META) != bool(colon) or (not colon and name not in KINDS) or (colon and not value):
-            raise MicroscopeError(
-                f"There is no filter {term!r}: use {', '.join(KINDS)}, or one of {', '.join(META)} "
-                "with a value, like subject:natural science."
-            )
+    for name, value in filter_terms(spec.filter):
         found.setdefault(name, set()).add(_plain(value, name))
     return found
 
@@ -90,7 +82,7 @@ def _nothing_left(rows: Rows, spec: SliceSpec, name: str, before: Sequence[int])
     start = f"No example of the data set {spec.source} passes the filter {spec.filter!r}"
     if name == TEXT_ONLY:
         return f"{start}: all that are left have a picture, video or sound."
-    if name in KINDS:
+    if name in FILTER_KINDS:
         return f"{start}: none that is left has {'a picture' if name == 'image' else name}."
     values = rows.column(name) or ()
     there = sorted({value for row in before if (value := values[row])}, key=_natural)

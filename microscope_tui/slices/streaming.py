@@ -105,7 +105,9 @@ def _keep(origin: Origin, spec: SliceSpec, file: Path, cache: Path) -> list[int]
             if len(places) == spec.count:
                 break
     if writer is None:
-        raise MicroscopeError(f"The split {spec.split!r} of the data set {spec.source} is empty.")
+        raise MicroscopeError(
+            f"The split {spec.split!r} of the data set {spec.source} is empty: choose another split=."
+        )
     writer.close()
     if not places:
         raise MicroscopeError(

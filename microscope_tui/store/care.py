@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store.checks import Checks
+from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage
 from microscope_tui.store.rows import Collected, Damaged, Kind, Row
-from microscope_tui.store.seals import fits, seal
+from microscope_tui.store.seals import seal
 from microscope_tui.store.shelf import Shelf, write_private
 
 CARRIED: Final = (Kind.MEASUREMENT, Kind.BLOB)
@@ -101,7 +101,7 @@ def unpack(archive: Path, limit: int) -> Iterator[tuple[str, bytes]]:
                     )
                 file = tar.extractfile(member)
                 value = b"" if file is None else file.read()
-                if not fits(member.name, value, member.pax_headers.get(SEAL)):
+                if member.pax_headers.get(SEAL) != seal(member.name, value):
                     raise MicroscopeError(f"{member.name} in {archive} is damaged: export it again.")
                 yield member.name, value
     except (OSError, tarfile.TarError, UnicodeError) as error:
@@ -116,7 +116,7 @@ def _problem(shelf: Shelf, row: Row) -> str:
     if row.key.partition("/")[0] not in tuple(Kind):
         return "its key is of no known kind"
     try:
-        Checks(shelf.values).value(row)
+        (checked_value if row.filename is None else checked_file)(shelf.values, row)
     except FileNotFoundError:
         return "its file is gone"
     except (Damage, OSError) as error:

@@ -13,14 +13,11 @@ import os
 import re
 import secrets
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import diskcache
-
-from microscope_tui.store.seals import PIECE
 
 INLINE: Final = 32 * 1024
 """Values below this many bytes lie in the database itself, except blobs."""
@@ -73,7 +70,10 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
         """The bytes of a row, unchecked; raises `Damage` for all but bytes, `FileNotFoundError` for a lost file."""
         if filename is None:
             return self.inline(mode, value)
-        with self.opened(mode, filename, value) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        with (
+            self.opened(mode, filename, value) as descriptor,
+            open(descriptor, "rb", buffering=0, closefd=False) as file,
+        ):
             return file.read()
 
     @staticmethod
@@ -149,12 +149,9 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
         try:
             descriptor = self._create(name)
             try:
-                view = memoryview(value)  # by pieces: diskcache writes bytes line by line, at four times the CPU
+                view = memoryview(value)  # in one go: diskcache writes bytes line by line, at four times the CPU
                 while view:
-                    view = view[os.write(descriptor, view[:PIECE]) :]
-                # A later change, even within the same tick of the clock, cannot leave the time as it is.
-                now = time.time_ns()
-                os.utime(descriptor, ns=(now, now - secrets.randbelow(10**9)))
+                    view = view[os.write(descriptor, view) :]
                 # The row that names this file is committed next; after a power cut the file must be there.
                 os.fsync(descriptor)
             finally:

@@ -16,7 +16,6 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store.checks import Checks
 from microscope_tui.store.disk import INLINE, Disk
 from microscope_tui.store.rows import ENTRIES, Entry, Row, entry_of, query_rows
 
@@ -32,7 +31,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.root = folder
         self._database = folder / "store" / "cache.db"
-        self.checks = Checks(Disk(str(self._database.parent), min_file_size=INLINE))
+        self.values = Disk(str(self._database.parent), min_file_size=INLINE)
 
     def find(self, key: str) -> Row | None:
         """The row of `key`."""

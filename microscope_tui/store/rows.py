@@ -19,14 +19,16 @@ class Kind(StrEnum):
     PARTIAL = "partial"
     BLOB = "blob"
     ALIAS = "alias"
+    LOOK = "look"
     JOB = "job"
+    ORDER = "order"
     DEATHS = "deaths"
 
     def key(self, name: str) -> str:
         return f"{self}/{name}"
 
 
-EVICTABLE: Final = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.ALIAS)
+EVICTABLE: Final = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.ALIAS, Kind.LOOK)
 """What can be measured again, and so makes room when the quota is reached. Jobs cannot."""
 
 

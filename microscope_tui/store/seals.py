@@ -1,71 +1,36 @@
-"""The seal of a value: its length and its digest under its key.
+"""The seal of a value: its length and a digest of its key and its bytes.
 
-Values above one piece are hashed piece by piece in a few threads (blake2b releases the interpreter), and the
-digests of the pieces are hashed again: on a machine with cores to spare the check costs less than the reading.
+It finds what a disk, a broken program or a mixed-up row did to a value, at the speed of memory (XXH3, 128 bits), so
+that every value is checked whenever it is read. It is no signature: whoever may write into the cache folder can
+write a seal as well, under any digest without a secret. That nobody else may is the matter of `folder`.
 """
 
 from __future__ import annotations
 
-import hmac
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from hashlib import blake2b
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Iterable
 
-PIECE: Final = 4 * 1024 * 1024
-"""Bytes that are hashed, and written, at once."""
-
-THREADS: Final = min(4, os.cpu_count() or 1)
-
-DIGEST_SIZE: Final = 32
+from xxhash import xxh3_128
 
 
-def seal(key: str, value: bytes | memoryview) -> str:
+def seal(key: str, value: bytes) -> str:
     """`LENGTH:HEX`; a value that is moved to another key no longer fits its seal."""
-    with Sealing(key, value) as sealing:
-        return sealing.result()
+    return seal_of(key, (value,))
 
 
-def fits(key: str, value: bytes | memoryview, found: object) -> bool:
-    """Whether `value` is what was sealed under `key` as `found`."""
-    return isinstance(found, str) and hmac.compare_digest(seal(key, value).encode(), found.encode())
+def seal_of(key: str, pieces: Iterable[bytes | memoryview]) -> str:
+    """The seal of a value that comes in pieces."""
+    digest, length = xxh3_128(f"{key}\0".encode()), 0
+    for piece in pieces:
+        digest.update(piece)
+        length += len(piece)
+    return f"{length}:{digest.hexdigest()}"
 
 
-def misfit(value: bytes | memoryview, found: object) -> str:
-    """In what a value differs from its seal, for people."""
-    length = str(found).partition(":")[0]
-    if length.isdigit() and int(length) != len(value):
-        return f"it has {len(value)} bytes instead of {length}"
+def misfit(now: str, then: object) -> str:
+    """In what a value differs from what it was, by its seals, for people; empty when it does not."""
+    if now == then:
+        return ""
+    length, before = now.partition(":")[0], str(then).partition(":")[0]
+    if before.isdigit() and length != before:
+        return f"it has {length} bytes instead of {before}"
     return "its digest does not match"
-
-
-class Sealing:
-    """The seal of a value being worked out beside something else, such as writing the value."""
-
-    def __init__(self, key: str, value: bytes | memoryview) -> None:
-        self._length, self._person = len(value), blake2b(key.encode(), digest_size=16).digest()
-        view = memoryview(value)
-        pieces = [view[start : start + PIECE] for start in range(0, len(view), PIECE)] or [view]
-        # Its own pool for each large value: a pool that is kept would be dead in a forked child.
-        self._pool = ThreadPoolExecutor(THREADS) if len(pieces) > 1 else None
-        self._digests: list[Future[bytes] | bytes] = [
-            self._pool.submit(self._digest, piece) if self._pool else self._digest(piece) for piece in pieces
-        ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def result(self) -> str:
-        """The seal, when it is ready."""
-        digests = [each if isinstance(each, bytes) else each.result() for each in self._digests]
-        return f"{self._length}:{self._digest(b''.join(digests)).hex()}"
-
-    def _digest(self, data: bytes | memoryview) -> bytes:
-        return blake2b(data, digest_size=DIGEST_SIZE, person=self._person).digest()

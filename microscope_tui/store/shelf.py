@@ -22,7 +22,6 @@ from typing import Any, Final
 import diskcache
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store.checks import Checks
 from microscope_tui.store.database import (
     BUSY_SECONDS,
     SETTING_WRITES,
@@ -44,7 +43,7 @@ from microscope_tui.store.rows import (
     kept_name,
     query_rows,
 )
-from microscope_tui.store.seals import Sealing
+from microscope_tui.store.seals import seal
 
 RESERVE: Final = "store.reserve"
 RESERVE_BYTES: Final = 256 * 1024
@@ -66,7 +65,6 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         except StoreFull:
             self._give_up_reserve()
             self._open(folder)
-        self.checks = Checks(self.values)
         with contextlib.suppress(OSError):  # there already, or no room for it now
             write_private(folder / RESERVE, bytes(RESERVE_BYTES))
 
@@ -149,8 +147,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         try:
             with self._sentences(), self.writing():
                 columns = {key: self._write(key, value, written) for key, value in items.items()}
-                self._sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                with self._transact() as (sql, cleanup):
+                with self._durably() if durable else contextlib.nullcontext(), self._transact() as (sql, cleanup):
                     for key, row in columns.items():
                         self._put(sql, cleanup, key, row)
                         if owner is not None:
@@ -166,14 +163,10 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
 
     def _write(self, key: str, value: bytes, written: list[str]) -> tuple[Any, ...]:
         """The columns of a new row; a large value is in its file then, whose name is added to `written`."""
-        with Sealing(key, value) as sealing:
-            size, mode, filename, inline = self.values.store(value, False, key=key)
-            if filename is not None:
-                written.append(filename)
-            tag = sealing.result()
+        size, mode, filename, inline = self.values.store(value, False, key=key)
         if filename is not None:
-            self.checks.written(key, tag, filename)
-        return None, tag, size, mode, filename, inline
+            written.append(filename)
+        return None, seal(key, value), size, mode, filename, inline
 
     def drop(self, keys: Collection[str], *, release: str | None = None) -> None:
         """Removes entries; with `release`, what that job used may be removed from now on."""
@@ -184,7 +177,8 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
             self._drop(keys, release)
 
     def _drop(self, keys: Collection[str], release: str | None) -> None:
-        with self._sentences(), self._transact() as (sql, cleanup):
+        # After a power cut no row may come back whose file is gone.
+        with self._sentences(), self._durably(), self._transact() as (sql, cleanup):
             for key in keys:
                 for (name,) in sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall():
                     cleanup(name)
@@ -240,7 +234,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         damaged = Damaged(name, reason, time.time())
         with self._sentences():
             folder = private_folder(self.root / "damaged")
-            with self._transact() as (sql, _):
+            with self._durably(), self._transact() as (sql, _):
                 if query_rows(sql, "WHERE rowid = ?", (row.rowid,)) != [row]:
                     return None
                 sql("DELETE FROM Cache WHERE rowid = ?", (row.rowid,))
@@ -267,6 +261,15 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
             yield
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _durably(self) -> Iterator[None]:
+        """Commits wait until they are on the disk. Others do not: when a value was used may be lost with the power."""
+        self._sql("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            self._sql("PRAGMA synchronous = NORMAL")
 
     def _touch(self, key: str, owner: str | None) -> None:
         try:

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import care
-from microscope_tui.store.disk import Damage
+from microscope_tui.store.checks import checked_file, checked_value
+from microscope_tui.store.disk import Damage, Disk
 from microscope_tui.store.folder import prepare
-from microscope_tui.store.keys import canonical, request_key
+from microscope_tui.store.keys import canonical, covers, family_key, look_key, request_key
+from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Deaths, Entry, Kind, Row
 from microscope_tui.store.shelf import Shelf
-from microscope_tui.terms import Job, JobState, Measurement, Request
+from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
 
 LIMIT_BYTES: Final = 20_000_000_000
 
 ENDED_JOBS_KEPT: Final = 200
-"""Jobs that have ended stay in the list until there are so many newer ones."""
+ENDED_LOOKS_KEPT: Final = 20
+"""Measurements, and looks, that have ended stay in the list until there are so many newer ones."""
 
 ATTEMPTS: Final = 8
 
@@ -92,7 +95,7 @@ class Store:
     def blob(self, key: str) -> bytes | None:
         """The bytes stored under `key`, None if there are none."""
         full = Kind.BLOB.key(key)
-        return self._checked(full, self._find(full, touch=True), self._database.checks.value)
+        return self._checked(full, self._find(full, touch=True), checked_value)
 
     def put_blob(self, key: str, value: bytes) -> None:
         """Stores bytes (a safetensors file, as a rule) under `key`."""
@@ -112,46 +115,84 @@ class Store:
         An open map outlives the entry's removal, the path does not: open it at once.
         """
         full = Kind.BLOB.key(key)
-        return self._checked(full, self._find(full, touch=True), self._database.checks.file)
+        return self._checked(full, self._find(full, touch=True), checked_file)
 
     # What was asked for, and which result answers it
 
     def remember(self, request: Request, key: str, files: Iterable[Path]) -> None:
         """Notes that the measurement `key` answers `request`, as long as none of `files` changes."""
-        alias = _Alias(key, tuple((str(file.absolute()), *_stamp(file)) for file in files))
-        self._save({Kind.ALIAS.key(request_key(request)): canonical(asdict(alias))})
+        self._note(Kind.ALIAS.key(request_key(request)), key, files)
 
     def recall(self, request: Request) -> Measurement | None:
-        """The measurement that answers `request` as it was typed, without hashing or loading a model.
+        """The measurement that answers `request` as it was typed, without hashing or loading a model: its own, or
+        what it asked for of one that asked for more metrics, modalities or streams.
 
         None if it was never measured by this version, or if one of the files behind it changed its size or
         its time of change, or is gone.
         """
-        key = Kind.ALIAS.key(request_key(request))
-        alias = self._read(key, self._find(key), _Alias.from_json)
-        measurement = self.measurement(alias.key) if alias is not None and alias.holds else None
-        # One result may have several names: a folder, and a copy of it.
-        return measurement and replace(measurement, model=request.model, slice=request.slice)
+        own = Kind.ALIAS.key(request_key(request))
+        for alias in (own, *(alias for alias in self._wider(request) if alias != own)):
+            key = self._noted(alias, str)
+            measurement = None if key is None else self.measurement(key)
+            if measurement is not None and alias != own:
+                measurement = measurement.narrowed(request)
+            if measurement is not None:
+                # One result may have several names: a folder, and a copy of it.
+                return replace(measurement, model=request.model, slice=request.slice)
+        return None
+
+    def _wider(self, request: Request) -> Iterator[str]:
+        """The full keys of what was remembered for requests that asked for at least as much as this one."""
+        for row in self._database.rows(Kind.ALIAS.key(family_key(request) + ".")):
+            if covers(row.key, request):
+                yield row.key
+
+    def remember_look(
+        self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Iterable[Path]
+    ) -> None:
+        """Stores what a job of this kind made, as JSON, good as long as none of `files` changes."""
+        self._note(Kind.LOOK.key(look_key(request, kind, example)), value, files)
+
+    def recall_look(self, request: Request, kind: JobKind, example: int | None) -> dict[str, Any] | None:
+        """The JSON that a job of this kind made for the request as it was typed; None as for `recall`."""
+        return self._noted(Kind.LOOK.key(look_key(request, kind, example)), dict)
 
     # Jobs
 
     def jobs(self) -> list[Job]:
-        """All jobs, the oldest first."""
+        """All jobs: those that have ended, the running ones, and the waiting ones as they will be run."""
         jobs = (self._read(row.key, row, Job.from_json) for row in self._database.rows(Kind.JOB.key("")))
-        return sorted((job for job in jobs if job is not None), key=lambda job: (job.created, job.id))
+        return in_order((job for job in jobs if job is not None), self.order())
 
-    def put_job(self, job: Job) -> None:
-        """Stores a job's state. Once it has ended, what it used may be removed again."""
+    def order(self) -> Sequence[str]:
+        """The waiting jobs that a user put into another order than that of their age, by their ids."""
+        key = Kind.ORDER.key("jobs")
+        return self._read(key, self._find(key), lambda data: [str(job_id) for job_id in data["ids"]]) or []
+
+    def put_order(self, job_ids: Sequence[str]) -> None:
+        """Notes in which order jobs shall be run."""
+        self._save({Kind.ORDER.key("jobs"): canonical({"ids": job_ids})})
+
+    def put_job(self, job: Job) -> list[str]:
+        """Stores a job's state. Once it has ended, what it used may be removed again.
+
+        Returns the ids of the old jobs that went for it.
+        """
         self._writable.save(
             {Kind.JOB.key(job.id): canonical(job.to_json())},
             limit=self.limit_bytes,
             release=job.id if job.state.ended else None,
             durable=job.state is not JobState.RUNNING,
         )
-        if job.state.ended:
-            ended = [each for each in self.jobs() if each.state.ended]
-            for each in ended[:-ENDED_JOBS_KEPT]:
-                self.remove_job(each.id)
+        if not job.state.ended:
+            return []
+        is_look = job.kind is not JobKind.MEASURE
+        alike = [each for each in self.jobs() if each.state.ended and (each.kind is not JobKind.MEASURE) == is_look]
+        alike.sort(key=lambda each: each.ended or each.created)
+        old = [each.id for each in alike[: -(ENDED_LOOKS_KEPT if is_look else ENDED_JOBS_KEPT)]]
+        for job_id in old:
+            self.remove_job(job_id)
+        return old
 
     def remove_job(self, job_id: str) -> None:
         """Removes a job and its partial results."""
@@ -234,17 +275,26 @@ class Store:
 
     def _unended(self) -> set[str]:
         jobs = [job.id for job in self.jobs() if not job.state.ended]
-        return {kind.key(job) for job in jobs for kind in (Kind.JOB, Kind.DEATHS)}
+        return {kind.key(job) for job in jobs for kind in (Kind.JOB, Kind.DEATHS)} | {Kind.ORDER.key("jobs")}
 
     def _measurement(self, key: str) -> Measurement | None:
         return self._read(key, self._find(key, touch=True), Measurement.from_json)
 
+    def _note(self, key: str, value: object, files: Iterable[Path]) -> None:
+        """Stores a small value together with the files that it depends on, as they are now."""
+        stamps = [(str(file.absolute()), *_stamp(file)) for file in files]
+        self._save({key: canonical({"value": value, "files": stamps})})
+
+    def _noted(self, key: str, kind: Callable[[Any], T]) -> T | None:
+        """What `_note` stored, None when one of its files has changed since."""
+        return self._read(key, self._find(key, touch=True), lambda data: kind(data["value"]) if _hold(data) else None)
+
     def _save(self, items: Mapping[str, bytes], *, durable: bool = True) -> None:
         self._writable.save(items, limit=self.limit_bytes, owner=self._job, durable=durable)
 
-    def _read(self, key: str, row: Row | None, decode: Callable[[Any], T]) -> T | None:
+    def _read(self, key: str, row: Row | None, decode: Callable[[Any], T | None]) -> T | None:
         """What a row's JSON stands for; one that this version cannot read is set aside as well."""
-        value = self._checked(key, row, self._database.checks.value)
+        value = self._checked(key, row, checked_value)
         if value is None or row is None:
             return None
         try:
@@ -259,15 +309,15 @@ class Store:
         return self._shelf.find(key, self._job, touch=touch)
 
     def _value(self, key: str) -> bytes | None:
-        return self._checked(key, self._find(key), self._database.checks.value)
+        return self._checked(key, self._find(key), checked_value)
 
-    def _checked(self, key: str, row: Row | None, get: Callable[[Row], T]) -> T | None:
+    def _checked(self, key: str, row: Row | None, get: Callable[[Disk, Row], T]) -> T | None:
         """What `get` makes of a row, when its value is what was sealed under its key; else it is set aside."""
         for _ in range(ATTEMPTS):
             if row is None:
                 return None
             try:
-                return get(row)
+                return get(self._database.values, row)
             except FileNotFoundError:
                 reason = "its file is gone"
             except Damage as damage:
@@ -287,24 +337,12 @@ class Store:
             self._seen.append(Damaged(str(row.key), reason, time.time()))
 
 
-@dataclass(frozen=True)
-class _Alias:
-    """The content key that answered a request, and (path, bytes, time of change in ns) of the files behind it."""
-
-    key: str
-    files: tuple[tuple[str, int, int], ...]
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(str(data["key"]), tuple((str(path), int(size), int(when)) for path, size, when in data["files"]))
-
-    @property
-    def holds(self) -> bool:
-        """Whether every file is as it was."""
-        try:
-            return all(_stamp(Path(path)) == (size, when) for path, size, when in self.files)
-        except (OSError, ValueError):
-            return False
+def _hold(noted: Mapping[str, Any]) -> bool:
+    """Whether every file that a value depends on is as it was: (path, bytes, time of change in ns)."""
+    try:
+        return all(_stamp(Path(path)) == (size, when) for path, size, when in noted["files"])
+    except OSError:
+        return False
 
 
 def _stamp(file: Path) -> tuple[int, int]:

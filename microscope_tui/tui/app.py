@@ -1,37 +1,68 @@
-"""The explorer as an application: themes, palette and how it starts and ends."""
+"""The explorer as an application: themes, keys, palette and how it starts and ends."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
 
-from microscope_tui.settings import Settings
-from microscope_tui.tui.keys import DEEDS
+from microscope_tui.settings import THEMES, Settings
+from microscope_tui.tui import keys
+from microscope_tui.tui.ascii import AsciiFilter
+from microscope_tui.tui.clipboard import hand_over
+from microscope_tui.tui.errands import errand
 from microscope_tui.tui.screens.explorer import Explorer
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.source import Source
-from microscope_tui.tui.themes import THEMES
+from microscope_tui.tui.state import Recent, keep, restore
+from microscope_tui.tui.themes import palettes, widget_theme
+
+KEEP_EVERY = 5.0
+"""Seconds between two looks whether the session has changed."""
 
 
 class ExplorerApp(App[int]):
-    """One explorer over one source."""
+    """One explorer over one source. Raises `MicroscopeError` for keys and themes of the settings that cannot be."""
 
     TITLE = "microscope"
     CSS_PATH = "explorer.tcss"
     ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=True)]
 
-    def __init__(self, settings: Settings, session: Session, source: Source) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session,
+        source: Source,
+        *,
+        recent: Recent | None = None,
+        note: str = "",
+        keep: Callable[[Session], None] | None = None,
+    ) -> None:
+        """`recent` is what was looked at before, `note` a sentence to show at the start; `keep` stores the session,
+        now and then and at the end."""
+        keys.use(settings.keys)
         super().__init__()
-        for theme in THEMES:
-            self.register_theme(theme)
+        self._note, self._keep, self._kept = note, keep, session
+        for name, palette in palettes(settings.themes).items():
+            self.register_theme(widget_theme(name, palette))
         self.theme = session.theme
-        self.explorer = Explorer(settings, session, source)
+        self._last_filters = [AsciiFilter()] if settings.ascii else []
+        self.set_keymap(keys.keymap())
+        self.explorer = Explorer(settings, session, source, recent)
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """What every line goes through on its way to the terminal."""
+        return [*super().get_line_filters(), *self._last_filters]
 
     def get_default_screen(self) -> Screen[int]:
         return self.explorer
@@ -39,27 +70,71 @@ class ExplorerApp(App[int]):
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, 143))
+        if self._note:
+            self.notify(self._note, severity="warning", markup=False)
+        if self._keep:
+            # A connection that is lost ends the screen without a word: what is on it is kept before that.
+            self.set_interval(KEEP_EVERY, self.keep_session)
+
+    def keep_session(self) -> None:
+        """Store the session if it has changed; in a thread, for the disk may be slow."""
+        session, keep = self.explorer.session, self._keep
+        if keep and session != self._kept:
+            self._kept = session
+            errand(self.explorer, lambda: keep(session), lambda _: None, lambda _: None)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Put a text on the terminal's clipboard, by way of the multiplexer around us as well; that may take a moment,
+        so it is asked in a thread."""
+        super().copy_to_clipboard(text)
+        threading.Thread(target=hand_over, args=(text,), daemon=True, name="clipboard").start()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: every deed of the table."""
-        for deed in DEEDS:
+        """The palette: every deed of the table, of the screen's own where it has one."""
+        own = getattr(screen, "TABLE", None)
+        at = self.explorer if own is None else screen
+        for deed in keys.deeds() if own is None else own:
             if deed.palette:
-                run = partial(self.explorer.run_action, deed.action)
+                run = partial(at.run_action, deed.action)
                 yield SystemCommand(f"{deed.label}  ({deed.shown})", deed.help, run)
+        if own is None:
+            for name in self.explorer.settings.theme_names:
+                yield SystemCommand(f"Theme {name}", "Colours of the screen", partial(self._choose_theme, name))
+
+    def _choose_theme(self, name: str) -> None:
+        self.explorer.change(replace(self.explorer.session, theme=name))
 
 
-def run(settings: Settings, session: Session, source: Source | None = None) -> int:
-    """Show the explorer until the user leaves; returns the exit code. The worker goes on by itself."""
+def run(settings: Settings, session: Session, *, given: Collection[str] = (), source: Source | None = None) -> int:
+    """Show the explorer until the user leaves; returns the exit code. The worker goes on by itself.
+
+    What was on the screen last time is there again, but for the fields of `session` that are named in `given`.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored (nohup), a vanished terminal would make Textual spin
-    own = source or _live(settings)
-    try:
-        app = ExplorerApp(settings, session, own)
-        return app.run() or app.return_code or 0
-    finally:
-        own.close()
+    if source is not None:
+        return _shown(ExplorerApp(settings, session, source), source)
+    if settings.theme != THEMES[0]:
+        given = {*given, "theme"}
+    session, recent, note = restore(settings.cache, session, given)
+    if session.theme not in settings.theme_names:
+        session = replace(session, theme=settings.theme)
+    if settings.read_only:
+        from microscope_tui.tui.archive import ArchiveSource
 
-
-def _live(settings: Settings) -> Source:
+        archive = ArchiveSource(settings)
+        return _shown(ExplorerApp(settings, archive.start(session, given), archive, recent=recent, note=note), archive)
     from microscope_tui.tui.live import WorkerSource  # here, so that a screen over another source never loads it
 
-    return WorkerSource(settings)
+    live, store = WorkerSource(settings), partial(keep, settings.cache, recent=recent)
+    app = ExplorerApp(settings, session, live, recent=recent, note=note, keep=store)
+    try:
+        return _shown(app, live)
+    finally:
+        store(app.explorer.session)
+
+
+def _shown(app: ExplorerApp, source: Source) -> int:
+    try:
+        return app.run() or app.return_code or 0
+    finally:
+        source.close()

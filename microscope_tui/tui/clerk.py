@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from textual.message_pump import MessagePump
 
-from microscope_tui.terms import Job, JobState, Measurement, Request
+from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
 from microscope_tui.tui.desk import Desk
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.inbox import INTERVAL, Inbox, Post
@@ -38,16 +38,12 @@ class Clerk:
 
     def ask(self, requests: Iterable[Request]) -> None:
         """Ask for every request that was not asked for yet."""
-        for request in requests:
-            if not self._desk.holds(request):
-                self._ask(request)
+        self._ask([request for request in requests if not self._desk.holds(request)])
 
     def ask_again(self, requests: Iterable[Request]) -> None:
         """Ask for every request that nothing is under way for; what is measured already is only read."""
         self._desk.worker = None
-        for request in requests:
-            if not self._desk.of(request).waiting:
-                self._ask(request)
+        self._ask([request for request in requests if not self._desk.of(request).waiting])
 
     def arrived(self) -> None:
         """There is news: file it now, or when a quarter of a second has passed since the last time."""
@@ -58,31 +54,71 @@ class Clerk:
             self._due = True
             self._pump.set_timer(wait, self._deliver)
 
-    def _ask(self, request: Request) -> None:
-        self._desk.forget(request)
+    def _ask(self, requests: Sequence[Request]) -> None:
+        """Look all of them up at once; those that the store does not have are measured in their order."""
+        asked = list(dict.fromkeys(requests))
+        left = len(asked)
+        missing: set[Request] = set()
 
-        def find() -> tuple[Measurement | None, Job | None, Measurement | None]:
-            """The finished result, else the job that works on it, and what that has so far."""
-            self._source.check(request)
-            if found := self._source.recall(request):
-                return found, None, None
-            job = self._source.submit(request)  # a job that is on its way already is found, not doubled
-            return None, job, self._source.partial(job.id)
-
-        def found(answer: tuple[Measurement | None, Job | None, Measurement | None]) -> None:
-            measurement, job, partial = answer
-            if job:
-                self._desk.worker = None
-                self._desk.job(job)
-                self.inbox.follow()
-                self._check_later()
-                if (now := self._desk.of(request).job) and now.state is JobState.DONE:
-                    self._recall(request)
-            if shown := measurement or partial:
-                self._desk.measured(request, shown)
+        def answered() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._submit([request for request in asked if request in missing])
             self._changed()
 
-        self._errand(request, find, found)
+        def look_up(request: Request) -> None:
+            def find() -> Measurement | None:
+                self._source.check(request)
+                return self._source.recall(request)
+
+            def found(measurement: Measurement | None) -> None:
+                if measurement:
+                    self._desk.measured(request, measurement)
+                else:
+                    missing.add(request)
+                answered()
+
+            def failed(sentence: str) -> None:
+                self._desk.failed(request, sentence)
+                answered()
+
+            errand(self._pump, find, found, failed)
+
+        for request in asked:
+            self._desk.forget(request)
+        for request in asked:
+            look_up(request)
+
+    def _submit(self, requests: Sequence[Request]) -> None:
+        """Have them measured, one asked for after the other: the worker takes them up in this order."""
+        if not requests:
+            return
+        request, *rest = requests
+
+        def submit() -> tuple[Job, Measurement | None]:
+            job = self._source.submit(request)  # a job that is on its way already is found, not doubled
+            return job, self._source.partial(job.id)
+
+        def submitted(answer: tuple[Job, Measurement | None]) -> None:
+            job, partial = answer
+            self._desk.worker = None
+            self._desk.job(job)
+            self.inbox.follow()
+            self._check_later()
+            if (now := self._desk.of(request).job) and now.state is JobState.DONE:
+                self._recall(request)
+            if partial:
+                self._desk.measured(request, partial)
+            self._submit(rest)
+            self._changed()
+
+        def failed(sentence: str) -> None:
+            self._desk.failed(request, sentence)
+            self._submit(rest)
+            self._changed()
+
+        errand(self._pump, submit, submitted, failed)
 
     def _recall(self, request: Request) -> None:
         """A job is done: read its result."""
@@ -125,7 +161,7 @@ class Clerk:
 
     def _take_jobs(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            awaited = self._desk.of(job.request).waiting
+            awaited = job.kind is JobKind.MEASURE and self._desk.of(job.request).waiting
             self._desk.job(job)
             if job.state is JobState.DONE and awaited:
                 self._recall(job.request)
@@ -146,5 +182,6 @@ class Clerk:
 
     def _checked(self, jobs: Sequence[Job]) -> None:
         self._take_jobs(jobs)
+        self._desk.list_jobs(jobs)
         self._check_later()
         self._changed()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from microscope_tui.terms import Job, JobState, Measurement, Request
+from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Desk:
     jobs: dict[str, Job] = field(default_factory=dict)
     worker: str | None = None
     """A sentence when the worker is gone, else None."""
+    read_only: bool = False
+    """Whether there is no worker, and will be none."""
 
     def of(self, request: Request) -> Known:
         return self.known.get(request, Known())
@@ -64,6 +66,8 @@ class Desk:
         """File the state of a job, and what it means for its request."""
         if not ((listed := self.jobs.get(job.id)) and _older(job, listed)):
             self.jobs[job.id] = job
+        if job.kind is not JobKind.MEASURE:
+            return
         known = self.known.get(job.request)
         if known is None or (known.job is not None and _older(job, known.job)):
             return
@@ -89,11 +93,13 @@ class Desk:
         return next((job for job in self.jobs.values() if job.state is JobState.RUNNING), None)
 
     def queued(self) -> Sequence[Job]:
-        return sorted((job for job in self.jobs.values() if job.state is JobState.QUEUED), key=lambda job: job.created)
+        """The jobs that wait, as they will be run."""
+        return [job for job in self.jobs.values() if job.state is JobState.QUEUED]
 
     def ahead(self, job: Job) -> int:
         """How many jobs will be done before this one."""
-        before = sum(1 for other in self.queued() if other.created < job.created)
+        waiting = [other.id for other in self.queued()]
+        before = waiting.index(job.id) if job.id in waiting else len(waiting)
         return before + (1 if self.running() else 0)
 
 

@@ -1,41 +1,172 @@
-"""What is on the screen, as text for other programs: CSV with a row a layer, and JSON."""
+"""What is on the screen, for other programs and for papers: apart from the screen, and written in threads."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.tables import profile_csv
-from microscope_tui.terms import Measurement, Profile
+from microscope_tui.figures import Figure, Panel, Track
+from microscope_tui.tables import interval, number, profile_csv
+from microscope_tui.terms import Measurement, Profile, Request
+from microscope_tui.tui.desk import Desk
 from microscope_tui.tui.readout import short_name
 from microscope_tui.tui.session import Session
+from microscope_tui.tui.view import PaneView, methods_measured, pane_views, shown
 
 
-def profiles_shown(session: Session, measurement: Measurement, method: str) -> tuple[Profile, ...]:
-    """The profiles of a measurement that the session's panes show."""
-    panes = [session.focus] if session.zoomed else session.panes
-    found = (measurement.profile(session.metric, modality, stream, method) for modality, stream in panes)
-    return tuple(profile for profile in found if profile)
+@dataclass(frozen=True)
+class Seen:
+    """What the screen shows: its panes (the zoomed one alone), and by slot the measurement behind each curve."""
+
+    session: Session
+    views: tuple[PaneView, ...]
+    measurements: Mapping[int, Measurement]
+    method: str
+
+    @property
+    def profiles(self) -> list[tuple[Measurement, Profile]]:
+        """Each curve of each pane with the measurement it is of; a difference is named by both of its models."""
+        return [
+            (self._named(self.measurements[series.number]), series.profile)
+            for view in self.views
+            for series in view.series
+            if series.profile
+        ]
+
+    def _named(self, measurement: Measurement) -> Measurement:
+        first = self.measurements[self.session.slots[0]]
+        if not self.session.differing:
+            return measurement
+        less = first.model if first.slice == measurement.slice else f"{first.model} on {first.slice}"
+        return replace(measurement, model=f"{measurement.model} − {less}")
 
 
-def to_csv(session: Session, measurements: Sequence[Measurement], method: str) -> str:
-    """One row for each layer of each profile shown."""
-    return profile_csv((m, p) for m in measurements for p in profiles_shown(session, m, method))
+def seen(session: Session, desk: Desk, requests: Sequence[Request]) -> Seen | None:
+    """What the screen shows, None while there is nothing on it."""
+    found = {slot: shown(desk, request).measurement for slot, request in zip(session.slots, requests, strict=True)}
+    views = pane_views(session, desk, requests)
+    views = (views[session.pane],) if session.zoomed else views
+    if not any(series.profile for view in views for series in view.series):
+        return None
+    method = session.method(methods_measured(session, tuple(found.values())))
+    return Seen(session, views, {slot: each for slot, each in found.items() if each}, method)
 
 
-def to_json(session: Session, measurements: Sequence[Measurement], method: str) -> str:
-    """A list with one object a model, as `microscope-tui measure --json` prints it, with the profiles shown."""
-    shown: list[dict[str, Any]] = []
-    for m in measurements:
-        data = m.to_json()
-        data["profiles"] = [p.to_json() for p in profiles_shown(session, m, method)]
-        shown.append(data)
-    return json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+def to_csv(seen: Seen) -> str:
+    """One row for each layer of each curve shown."""
+    return profile_csv(seen.profiles)
+
+
+def to_json(seen: Seen) -> str:
+    """A list with one object a curve, as `microscope-tui measure --json` prints it, with the profiles shown."""
+    objects: dict[str, dict[str, Any]] = {}
+    for measurement, profile in seen.profiles:
+        name = f"{measurement.model} on {measurement.slice}"
+        data = objects.setdefault(name, {**measurement.to_json(), "profiles": []})
+        data["profiles"].append(profile.to_json())
+    return json.dumps(list(objects.values()), indent=2, ensure_ascii=False) + "\n"
+
+
+def to_figure(seen: Seen) -> Figure:
+    """What the screen shows, to be drawn."""
+    session = seen.session
+    panels = tuple(
+        Panel(
+            view.title,
+            tuple(Track(s.label, s.number, s.places, s.profile) for s in view.series if s.profile),
+            view.axes.log,
+        )
+        for view in seen.views
+    )
+    of = "; ".join(f"{m.model} on {m.slice}, {m.examples:,} examples" for m in seen.measurements.values())
+    sign = "difference in " if session.differing else ""
+    return Figure(
+        panels,
+        1 if session.zoomed else len(session.streams),
+        ylabel=f"{sign}{session.metric} ({seen.method})",
+        xlabel="relative depth" if session.depth else "layer",
+        caption=of + ".",
+    )
+
+
+def value_text(seen: Seen, view: PaneView) -> str:
+    """The values at the cursor of a pane, a line for each curve."""
+    lines = []
+    for series in view.series:
+        if (p := series.profile) is None:
+            continue
+        layer = series.layer(seen.session.layer)
+        i = p.layers.index(layer) if layer in p.layers else None
+        if i is None or (value := p.value[i]) is None:
+            said = "undefined" if i is not None else "not measured"
+        else:
+            said = f"{number(value, p.metric)} {interval(p.low[i], p.high[i], p.metric)}".rstrip() + f" n={p.n[i]}"
+        lines.append(f"{series.label}\t{view.title}\t{p.metric} ({p.method})\tlayer {layer}\t{said}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Something that can be written: the end of the file's name, what it is for people, and the suffix that decides
+    what must be installed for it (empty: nothing)."""
+
+    ending: str
+    what: str
+    needs: str = ""
+
+    @property
+    def missing(self) -> str:
+        """The command that installs what is missing, empty when nothing is."""
+        return figures.missing(self.needs) if self.needs else ""
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(".csv", "a row for each layer of each curve"),
+    Format(".json", "the same as `measure --json`, with what the numbers depend on"),
+    Format(".html", "a page with charts and every number, complete in itself"),
+    Format("-figure.pdf", "a figure for a paper", "pdf"),
+    Format("-figure.svg", "the same figure, for editing", "svg"),
+    Format("-screen.svg", "the screen as it is"),
+    Format("-screen.png", "the screen as a picture", "png"),
+)
+
+
+def save(format: Format, seen: Seen, screen: str, folder: Path, stem: str) -> Path:
+    """Write what is seen in a format; `screen` is Textual's SVG of it. Blocks. Raises `MicroscopeError`."""
+    file = folder / f"{stem}{format.ending}"
+    if format.ending.startswith("-figure"):
+        figures.write_figure(to_figure(seen), file)
+    elif format.needs == "png":
+        figures.write_png(bare(screen), file)
+    else:
+        write(folder, {file.name: _text(format, seen, screen)})
+    return file
+
+
+def _text(format: Format, seen: Seen, screen: str) -> str:
+    if format.ending == ".csv":
+        return to_csv(seen)
+    if format.ending == ".json":
+        return to_json(seen)
+    if format.ending == "-screen.svg":
+        return bare(screen)
+    from microscope_tui.tui.page import page  # here, because few ever need it
+
+    names = " and ".join(dict.fromkeys(short_name(m.model) for m in seen.measurements.values()))
+    title = f"{names}: {seen.session.metric} by layer"
+    return page(title, to_figure(seen), list(seen.measurements.values()))
+
+
+def bare(svg: str) -> str:
+    """A picture of the screen that asks no server for its font: without one it is drawn in any monospace font."""
+    return re.sub(r'\s*(,\s*)?url\("https?://[^"]*"\)\s*format\("[^"]*"\)', "", svg)
 
 
 def file_stem(session: Session, now: datetime) -> str:
@@ -53,6 +184,6 @@ def write(folder: Path, files: dict[str, str]) -> list[Path]:
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise MicroscopeError(f"{path} cannot be written ({error.strerror}): start from another folder.") from error
+            raise MicroscopeError(f"{path} cannot be written ({error.strerror}): name another folder.") from error
         written.append(path)
     return written

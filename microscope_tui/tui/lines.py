@@ -4,39 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Metric, Request
 from microscope_tui.tui.desk import Desk
-from microscope_tui.tui.keys import DEEDS, Deed
-from microscope_tui.tui.readout import at, interval, number, pieces, ratio, short_name, shorten, shorten_end
+from microscope_tui.tui.keys import Deed, deeds, key_of
+from microscope_tui.tui.readout import at, ratio, share, shorten, shorten_end
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import STREAM_TITLES, PaneView, Series, labels_of, worker_state
+from microscope_tui.tui.view import (
+    STREAM_TITLES,
+    PaneView,
+    Series,
+    counted,
+    labels_of,
+    said_of,
+    short_names,
+    slice_names,
+    worker_state,
+)
 from microscope_tui.tui.widgets.bar import Span
 
 Line = tuple[list[Span], list[Span]]
 
 
 def header_line(session: Session, desk: Desk, requests: Sequence[Request], colours: Palette, width: int) -> Line:
-    """Models and slice on the left, the worker on the right."""
+    """Models and slices on the left, the worker on the right."""
     state, how = worker_state(desk, requests, width // 2)
     colour = {"idle": colours.faint, "busy": colours.good, "waiting": colours.warn, "failed": colours.error}[how]
     right = [Span(f" {shorten_end(state, width // 2)} ", colour, action="jobs")]
     room = width - len(right[0].text)
-    options = str(session.slice).removeprefix(session.slice.source).lstrip("?")
-    slice_name = short_name(session.slice.source) + (f" {options.replace('&', ' ')}" if options else "")
-    slice_name = shorten(slice_name, max(room // 3, 8))
-    each = max((room - len(slice_name) - 4) // len(session.models) - 4, 6)
-    left = [
+    models = short_names([curve.model for curve in session.curves])
+    slices = slice_names([curve.slice for curve in session.curves])
+    common = slices[0] if not session.others else models[0] if len(session.models) == 1 else ""
+    common = shorten(common, max(room // 3, 8))
+    each = max((room - len(common) - 4) // len(session.slots) - 4, 6)
+    curves = [
         Span(
-            f" {MARKERS[i % len(MARKERS)]} {shorten(label, each)} ",
-            colours.of(i),
-            True,
-            "pick_model" if not i else "compare",
+            f" {MARKERS[curve.slot % len(MARKERS)]} {shorten(label, each)} ",
+            colours.of(curve.slot),
+            curve.slot == session.top or not session.comparing,
+            "pick_slice" if label in slices and session.others else "pick_model" if not i else "compare",
         )
-        for i, label in enumerate(labels_of(session.models))
+        for i, (curve, label) in enumerate(zip(session.curves, labels_of(session.curves), strict=True))
     ]
-    left += [Span(" on ", colours.faint), Span(slice_name, colours.text, True, "pick_slice")]
-    return left, right
+    if not session.others:
+        return [*curves, Span(" on ", colours.faint), Span(common, colours.text, True, "pick_slice")], right
+    if common:
+        return [Span(f" {common}", colours.text, True, "pick_model"), Span(" on ", colours.faint), *curves], right
+    return curves, right
 
 
 BRIEF = {Metric.LINEARITY: "lin", Metric.DIMENSION: "dim", Metric.ANISOTROPY: "aniso"}
@@ -49,53 +64,101 @@ SHORT_FORMULAS: Mapping[Metric | tuple[Metric, str], str] = {
 """The formula where there is no room for its whole line."""
 
 
-def metric_line(session: Session, method: str, methods: Sequence[str], colours: Palette, width: int) -> Line:
-    """The metrics, the variant and its formula on the left, the streams of the columns on the right."""
+def metric_line(
+    session: Session,
+    views: Sequence[PaneView],
+    method: str,
+    methods: Sequence[str],
+    requests: Sequence[Request],
+    colours: Palette,
+    width: int,
+) -> Line:
+    """The metrics, the variant, which rows count and its formula on the left, the streams on the right."""
     left: list[Span] = []
-    for i, metric in enumerate(Metric, start=1):
+    for metric in Metric:
         chosen = metric is session.metric
         name = str(metric) if chosen or width >= 100 else BRIEF[metric]
-        left.append(Span(f" {i} ", colours.key, False, f"metric('{metric}')"))
+        key = key_of(f"metric('{metric}')")
+        left.append(Span(f" {key} ", colours.key, False, f"metric('{metric}')"))
         left.append(Span(f"{name} ", colours.text if chosen else colours.faint, chosen, f"metric('{metric}')"))
     streams = " │ ".join(STREAM_TITLES[stream] for stream in session.streams)
-    right = [Span(" u ", colours.key, False, "streams"), Span(f"{streams} ", colours.faint, False, "streams")]
-    variant = f"v {method}" if len(methods) > 1 else method
+    right = [
+        Span(f" {key_of('streams')} ", colours.key, False, "streams"),
+        Span(f"{streams} ", colours.faint, False, "streams"),
+    ]
+    variant = f"{key_of('variant')} {method}" if len(methods) > 1 else method
     left.append(Span(f"│ {variant} ", colours.cursor_line, False, "variant"))
+    waiting = any(view.stand_in for view in views)
+    for text, action in _chips(session, requests[0], views):
+        left.append(Span(f"· {text} ", colours.warn if waiting else colours.cursor_line, False, action))
     room = width - sum(len(span.text) for span in (*left, *right))
+    if room < 0:  # what is not as usual matters more than the streams, whose names stand above the panes
+        right, room = [], 0
     formula = FORMULAS.get((session.metric, method), "")
     if len(formula) > room:
         formula = SHORT_FORMULAS.get((session.metric, method), SHORT_FORMULAS.get(session.metric, ""))
-    left.append(Span(formula, colours.faint))
+    left.append(Span(formula if len(formula) <= room else "", colours.faint))
     return left, right
 
 
+def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> list[tuple[str, str]]:
+    """What is not as usual, in few words, each with the key that changes it back."""
+    chips = []
+    if counted(request) != "all rows":
+        rows = request.without[0] if request.without else ""
+        chips.append((counted(request), f"without('{rows}')" if rows in ("sinks", "duplicates") else "one_tile"))
+    if request.reference:
+        chips.append(("reference", "reference"))
+    if session.rows:
+        chips.append((f"matched n ≤ {session.rows:,}", "matched"))
+    if session.differing:
+        tested = max((sum(low is not None for low in line.low) for v in views for line in v.lines), default=0)
+        chips.append((f"B − A, marked by Bonferroni × {tested}" if tested else "B − A", "difference"))
+    if session.log_y:
+        chips.append(("log y", "log"))
+    if session.same_y:
+        chips.append(("same y", "same_y"))
+    if session.depth:
+        chips.append(("depth", "depth"))
+    if session.thin:
+        chips.append(("thin line", "thin"))
+    return chips
+
+
 def inspector_lines(view: PaneView, layer: int, colours: Palette) -> list[list[Span]]:
-    """Everything at the cursor in the focused pane, a line for each model, traps spelled out."""
+    """Everything at the cursor in the focused pane, a line for each curve, traps spelled out; the pinned one first."""
     head = [Span(f" {view.title} ", colours.text, True)]
     if any(series.profile for series in view.series):
-        head.insert(0, Span(f" layer {layer}", colours.cursor_line, True))
+        name = view.axes.label(layer)
+        where = name if layer < 0 else f"depth {name}" if view.axes.depth else f"layer {name}"
+        head.insert(0, Span(f" {where}", colours.cursor_line, True))
     indent = [Span(" " * sum(len(span.text) for span in head), colours.text)]
-    return [[*(indent if i else head), *_everything(series, layer, colours)] for i, series in enumerate(view.series)]
+    series = sorted(view.series, key=lambda s: not s.pinned)
+    return [[*(indent if i else head), *_everything(view, s, layer, colours)] for i, s in enumerate(series)]
 
 
-def _everything(series: Series, layer: int, colours: Palette) -> list[Span]:
+def _everything(view: PaneView, series: Series, position: int, colours: Palette) -> list[Span]:
     sign = Span(f" {MARKERS[series.number % len(MARKERS)]} ", colours.of(series.number), True)
-    p = series.profile
+    p, layer = series.profile, series.layer(position)
     i = at(p, layer) if p else None
     if p is None or i is None:
-        said = series.status if p is None else pieces(p, layer)[0][1]
+        said = said_of(view, series, position)[0][1]
         return [sign, Span(said, colours.error if series.severe else colours.faint)]
     notes, value = " · ".join(p.notes[i]), p.value[i]
     if value is None:
         return [sign, Span(f"undefined: {notes}" if notes else "undefined", colours.warn)]
-    bounds = interval(p.low[i], p.high[i], p.metric)
-    spans = [sign, Span(f"{number(value, p.metric)} ", colours.text, True)]
+    bounds = interval(p.low[i], p.high[i], p.metric, signed=bool(view.less))
+    spans = [sign, Span(f"{number(value, p.metric, signed=bool(view.less))} ", colours.text, True)]
     if bounds:
         spans.append(Span(f"{bounds} 95 %  ", colours.faint))
     if notes:
         spans.append(Span(f"* {notes}  ", colours.warn))
-    size = f"n {p.n[i]:,}  d {p.d:,}  n/d {ratio(p.n[i], p.d)}  {p.examples:,} ex"
-    return [*spans, Span("  ".join((size, *p.facts[i])), colours.faint)]
+    own = (f"layer {layer}",) if view.axes.depth else ()
+    sinks = () if series.sinks is None else (f"sinks {share(series.sinks)}",)
+    width = p.widths[i]
+    size = f"n {p.n[i]:,}  d {width:,}  n/d {ratio(p.n[i], width)}  {p.examples:,} ex"
+    more = (*p.facts[i], size) if view.less else (size, *p.facts[i])
+    return [*spans, Span("  ".join((*own, *more, *sinks)), colours.faint)]
 
 
 def footer_line(session: Session, colours: Palette, width: int) -> Line:
@@ -106,13 +169,13 @@ def footer_line(session: Session, colours: Palette, width: int) -> Line:
     ]
     room = width - sum(len(span.text) for span in right)
     fits: set[str] = set()
-    for deed in sorted((deed for deed in DEEDS if deed.footer), key=lambda deed: deed.footer):
+    for deed in sorted((deed for deed in deeds() if deed.footer), key=lambda deed: deed.footer):
         room -= len(_key(deed)) + len(_label(deed, session)) + 3
         if room < 0:
             break
         fits.add(deed.action)
     left: list[Span] = []
-    for deed in (deed for deed in DEEDS if deed.action in fits):
+    for deed in (deed for deed in deeds() if deed.action in fits):
         key, label = _key(deed), _label(deed, session)
         left += [Span(f" {key} ", colours.key, True, deed.action), Span(f"{label} ", colours.text, False, deed.action)]
     return left, right
@@ -123,8 +186,6 @@ def _key(deed: Deed) -> str:
 
 
 def _label(deed: Deed, session: Session) -> str:
-    if deed.action == "compare" and session.comparing:
-        return "Single"
     if deed.action == "zoom" and session.zoomed:
         return "Unzoom"
     return "Layer" if deed.action == "layer(1)" else deed.label

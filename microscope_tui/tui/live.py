@@ -6,29 +6,48 @@ Store and client are imported in the thread that first needs them: the first pai
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from microscope_tui import catalogue
 from microscope_tui.catalogue import Entry
+from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, Measurement, Request
-from microscope_tui.tui.source import News
+from microscope_tui.terms import Job, JobKind, Measurement, Request
+from microscope_tui.tui.source import News, Stock, Value
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
     from microscope_tui.worker.client import Client
 
+LOOKS: Mapping[JobKind, type[Value]] = {
+    JobKind.PREVIEW: Preview,
+    JobKind.TOKENS: TokenTable,
+    JobKind.WORST: WorstTokens,
+    JobKind.MAP: Cloud,
+}
+"""What a job of each kind makes."""
+
 LOG_TAIL = 16_384
 """Bytes of the worker's log that are shown, at most."""
+
+
+def value_of(kind: JobKind, data: Mapping[str, Any]) -> Value | None:
+    """What a job of this kind made; None for what another version wrote in another way: it is made anew."""
+    try:
+        return LOOKS[kind].from_json(data)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 class WorkerSource:
     """Opens the store at the first question, and starts a worker when there is something to measure."""
 
+    read_only = False
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._limit = int(settings.cache_limit_gb * 1e9)
+        self._limit = settings.cache_limit
         self._lock = threading.Lock()
         self._opened: Store | None = None
         self._client: Client | None = None
@@ -44,11 +63,27 @@ class WorkerSource:
     def partial(self, job_id: str) -> Measurement | None:
         return self._store().partial(job_id)
 
-    def submit(self, request: Request) -> Job:
-        return self._worker().submit(request)
+    def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
+        data = self._store().recall_look(request, kind, example)
+        return None if data is None else value_of(kind, data)
+
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+        return self._worker().submit(request, kind, example)
 
     def cancel(self, job_id: str) -> None:
         self._worker().cancel(job_id)
+
+    def pause(self, job_id: str) -> None:
+        self._worker().pause(job_id)
+
+    def resume(self, job_id: str) -> None:
+        self._worker().resume(job_id)
+
+    def reorder(self, job_id: str, place: int) -> None:
+        self._worker().move(job_id, place)
+
+    def retry(self, job_id: str) -> None:
+        self._worker().retry(job_id)
 
     def jobs(self) -> Sequence[Job]:
         return self._store().jobs()
@@ -69,6 +104,21 @@ class WorkerSource:
         from microscope_tui.worker.client import log_tail
 
         return log_tail(self._settings.cache, size=LOG_TAIL) or "The worker has written nothing yet."
+
+    def stock(self) -> Stock:
+        from microscope_tui.tui.archive import stock_of
+
+        return stock_of(self._settings.cache, self._limit)
+
+    def remove(self, key: str) -> None:
+        self._store().remove(key)
+
+    def verify(self) -> Sequence[str]:
+        return [f"{each.key}: {each.reason}; set aside in {each.kept}" for each in self._store().verify()]
+
+    def tidy(self) -> str:
+        collected = self._store().gc()
+        return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
 
     def close(self) -> None:
         with self._lock:

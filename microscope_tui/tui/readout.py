@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from microscope_tui.terms import Job, JobState, Metric, Profile
+from microscope_tui.tables import interval, number
+from microscope_tui.terms import Job, JobState, Profile
 
-DECIMALS = {Metric.LINEARITY: 4, Metric.DIMENSION: 2, Metric.ANISOTROPY: 4}
-
-
-def number(value: float, metric: Metric) -> str:
-    """A value of a metric: as many decimals as mean something, powers of ten only where it must be."""
-    if not math.isfinite(value):
-        return str(value)
-    if (value and abs(value) < 0.001) or abs(value) >= 100_000:
-        return f"{value:.2e}"
-    return f"{value:.{DECIMALS[metric]}f}"
+UNDEFINED, NOTHING = 9, 20
+"""The ranks of a reason why there is no value, and of a layer where there could be none."""
+WARNING = (1, 9)
+"""The ranks of what is to be careful about: the sign that there is something, and what it is."""
 
 
-def interval(low: float | None, high: float | None, metric: Metric) -> str:
-    return "" if low is None or high is None else f"[{number(low, metric)}, {number(high, metric)}]"
+def share(part: float) -> str:
+    """A share as people say it: `0 %`, `0.03 %`, `12 %`."""
+    return f"{100 * part:.2g} %" if part < 0.995 else f"{100 * part:.0f} %"
 
 
 def ratio(n: int, d: int) -> str:
@@ -64,29 +59,37 @@ def at(profile: Profile, layer: int) -> int | None:
     return profile.layers.index(layer) if layer in profile.layers else None
 
 
-def pieces(profile: Profile, layer: int) -> list[tuple[int, str]]:
-    """What there is to say at a layer, in reading order, each with its rank (0: say it first)."""
+def pieces(profile: Profile, layer: int, *, sinks: float | None = None, signed: bool = False) -> list[tuple[int, str]]:
+    """What there is to say at a layer, in reading order, each with its rank (0: say it first).
+
+    Where there is no value, the ranks begin at `UNDEFINED` or `NOTHING`. `sinks` is the share of rows with a massive
+    norm; a difference is `signed`.
+    """
     i = at(profile, layer)
     if i is None:
         what = "no block starts here" if profile.layers and layer > profile.layers[-1] else "not measured here"
-        return [(0, f"layer {layer}: {what}")]
-    notes = profile.notes[i]
+        return [(NOTHING, f"layer {layer}: {what}")]
+    notes, facts, width = profile.notes[i], profile.facts[i], profile.widths[i]
     value = profile.value[i]
     if value is None:
         return [
-            (0, f"undefined: {notes[0]}" if notes else "undefined"),
-            (1, f"n {profile.n[i]:,}"),
-            (2, f"d {profile.d}"),
+            (UNDEFINED, f"undefined: {notes[0]}" if notes else "undefined"),
+            (UNDEFINED + 1, f"n {profile.n[i]:,}"),
+            (UNDEFINED + 2, f"d {width}"),
         ]
     said = [
-        (0, number(value, profile.metric)),
+        (0, number(value, profile.metric, signed=signed)),
         (1, "*" if notes else " "),
-        (2, interval(profile.low[i], profile.high[i], profile.metric)),
-        (3, f"n/d {ratio(profile.n[i], profile.d)}"),
+        (2, interval(profile.low[i], profile.high[i], profile.metric, signed=signed)),
+        (3, f"n/d {ratio(profile.n[i], width)}"),
         (4, f"n {profile.n[i]:,}"),
-        (5, f"d {profile.d}"),
+        (5, f"d {width}"),
+        *((6, fact) for fact in facts),
+        (7, "" if sinks is None else f"sinks {share(sinks)}"),
+        (UNDEFINED, " · ".join(notes)),
     ]
-    said.append((6, " · ".join(notes)))
+    if signed:  # of a difference, whether it is one matters more than n
+        said = [(3 if rank == 6 else rank + 1 if 3 <= rank < 6 else rank, text) for rank, text in said]
     return [(rank, text) for rank, text in said if text]
 
 

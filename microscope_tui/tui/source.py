@@ -6,10 +6,40 @@ Every call may block (disk, socket, start of the worker): the screens make them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from microscope_tui.catalogue import Entry
-from microscope_tui.terms import Job, Measurement, Request
+from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
+from microscope_tui.terms import Job, JobKind, Measurement, Request
+
+Value = Preview | TokenTable | WorstTokens | Cloud
+"""What a look gives."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One value of the cache: `what` it is for people, its size in bytes, when it was last used (seconds since the
+    epoch), and whether a waiting or running job needs it."""
+
+    key: str
+    kind: str
+    what: str
+    size: int
+    used: float
+    in_use: bool
+
+
+@dataclass(frozen=True)
+class Stock:
+    """All that the cache holds. `size` are the bytes that it takes and `limit` those that it may take; `damaged`
+    values were set aside."""
+
+    folder: str
+    held: tuple[Held, ...]
+    size: int
+    limit: int
+    damaged: int = 0
 
 
 class News(Protocol):
@@ -31,6 +61,9 @@ class News(Protocol):
 class Source(Protocol):
     """What the explorer asks for. Every method raises `MicroscopeError` with a sentence to show."""
 
+    read_only: bool
+    """Whether nothing is measured and nothing written."""
+
     def check(self, request: Request) -> None:
         """Raise for a model or slice that cannot exist (a missing folder, a name that is no name)."""
 
@@ -40,11 +73,26 @@ class Source(Protocol):
     def partial(self, job_id: str) -> Measurement | None:
         """What a running job has measured so far."""
 
-    def submit(self, request: Request) -> Job:
-        """Ask the worker to measure; it is started when none lives."""
+    def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
+        """What a job of this kind made of the request and the example, None if the store has nothing."""
+
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+        """Ask the worker to measure, or to look at something; it is started when none lives."""
 
     def cancel(self, job_id: str) -> None:
         """Stop a job."""
+
+    def pause(self, job_id: str) -> None:
+        """Set a job aside, waiting or running."""
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused job go on."""
+
+    def reorder(self, job_id: str, place: int) -> None:
+        """Put a waiting job at a place of the queue, 0 for the next."""
+
+    def retry(self, job_id: str) -> None:
+        """Ask once more for what a job that has ended was asked for."""
 
     def jobs(self) -> Sequence[Job]:
         """The jobs of this store, old ones too."""
@@ -60,6 +108,18 @@ class Source(Protocol):
 
     def log_tail(self) -> str:
         """The end of the worker's log."""
+
+    def stock(self) -> Stock:
+        """What the cache holds."""
+
+    def remove(self, key: str) -> None:
+        """Remove a value from the cache."""
+
+    def verify(self) -> Sequence[str]:
+        """Read and check every value; a sentence for each that is damaged and was set aside."""
+
+    def tidy(self) -> str:
+        """Remove what killed processes left; what that was, as a sentence."""
 
     def close(self) -> None:
         """Let go of the store and of the worker, which lives on."""

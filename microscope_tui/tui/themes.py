@@ -1,4 +1,4 @@
-"""Colours: two themes for the widgets, and the palette of the charts in each.
+"""Colours: each theme is one palette, of which both the charts and Textual's widgets are made.
 
 The series colours keep the largest distance under simulated colour blindness. Everything else is taken
 from the 256 colours of a terminal without COLORTERM (the rule over SSH), so nothing shifts there; the
@@ -7,11 +7,17 @@ tints of the intervals are the one exception and have a second set for such term
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from textual.theme import Theme
+from rich.color import Color, ColorParseError
+from textual.theme import BUILTIN_THEMES, Theme
 
-from microscope_tui.tui.session import DARK, LIGHT
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import THEMES
+
+DARK, LIGHT, CONTRAST, ANSI = THEMES
 
 MARKERS: tuple[str, ...] = ("●", "◆", "▲", "■")
 """The sign of each series: it tells them apart where colour cannot."""
@@ -19,7 +25,8 @@ MARKERS: tuple[str, ...] = ("●", "◆", "▲", "■")
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a chart. `series`, `tints` and `lit` (tint under the cursor) are indexed by series."""
+    """Colours of a theme. `series` and `tints` (of the intervals) are indexed by series; `overlap` is the tint where
+    several intervals meet, `cursor` the background under the layer cursor."""
 
     background: str
     text: str
@@ -35,6 +42,13 @@ class Palette:
     series: tuple[str, ...]
     tints: tuple[str, ...]
     overlap: str
+    surface: str
+    """Background of what opens over the panes."""
+    line: str
+    """Frames."""
+    dark: bool = True
+    ansi: bool = False
+    """Whether the colours are the terminal's own 16."""
     marked: bool = False
     """Whether the signs of the series are drawn along the lines (few colours, or none)."""
 
@@ -45,104 +59,177 @@ class Palette:
         return self.tints[series % len(self.tints)]
 
 
-_DARK = Palette(
-    background="#121212",
-    text="#e4e4e4",
-    faint="#8a8a8a",
-    grid="#3a3a3a",
-    cursor="#4e4e2f",
-    cursor_line="#d7d787",
-    bar="#262626",
-    key="#ffd787",
-    warn="#ffaf5f",
-    error="#ff8787",
-    good="#87d787",
-    series=("#56b4e9", "#e69f00", "#ffffff", "#b2b2b2"),
-    tints=("#1d3442", "#3d2e10", "#303030", "#262626"),
-    overlap="#464636",
-)
-_LIGHT = Palette(
-    background="#ffffff",
-    text="#121212",
-    faint="#6c6c6c",
-    grid="#d0d0d0",
-    cursor="#fdf0a0",
-    cursor_line="#5f5f00",
-    bar="#e4e4e4",
-    key="#005f87",
-    warn="#875f00",
-    error="#af0000",
-    good="#005f00",
-    series=("#0072b2", "#d55e00", "#882255", "#4e4e4e"),
-    tints=("#cfe4f1", "#f7dfcf", "#ead3de", "#e4e4e4"),
-    overlap="#d9d4d0",
-)
-_TINTS_256 = {
-    DARK: {"tints": ("#303030", "#262626", "#1c1c1c", "#262626"), "overlap": "#444444", "cursor": "#5f5f00"},
-    LIGHT: {"tints": ("#d7d7ff", "#ffd7d7", "#eeeeee", "#e4e4e4"), "overlap": "#dadada", "cursor": "#ffff87"},
+PALETTES: Mapping[str, Palette] = {
+    DARK: Palette(
+        background="#121212",
+        text="#e4e4e4",
+        faint="#8a8a8a",
+        grid="#3a3a3a",
+        cursor="#4e4e2f",
+        cursor_line="#d7d787",
+        bar="#262626",
+        key="#ffd787",
+        warn="#ffaf5f",
+        error="#ff8787",
+        good="#87d787",
+        series=("#56b4e9", "#e69f00", "#ffffff", "#b2b2b2"),
+        tints=("#1d3442", "#3d2e10", "#303030", "#262626"),
+        overlap="#464636",
+        surface="#1c1c1c",
+        line="#4e4e4e",
+    ),
+    LIGHT: Palette(
+        background="#ffffff",
+        text="#121212",
+        faint="#6c6c6c",
+        grid="#d0d0d0",
+        cursor="#fdf0a0",
+        cursor_line="#5f5f00",
+        bar="#e4e4e4",
+        key="#005f87",
+        warn="#875f00",
+        error="#af0000",
+        good="#005f00",
+        series=("#0072b2", "#d55e00", "#882255", "#000000"),
+        tints=("#cfe4f1", "#f7dfcf", "#ead3de", "#e4e4e4"),
+        overlap="#d9d4d0",
+        surface="#eeeeee",
+        line="#b2b2b2",
+        dark=False,
+    ),
+    CONTRAST: Palette(
+        background="#000000",
+        text="#ffffff",
+        faint="#d0d0d0",
+        grid="#6c6c6c",
+        cursor="#5f5f00",
+        cursor_line="#ffff00",
+        bar="#000000",
+        key="#ffff00",
+        warn="#ffd700",
+        error="#ffafaf",
+        good="#afffaf",
+        series=("#5fafff", "#ff8700", "#ffffff", "#808080"),
+        tints=("#00304f", "#4a2800", "#444444", "#303030"),
+        overlap="#4e4e4e",
+        surface="#000000",
+        line="#ffffff",
+        marked=True,
+    ),
+    ANSI: Palette(
+        background="default",
+        text="default",
+        faint="default",
+        grid="bright_black",
+        cursor="bright_black",
+        cursor_line="bright_cyan",
+        bar="default",
+        key="bright_blue",
+        warn="yellow",
+        error="bright_red",
+        good="green",
+        series=("bright_blue", "yellow", "default", "bright_magenta"),
+        tints=("default",),
+        overlap="default",
+        surface="default",
+        line="bright_black",
+        ansi=True,
+        marked=True,
+    ),
 }
 
+_TINTS_256 = {
+    True: {"tints": ("#303030", "#262626", "#1c1c1c", "#262626"), "overlap": "#444444", "cursor": "#5f5f00"},
+    False: {"tints": ("#d7d7ff", "#ffd7d7", "#eeeeee", "#e4e4e4"), "overlap": "#dadada", "cursor": "#ffff87"},
+}
+"""What stands for the tints of a dark (True) or light theme in 256 colours."""
 
-def palette(theme: str, colours: str | None = "truecolor") -> Palette:
-    """The chart colours of a theme on a terminal with `truecolor`, `256` or fewer colours (None: none)."""
-    base = _LIGHT if theme == LIGHT else _DARK
-    if colours == "truecolor":
-        return base
-    few = _TINTS_256[LIGHT if theme == LIGHT else DARK]
-    base = replace(base, tints=tuple(few["tints"]), overlap=str(few["overlap"]), cursor=str(few["cursor"]))
+LISTS = ("series", "tints")
+
+
+def palettes(own: Mapping[str, Mapping[str, Any]]) -> dict[str, Palette]:
+    """The shipped palettes and those of the user's settings. Raises `MicroscopeError`."""
+    found = dict(PALETTES)
+    for name, colours in own.items():
+        if name in PALETTES:
+            raise MicroscopeError(f"[themes.{name}] in the settings is the name of a shipped theme: choose another.")
+        found[name] = _own(name, colours)
+    return found
+
+
+def in_colours(palette: Palette, colours: str | None) -> Palette:
+    """The palette on a terminal with `truecolor`, `256` or fewer colours (None: none)."""
+    if colours == "truecolor" or palette.ansi:
+        return palette
+    few = _TINTS_256[palette.dark]
+    base = replace(palette, tints=tuple(few["tints"]), overlap=str(few["overlap"]), cursor=str(few["cursor"]))
     if colours == "256":
         return base
-    bare = (base.background,)
-    return replace(base, tints=bare, overlap=base.background, marked=True)
+    return replace(base, tints=(base.background,), overlap=base.background, marked=True)
 
 
-THEMES: tuple[Theme, ...] = (
-    Theme(
-        name=DARK,
-        dark=True,
-        primary="#56b4e9",
-        secondary="#e69f00",
-        accent="#d7d787",
-        warning="#e69f00",
-        error="#ff8787",
-        success="#87d787",
-        foreground="#e4e4e4",
-        background="#121212",
-        surface="#1c1c1c",
-        panel="#262626",
+def widget_theme(name: str, palette: Palette) -> Theme:
+    """The theme of Textual's widgets in the colours of a palette."""
+    named = {f.name: _textual(getattr(palette, f.name)) for f in fields(palette) if f.type == "str"}
+    first, second = (_textual(colour) for colour in palette.series[:2])
+    on_first = "ansi_black" if palette.ansi else palette.background
+    return Theme(
+        name=name,
+        dark=palette.dark,
+        ansi=palette.ansi,
+        primary=first,
+        secondary=second,
+        accent=named["cursor_line"],
+        warning=named["warn"],
+        error=named["error"],
+        success=named["good"],
+        foreground=named["text"],
+        background=named["background"],
+        surface=named["surface"],
+        panel=named["bar"],
+        boost=named["surface"],
         variables={
-            "faint": "#8a8a8a",
-            "line": "#4e4e4e",
-            "bar": "#262626",
-            "block-cursor-background": "#56b4e9",
-            "block-cursor-foreground": "#121212",
-            "footer-background": "#262626",
-            "footer-key-foreground": "#e69f00",
-            "footer-description-foreground": "#d0d0d0",
+            **(BUILTIN_THEMES["ansi-dark"].variables if palette.ansi else {}),
+            "faint": named["faint"],
+            "line": named["line"],
+            "bar": named["bar"],
+            "block-cursor-background": first,
+            "block-cursor-foreground": on_first,
+            "block-cursor-blurred-background": first,
+            "block-cursor-blurred-foreground": on_first,
         },
-    ),
-    Theme(
-        name=LIGHT,
-        dark=False,
-        primary="#0072b2",
-        secondary="#d55e00",
-        accent="#875f00",
-        warning="#af5f00",
-        error="#af0000",
-        success="#005f00",
-        foreground="#121212",
-        background="#ffffff",
-        surface="#eeeeee",
-        panel="#e4e4e4",
-        variables={
-            "faint": "#6c6c6c",
-            "line": "#b2b2b2",
-            "bar": "#e4e4e4",
-            "block-cursor-background": "#0072b2",
-            "block-cursor-foreground": "#ffffff",
-            "footer-background": "#e4e4e4",
-            "footer-key-foreground": "#0072b2",
-            "footer-description-foreground": "#303030",
-        },
-    ),
-)
+    )
+
+
+def _textual(colour: str) -> str:
+    """A colour as Textual names it: `ansi_blue` where rich says `blue`."""
+    return colour if colour.startswith("#") else f"ansi_{colour}"
+
+
+def _own(name: str, colours: Mapping[str, Any]) -> Palette:
+    where = f"[themes.{name}] in the settings"
+    given = dict(colours)
+    base = given.pop("base", DARK)
+    if base not in PALETTES or base == ANSI:
+        bases = ", ".join(each for each in PALETTES if each != ANSI)
+        raise MicroscopeError(f"base = {base!r} of {where} is no theme to start from: choose one of {bases}.")
+    known = {f.name: f for f in fields(Palette) if f.name not in ("ansi", "dark")}
+    for each, value in given.items():
+        if each not in known:
+            raise MicroscopeError(f"{where} has no colour {each!r}: the colours are {', '.join(known)}.")
+        if each == "marked":
+            if not isinstance(value, bool):
+                raise MicroscopeError(f"marked = {value!r} of {where} is not true or false.")
+            continue
+        texts = value if each in LISTS and isinstance(value, list) and value else [value]
+        if bad := [text for text in texts if not _is_colour(text)]:
+            raise MicroscopeError(f"{each} = {bad[0]!r} of {where} is no colour: write it like #56b4e9.")
+        given[each] = tuple(texts) if each in LISTS else value
+    return replace(PALETTES[base], **given)
+
+
+def _is_colour(text: object) -> bool:
+    try:
+        return isinstance(text, str) and text.startswith("#") and bool(Color.parse(text))
+    except ColorParseError:
+        return False

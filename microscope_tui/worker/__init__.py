@@ -1,1 +1,1 @@
-"""The process behind the screen: a queue of jobs, one at a time, that outlives the terminal it was started from."""
+"""The process behind the screen: a queue of jobs, one at a time on each GPU, that outlives the terminal."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from microscope_tui.store.store import LIMIT_BYTES
 from microscope_tui.worker.daemon import Options, main
-from microscope_tui.worker.work import RUNNER
+from microscope_tui.worker.work import LOOK, RUNNER
 
 
 def parse(arguments: list[str]) -> Options:
@@ -20,6 +20,9 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--idle-minutes", type=float, default=30.0, help="end after so long without job and screen")
     parser.add_argument("--limit-bytes", type=int, default=LIMIT_BYTES, help="size limit of the store")
     parser.add_argument("--runner", default=RUNNER, help=argparse.SUPPRESS)
+    parser.add_argument("--look", default=LOOK, help=argparse.SUPPRESS)
+    parser.add_argument("--gpus", type=lambda text: tuple(text.split(",")), help=argparse.SUPPRESS)
+    parser.add_argument("--desk-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--lock-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     return Options(**vars(parser.parse_args(arguments)))

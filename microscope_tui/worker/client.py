@@ -12,14 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import microscope_tui
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.folder import prepare, private_file
-from microscope_tui.terms import Job, Request
+from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.worker.place import Record, is_held, is_private, log_file, peer_uid
 from microscope_tui.worker.protocol import (
     LINE_LIMIT,
@@ -33,8 +33,11 @@ from microscope_tui.worker.protocol import (
     Jobs,
     ListJobs,
     Message,
+    Move,
+    Pause,
     Question,
     Refused,
+    Resume,
     Status,
     Stop,
     Submit,
@@ -61,12 +64,14 @@ class Client:
     Every question has a connection of its own, so a worker that was restarted meanwhile is simply found again.
     """
 
-    def __init__(self, cache: Path, *, start: bool, idle_minutes: float, limit_bytes: int | None, runner: str | None):
+    def __init__(
+        self, cache: Path, *, start: bool, idle_minutes: float, limit_bytes: int | None, runners: Sequence[str]
+    ):
         self.cache = cache
         self._start = start
         self._options = ["--idle-minutes", str(idle_minutes)]
         self._options += [] if limit_bytes is None else ["--limit-bytes", str(limit_bytes)]
-        self._options += [] if runner is None else ["--runner", runner]
+        self._options += [part for pair in zip(("--runner", "--look"), runners, strict=False) for part in pair]
         self._following: set[socket.socket] = set()
         self._closed = threading.Event()
 
@@ -78,12 +83,13 @@ class Client:
         start: bool = True,
         idle_minutes: float = 30.0,
         limit_bytes: int | None = None,
-        runner: str | None = None,
+        runners: Sequence[str] = (),
         timeout: float = START_SECONDS,
     ) -> Self:
         """A client whose worker lives; it is started if none does and `start` is set.
 
-        The options are those of a worker that is started. Raises `MicroscopeError` when there is none, it does
+        The options are those of a worker that is started; `runners` are what measures and what looks, as
+        `module:function`, where it is not the engine. Raises `MicroscopeError` when there is none, it does
         not come up within `timeout` seconds (with the end of its log), or its version differs.
         """
         client = cls(
@@ -91,7 +97,7 @@ class Client:
             start=start,
             idle_minutes=idle_minutes,
             limit_bytes=limit_bytes,
-            runner=runner,
+            runners=runners,
         )
         client._dial(timeout).close()
         return client
@@ -102,23 +108,38 @@ class Client:
     def __exit__(self, *reason: object) -> None:
         self.close()
 
-    def submit(self, request: Request) -> Job:
-        """Asks for a measurement: a new job, or the one that is already waiting or running for the same."""
-        return self._ask(Submit(request), JobIs).job
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+        """Asks for a measurement, or for a look at `example` or at the whole; looks go first, the latest before all.
+
+        A new job, or the one for the same that has not ended: one that is paused stays so.
+        """
+        return self._ask(Submit(request, kind, example), JobIs).job
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job; a running one ends between two batches, and is `running` until then."""
         return self._ask(Cancel(job_id), JobIs).job
 
+    def pause(self, job_id: str) -> Job:
+        """Sets a job aside, also over the end of the worker; a running one ends between two batches."""
+        return self._ask(Pause(job_id), JobIs).job
+
+    def resume(self, job_id: str) -> Job:
+        """Puts a paused job back to its place in the queue."""
+        return self._ask(Resume(job_id), JobIs).job
+
+    def move(self, job_id: str, place: int) -> Job:
+        """Puts a waiting or paused job at `place` among those, 0 for the next; behind the last is the last."""
+        return self._ask(Move(job_id, place), JobIs).job
+
     def retry(self, job_id: str) -> Job:
         """Asks once more for what a job that has ended was asked for: a new job."""
         for job in self.jobs():
             if job.id == job_id:
-                return self.submit(job.request)
+                return self.submit(job.request, job.kind, job.example)
         raise MicroscopeError(f"There is no job {job_id}: `microscope-tui jobs` lists them.")
 
     def jobs(self) -> list[Job]:
-        """All jobs, the oldest first."""
+        """All jobs: those that have ended, the running ones, and the waiting ones as they will be run."""
         return list(self._ask(ListJobs(), Jobs).jobs)
 
     def status(self) -> Status:

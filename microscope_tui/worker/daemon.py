@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -17,19 +16,17 @@ from types import FrameType
 from typing import Final
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store import Store
 from microscope_tui.store.folder import prepare, private_file
 from microscope_tui.terms import JobState
-from microscope_tui.worker.jobs import Events, Queue
-from microscope_tui.worker.place import Record, boot_id, lock_file, log_file, socket_path
+from microscope_tui.worker.events import Events
+from microscope_tui.worker.lanes import Lane, gpus
+from microscope_tui.worker.place import Record, keep_from_children, log_file, socket_path, take_lock
+from microscope_tui.worker.rest import open_queue
 from microscope_tui.worker.server import Server, Waker
 from microscope_tui.worker.work import Work
 
 GRACE_SECONDS: Final = 10.0
 """How long a job may take to reach the end of its batch when the worker is told to stop."""
-
-LOCK_SECONDS: Final = 0.5
-"""How long a new worker tries to get the lock: somebody who only looks whether it is held has it for a moment."""
 
 TELL_SECONDS: Final = 0.25
 """Screens hear of a job's progress at most so often."""
@@ -51,9 +48,21 @@ class Options:
     idle_minutes: float
     limit_bytes: int
     runner: str
+    look: str
     ready_fd: int | None = None
     lock_fd: int | None = None
     """The lock, when this process held it already before it started itself again."""
+    gpus: tuple[str, ...] | None = None
+    """Names of the GPUs to use; None for all that are here."""
+    desk_fd: int | None = None
+    """Where the queue is asked, in a process that works for another one."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same options on a command line, for a process like this one."""
+        arguments = ["--cache", str(self.cache), "--idle-minutes", str(self.idle_minutes)]
+        arguments += ["--limit-bytes", str(self.limit_bytes), "--runner", self.runner, "--look", self.look]
+        return arguments if self.gpus is None else [*arguments, "--gpus", ",".join(self.gpus)]
 
 
 def main(options: Options) -> int:
@@ -66,6 +75,7 @@ def main(options: Options) -> int:
         if lock is None:
             report(options.ready_fd, {"taken": True})
             return 0
+        keep_from_children(lock)
         daemon = Daemon(options, cache, lock)
     except MicroscopeError as error:
         if lock is not None:
@@ -74,28 +84,6 @@ def main(options: Options) -> int:
         return 2
     report(options.ready_fd, {"ready": True})
     return daemon.serve()
-
-
-def take_lock(cache: Path, held: int | None = None) -> int | None:
-    """The descriptor that holds the lock of this cache folder, None when another worker lives on it."""
-    if held is None:
-        descriptor = os.open(private_file(lock_file(cache)), os.O_RDWR | os.O_CLOEXEC)
-    else:
-        descriptor = held
-        os.set_inheritable(descriptor, False)
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.01)
-        else:
-            # A child that is forked (a data loader) would otherwise hold the lock when this process is dead.
-            os.register_at_fork(after_in_child=lambda: os.close(descriptor))
-            return descriptor
 
 
 def report(ready_fd: int | None, word: dict[str, object]) -> None:
@@ -123,10 +111,7 @@ class Daemon:
         self._waker = Waker()
         events = Events(self._waker.wake)
         _start_logging(events)
-        before = Record.read(cache)
-        # After a power cut the worker that is missing did not die of its job.
-        blame = before is None or before.boot == boot_id()
-        self._queue = Queue(Store(cache, limit_bytes=options.limit_bytes), events, self._log_name, blame=blame)
+        self._queue = open_queue(cache, events, options.limit_bytes)
         self._server = Server(
             self._queue,
             events,
@@ -139,11 +124,15 @@ class Daemon:
             self._queue,
             cache,
             runner=options.runner,
+            look=options.look,
             limit_bytes=options.limit_bytes,
             log_name=self._log_name,
             before_job=self._redirect,
             ended=self._waker.wake,
         )
+        # The first GPU is the one that torch takes in this process.
+        others = (gpus(os.environ) if options.gpus is None else options.gpus)[1:]
+        self._lanes = [Lane(self._queue, gpu, options.arguments, self._waker.wake) for gpu in others]
         self._listen()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
@@ -154,8 +143,10 @@ class Daemon:
     def serve(self) -> int:
         """Serves until told to stop; returns the exit code when the job in hand is back in the queue."""
         log.info("the worker %d serves %s", os.getpid(), self._cache)
-        self._work.start()
-        while self._reason is None and not self._work.over:
+        workers: list[Work | Lane] = [self._work, *self._lanes]
+        for worker in workers:
+            worker.start()
+        while self._reason is None and not any(worker.over for worker in workers):
             self._serve_once(min(TICK_SECONDS, self._idle_seconds))
             self._look_after_socket()
             self._queue.save_again()
@@ -167,11 +158,12 @@ class Daemon:
         log.info("the worker ends: %s", reason)
         self._queue.stop()
         deadline = time.monotonic() + GRACE_SECONDS
-        while not self._work.over and not self._hurry and (left := deadline - time.monotonic()) > 0:
+        while not all(worker.over for worker in workers) and not self._hurry:
+            if (left := deadline - time.monotonic()) <= 0:
+                break
             self._serve_once(left)
-        if not self._work.over and (job_id := self._work.current) is not None:
-            log.warning("job %s was in the middle of a batch; it waits for the next worker", job_id)
-            self._queue.put_back(job_id)
+        for job_id in [job_id for worker in workers if not worker.over for job_id in worker.in_hand]:
+            log.warning("job %s was in the middle of a batch and is %s", job_id, self._queue.halted(job_id).state)
         self._server.farewell(f"The worker has ended: {reason}.")
         self._socket.unlink(missing_ok=True)
         _end_children()
@@ -189,10 +181,7 @@ class Daemon:
 
     def _start_again(self) -> None:
         """This process once more from the beginning, with its number, its log and the lock, which nobody else gets."""
-        options = self._options
-        arguments = ["--cache", str(options.cache), "--idle-minutes", str(options.idle_minutes)]
-        arguments += ["--limit-bytes", str(options.limit_bytes), "--runner", options.runner]
-        arguments += ["--lock-fd", str(self._lock)]
+        arguments = [*self._options.arguments, "--lock-fd", str(self._lock)]
         os.set_inheritable(self._lock, True)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-P", "-m", "microscope_tui.worker", *arguments])

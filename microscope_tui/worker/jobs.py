@@ -11,21 +11,22 @@ import secrets
 import shutil
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store, StoreFull
-from microscope_tui.terms import Job, JobState, Progress, Request
-from microscope_tui.worker.protocol import Event
-
-RING: Final = 1000
-"""Events kept for a screen that attaches again."""
+from microscope_tui.store.order import in_order
+from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
+from microscope_tui.worker.events import Events
 
 CANCELLING: Final = "cancelling"
-"""The phase of a running job that was told to stop."""
+PAUSING: Final = "pausing"
+"""The phases of a running job that was told to stop, for good or for now."""
+
+ASKED: Final[Mapping[JobState, str]] = {JobState.CANCELLED: CANCELLING, JobState.PAUSED: PAUSING}
+"""What a running job can be asked to become, and its phase until it is."""
 
 ROOM_BYTES: Final = 16_000_000
 """Work that a full disk stopped goes on when there is so much more room than there was."""
@@ -42,104 +43,115 @@ EARLY_DEATHS: Final = 5
 STARTING: Final = "starting"
 """The phase of a job that has not reported anything yet."""
 
+WAITING: Final = (JobState.QUEUED, JobState.PAUSED)
+
 log = logging.getLogger(__name__)
 
 
-class Events:
-    """Numbered events, the last `RING` of them kept. `wake` is called after each, from any thread."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        # Microseconds since the epoch: numbers go on growing when the next worker takes over.
-        self._number = time.time_ns() // 1000
-        self._ring: deque[Event] = deque(maxlen=RING)
-        self._lock = threading.Lock()
-        self._wake = wake
-
-    @property
-    def last(self) -> int:
-        return self._number
-
-    def add(self, kind: str, job: Job | None = None, text: str = "") -> None:
-        with self._lock:
-            self._number += 1
-            self._ring.append(Event(self._number, kind, job, text))
-        self._wake()
-
-    @property
-    def first(self) -> int:
-        """The number of the oldest event that is still known."""
-        with self._lock:
-            return self._ring[0].number if self._ring else self._number + 1
-
-    def after(self, number: int) -> list[Event]:
-        """The known events numbered above `number`."""
-        with self._lock:
-            return [event for event in self._ring if event.number > number]
-
-
 class Queue:
-    """Jobs in the order they were asked for. The store has each state before a screen hears of it."""
+    """Jobs in the order in which they are run. The store has each state before a screen hears of it.
+
+    Looks (tokens, preview, …) are short, and somebody waits for them: they go before measurements, the latest first.
+    """
 
     def __init__(self, store: Store, events: Events, log_name: str, *, blame: bool = True) -> None:
         """The queue as it lies in `store`; `blame`: a job that is found running may have killed its worker."""
-        self._store = store
-        self._events = events
+        self._store, self._events, self._log_name = store, events, log_name
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
-        self._cancelled: set[str] = set()
+        self._asked: dict[str, JobState] = {}
         self._unsaved: set[str] = set()
         self._untold: set[str] = set()
         self._room_wanted = 0
-        self._jobs: dict[str, Job] = {}
-        for job in store.jobs():
-            self._jobs[job.id] = job
-            if job.state is JobState.RUNNING:
-                self._recover(job, log_name, blame)
+        self._order = store.order()
+        self._jobs = {job.id: job for job in store.jobs()}
+        self.recover([job.id for job in self._jobs.values() if job.state is JobState.RUNNING], blame=blame)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
-        """All jobs, the oldest first."""
+        """All jobs: those that have ended, the running ones, and the waiting ones as they will be run."""
         with self._changed:
-            return tuple(sorted(self._jobs.values(), key=lambda job: (job.created, job.id)))
+            return tuple(in_order(self._jobs.values(), self._order))
 
     def count(self, state: JobState) -> int:
         return sum(job.state is state for job in self.jobs)
 
     @property
     def busy(self) -> bool:
-        return any(not job.state.ended for job in self.jobs)
+        """Whether there is or will be work without anybody's doing: a paused job waits for somebody."""
+        return any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in self.jobs)
 
-    def submit(self, request: Request) -> Job:
-        """A new job for `request`, or the one that is already waiting or running for the same request."""
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+        """A new job, or the one for the same that has not ended. Raises `MicroscopeError`."""
+        if kind is JobKind.TOKENS and (example is None or example < 0):
+            raise MicroscopeError("The tokens of which example are wanted? Name one by its number in the slice.")
         with self._changed:
             for job in self._jobs.values():
-                if job.request == request and not job.state.ended and job.id not in self._cancelled:
+                same = (job.request, job.kind, job.example) == (request, kind, example)
+                if same and not job.state.ended and self._asked.get(job.id) is not JobState.CANCELLED:
                     return job
-            return self._set(Job(secrets.token_hex(4), request, created=time.time()))
+            new = Job(secrets.token_hex(4), request, created=time.time(), kind=kind, example=example)
+            return self._set(new)
 
     def cancel(self, job_id: str) -> Job:
         """Ends a waiting job at once and a running one between two batches; an ended one stays as it is."""
+        return self._ask(job_id, JobState.CANCELLED)
+
+    def pause(self, job_id: str) -> Job:
+        """Sets a waiting job aside at once and a running one between two batches; an ended one stays as it is."""
+        return self._ask(job_id, JobState.PAUSED)
+
+    def resume(self, job_id: str) -> Job:
+        """A paused job waits again, in its place; any other one stays as it is."""
         with self._changed:
-            job = self._jobs.get(job_id)
-            if job is None:
-                raise MicroscopeError(f"There is no job {job_id}: `microscope-tui jobs` lists them.")
-            if job.state is JobState.QUEUED:
-                return self._set(replace(job, state=JobState.CANCELLED, ended=time.time()))
+            job = self.job(job_id)
+            if job.state is JobState.PAUSED:
+                return self.put_back(job_id)
+            if self._asked.get(job_id) is JobState.PAUSED:  # it has not noticed yet
+                del self._asked[job_id]
+                return self._set(replace(job, progress=replace(job.progress, phase=STARTING)))
+            return job
+
+    def move(self, job_id: str, place: int) -> Job:
+        """Puts a waiting or paused job at `place` among those, 0 for the next. Raises `MicroscopeError`."""
+        with self._changed:
+            job = self.job(job_id)
+            if job.state not in WAITING:
+                raise MicroscopeError(f"The job {job_id} is {job.state}: only one that waits can be moved.")
+            order = [each.id for each in self.jobs if not each.state.ended and each.id != job_id]
+            running = self.count(JobState.RUNNING)
+            order.insert(running + max(place, 0), job_id)
+            self._store.put_order(order)
+            self._order = order
+            # Every job behind the place has another one now: screens hear of all of them.
+            for each in self.jobs:
+                if each.state in WAITING:
+                    self._events.add("job", each)
+            return job
+
+    def _ask(self, job_id: str, state: JobState) -> Job:
+        with self._changed:
+            job = self.job(job_id)
+            if job.state in WAITING:
+                return self._become(job, state)
             if job.state is JobState.RUNNING:
-                self._cancelled.add(job_id)
-                return self._set(replace(job, progress=replace(job.progress, phase=CANCELLING)))
+                self._asked[job_id] = state
+                return self._set(replace(job, progress=replace(job.progress, phase=ASKED[state])))
             return job
 
     @property
     def stopping(self) -> bool:
         return self._stopping
 
-    def take(self, timeout: float | None = None) -> Job | None:
-        """The next job, now running; waits for one, and is None after `timeout` or when the worker stops."""
+    def take(self, timeout: float | None = None, *, spare: bool = False) -> Job | None:
+        """The next job, now running; waits for one, and is None after `timeout` or when the worker stops.
+
+        `spare`: for a GPU beside the first one, which gets the measurements that may run on any.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._stopping:
-                waiting = [job for job in self.jobs if job.state is JobState.QUEUED]
+                waiting = [job for job in self._waiting() if not spare or _runs_anywhere(job)]
                 if waiting and self._has_room():
                     return self._begin(waiting[0])
                 left = None if deadline is None else deadline - time.monotonic()
@@ -148,12 +160,41 @@ class Queue:
                 self._changed.wait(ROOM_SECONDS if waiting else left)
         return None
 
-    def should_stop(self, job_id: str) -> bool:
-        return self._stopping or job_id in self._cancelled
+    def wait_for_spare(self) -> bool:
+        """Waits until there is more than the worker's own process can take; False when the worker stops."""
+        with self._changed:
+            while not self._stopping:
+                if self.count(JobState.RUNNING) and any(_runs_anywhere(job) for job in self._waiting()):
+                    return True
+                self._changed.wait()
+        return False
 
-    def was_cancelled(self, job_id: str) -> bool:
-        """Whether a user ended this job, and not the end of the worker."""
-        return job_id in self._cancelled
+    def take_look(self, job_id: str) -> Job | None:
+        """The next look that the measurement `job_id` shall make way for, now running; None when there is none.
+
+        A look at a model that another measurement has open is left to that one.
+        """
+        with self._changed:
+            if self._stopping or not self._has_room():
+                return None
+            mine = self.job(job_id)
+            others = [job for job in self.jobs if job.state is JobState.RUNNING and job.id != job_id]
+            for look in self._waiting():
+                if look.kind is JobKind.MEASURE:
+                    break
+                if same_model(look, mine) or not any(same_model(look, other) for other in others):
+                    return self._begin(look)
+            return None
+
+    def should_stop(self, job_id: str) -> bool:
+        return self._stopping or job_id in self._asked
+
+    def halted(self, job_id: str, *, later: bool = False) -> Job:
+        """Sets what becomes of a running job that has stopped, or will with its process; `later`: the next goes on."""
+        with self._changed:
+            if (self._stopping or later) and job_id not in self._asked:
+                return self.put_back(job_id)
+            return self._become(self._jobs[job_id], self._asked.pop(job_id, JobState.CANCELLED))
 
     def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None:
         """How far a running job is; screens hear it at the next `tell`, `keep` writes it to the disk."""
@@ -161,8 +202,8 @@ class Queue:
             job = self._jobs[job_id]
             if job.state is not JobState.RUNNING:
                 return
-            if job_id in self._cancelled:
-                progress = replace(progress, phase=CANCELLING)
+            if job_id in self._asked:
+                progress = replace(progress, phase=ASKED[self._asked[job_id]])
             job = self._jobs[job_id] = replace(job, progress=progress)
             self._untold.add(job_id)
             if keep:
@@ -182,11 +223,11 @@ class Queue:
     def end(self, job_id: str, state: JobState, error: str | None = None) -> Job:
         """Sets how a running job ended."""
         with self._changed:
-            self._cancelled.discard(job_id)
+            self._asked.pop(job_id, None)
             return self._set(replace(self._jobs[job_id], state=state, error=error, ended=time.time()))
 
     def put_back(self, job_id: str) -> Job:
-        """A running job waits again, first in the queue."""
+        """A running or paused job waits again, in its place in the queue."""
         with self._changed:
             job = replace(self._jobs[job_id], state=JobState.QUEUED, started=None)
             return self._set(replace(job, progress=replace(job.progress, phase="queued")))
@@ -194,15 +235,18 @@ class Queue:
     def wait_for_room(self, job_id: str, error: str) -> Job:
         """A running job waits until the disk has more room than now; `error` is the sentence that says so."""
         with self._changed:
+            if job_id in self._asked:
+                return self.halted(job_id)
             self._room_wanted = shutil.disk_usage(self._store.folder).free + ROOM_BYTES
             job = replace(self._jobs[job_id], state=JobState.QUEUED, started=None, error=error)
             return self._set(replace(job, progress=replace(job.progress, phase="disk full")))
 
-    def died(self, job: Job) -> bool:
-        """Counts that a worker died at this job; whether it may be tried again.
+    def died(self, job_id: str) -> bool:
+        """Counts that a process died at this job; whether it may be tried again.
 
-        A worker that got further than the one before starts the count anew: work that is committed stays done.
+        One that got further than the one before starts the count anew: work that is committed stays done.
         """
+        job = self.job(job_id)
         phase = job.progress.stage
         place, known = f"{phase} {job.progress.done}", self._store.deaths(job.id)
         deaths = Deaths(place, known.count + 1 if place == known.place else 1)
@@ -210,8 +254,32 @@ class Queue:
             self._store.put_deaths(job.id, deaths)
         return deaths.count < (EARLY_DEATHS if phase == STARTING else DEATHS)
 
+    def recover(self, job_ids: Sequence[str], *, blame: bool = True) -> None:
+        """Sets what becomes of running jobs whose process is gone; `blame`: one of them may have killed it."""
+        with self._changed:
+            jobs = [self.job(job_id) for job_id in job_ids]
+            # A measurement that has made way for a look did not kill the process.
+            suspects = [job for job in jobs if job.kind is not JobKind.MEASURE] or jobs
+            for job in jobs:
+                asked = next((state for state, phase in ASKED.items() if phase == job.progress.phase), None)
+                if asked is not None:
+                    self._asked.pop(job.id, None)
+                    self._become(job, asked)
+                elif not blame or job not in suspects or self.died(job.id):
+                    log.warning("job %s was interrupted and waits again", job.id)
+                    self.put_back(job.id)
+                else:
+                    times = self._store.deaths(job.id).count
+                    error = f"The worker died {times} times at the same place of this job: see the log {self._log_name}"
+                    log.error("job %s failed: %s", job.id, error)
+                    self.end(job.id, JobState.FAILED, f"{error}, then ask again.")
+
     def job(self, job_id: str) -> Job:
-        return self._jobs[job_id]
+        """A job as it stands; `MicroscopeError` when there is none of this id."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise MicroscopeError(f"There is no job {job_id}: `microscope-tui jobs` lists them.")
+        return job
 
     def save_again(self) -> None:
         """Writes what could not be written, for want of room."""
@@ -225,19 +293,14 @@ class Queue:
             self._stopping = True
             self._changed.notify_all()
 
-    def _recover(self, job: Job, log_name: str, blame: bool) -> None:
-        """A job that is found running, though no worker lived: the one that ran it died."""
-        if job.progress.phase == CANCELLING:
-            self._set(replace(job, state=JobState.CANCELLED, ended=time.time()))
-            return
-        if not blame or self.died(job):
-            log.warning("job %s was interrupted and waits again", job.id)
-            self._set(replace(job, state=JobState.QUEUED, started=None, progress=replace(job.progress, phase="queued")))
-            return
-        times = self._store.deaths(job.id).count
-        error = f"The worker died {times} times at the same place of this job: see the log {log_name}, then ask again."
-        log.error("job %s failed: %s", job.id, error)
-        self._set(replace(job, state=JobState.FAILED, error=error, ended=time.time()))
+    def _waiting(self) -> list[Job]:
+        return [job for job in self.jobs if job.state is JobState.QUEUED]
+
+    def _become(self, job: Job, state: JobState) -> Job:
+        """Cancels or pauses a job that does not run, or no longer."""
+        if state.ended:
+            return self._set(replace(job, state=state, ended=time.time()))
+        return self._set(replace(job, state=state, started=None, progress=replace(job.progress, phase=state)))
 
     def _begin(self, job: Job) -> Job:
         self._room_wanted = 0
@@ -259,9 +322,21 @@ class Queue:
     def _save(self, job: Job) -> None:
         """Onto the disk; a known job that finds no room there is kept in mind and written when there is some."""
         try:
-            self._store.put_job(job)
+            for gone in self._store.put_job(job):
+                self._jobs.pop(gone, None)
             self._unsaved.discard(job.id)
         except StoreFull:
             if job.id not in self._jobs:
                 raise  # a new job is refused instead
             self._unsaved.add(job.id)
+
+
+def same_model(one: Job, other: Job) -> bool:
+    """Whether both want the same open model."""
+    names = ("model", "dtype", "device", "attention", "one_tile")
+    return all(getattr(one.request, name) == getattr(other.request, name) for name in names)
+
+
+def _runs_anywhere(job: Job) -> bool:
+    """Whether any GPU may do it. A look is not worth opening a model once more: a measurement makes way for it."""
+    return job.kind is JobKind.MEASURE and job.request.device == "auto"

@@ -14,14 +14,19 @@ import socket
 import stat
 import struct
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, Self
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.store.folder import private_file
 
 PATH_LIMIT: Final = 107
+
+LOCK_SECONDS: Final = 0.5
+"""How long a new worker tries to get the lock: somebody who only looks whether it is held has it for a moment."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,31 @@ def is_held(cache: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def take_lock(cache: Path, held: int | None = None) -> int | None:
+    """The descriptor that holds the lock of this cache folder, None when another worker lives on it."""
+    if held is None:
+        descriptor = os.open(private_file(lock_file(cache)), os.O_RDWR | os.O_CLOEXEC)
+    else:
+        descriptor = held
+        os.set_inheritable(descriptor, False)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.01)
+        else:
+            return descriptor
+
+
+def keep_from_children(lock: int) -> None:
+    """A child that is forked (a data loader) would otherwise hold the lock when this process is dead."""
+    os.register_at_fork(after_in_child=lambda: os.close(lock))
 
 
 def socket_path(cache: Path) -> Path:

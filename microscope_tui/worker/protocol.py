@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from microscope_tui import __version__
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Job, Request
+from microscope_tui.terms import Job, JobKind, Request
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 LINE_LIMIT: Final = 4 * 1024 * 1024
 """No message is longer, in bytes; whoever sends more is cut off."""
@@ -31,9 +31,14 @@ class Hello:
 
 @dataclass(frozen=True)
 class Submit:
-    """Measure this; answered by `JobIs`: a new job, or the one that is already at it."""
+    """Measure this, or look at it; answered by `JobIs`: a new job, or the one that is already at it."""
 
     request: Request
+    kind: JobKind = JobKind.MEASURE
+    example: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", JobKind(self.kind))
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,28 @@ class Cancel:
     """Stop this job, waiting or running; answered by `JobIs`."""
 
     job_id: str
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Set this job aside, waiting or running, until it is told to go on; answered by `JobIs`."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Let this job go on; answered by `JobIs`."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """Put this waiting job at a place among the waiting ones, 0 for the next; answered by `JobIs`."""
+
+    job_id: str
+    place: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +116,7 @@ class JobIs:
 
 @dataclass(frozen=True)
 class Jobs:
-    """All jobs, the oldest first."""
+    """All jobs, as `Store.jobs` orders them."""
 
     jobs: tuple[Job, ...]
 
@@ -129,14 +156,14 @@ class Goodbye:
     text: str
 
 
-Question = Hello | Submit | Cancel | ListJobs | Follow | AskStatus | Stop
+Question = Hello | Submit | Cancel | Pause | Resume | Move | ListJobs | Follow | AskStatus | Stop
 Answer = Welcome | Refused | JobIs | Jobs | Status | Event | Goodbye
 Message = Question | Answer
 
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     kind.__name__: kind
     for kind in (
-        *(Hello, Submit, Cancel, ListJobs, Follow, AskStatus, Stop),
+        *(Hello, Submit, Cancel, Pause, Resume, Move, ListJobs, Follow, AskStatus, Stop),
         *(Welcome, Refused, JobIs, Jobs, Status, Event, Goodbye),
     )
 }
@@ -180,4 +207,6 @@ def _typed(name: str, value: Any) -> Any:
         return tuple(Job.from_json(job) for job in value)
     if name == "request":
         return Request.from_json(value)
+    if name in ("place", "example") and value is not None and type(value) is not int:
+        raise ValueError(f"{name} is not a whole number")
     return value

@@ -14,7 +14,8 @@ from typing import Final
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import JobState
-from microscope_tui.worker.jobs import Events, Queue
+from microscope_tui.worker.events import Events
+from microscope_tui.worker.jobs import Queue
 from microscope_tui.worker.place import peer_uid
 from microscope_tui.worker.protocol import (
     LINE_LIMIT,
@@ -29,7 +30,10 @@ from microscope_tui.worker.protocol import (
     Jobs,
     ListJobs,
     Message,
+    Move,
+    Pause,
     Refused,
+    Resume,
     Status,
     Stop,
     Submit,
@@ -201,10 +205,16 @@ class Server:
             case _ if not peer.greeted:
                 peer.leaving = True
                 return Refused("The worker was spoken to without a greeting.")
-            case Submit(request):
-                return JobIs(self._queue.submit(request))
+            case Submit(request, kind, example):
+                return JobIs(self._queue.submit(request, kind, example))
             case Cancel(job_id):
                 return JobIs(self._queue.cancel(job_id))
+            case Pause(job_id):
+                return JobIs(self._queue.pause(job_id))
+            case Resume(job_id):
+                return JobIs(self._queue.resume(job_id))
+            case Move(job_id, place):
+                return JobIs(self._queue.move(job_id, place))
             case ListJobs():
                 return Jobs(self._queue.jobs)
             case AskStatus():

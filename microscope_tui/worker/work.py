@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from microscope_tui.errors import Cancelled, MicroscopeError, lost_device
-from microscope_tui.store import DiskFull, Store
-from microscope_tui.terms import Job, JobState, Measurement, Progress, Request
-from microscope_tui.worker.jobs import Queue
+from microscope_tui.store import DiskFull, Store, StoreFull
+from microscope_tui.terms import Job, JobKind, JobState, Measurement, Progress, Request
+from microscope_tui.worker.jobs import same_model
 
 RUNNER: Final = "microscope_tui.engine.measure:run"
+LOOK: Final = "microscope_tui.engine.look:run"
+"""What does the work, imported when the first job wants it."""
 
 FREE_SECONDS: Final = 300.0
 """A model that no job used for so long is freed."""
 
 FREE: Final = "free_models"
 """Name of the function beside the runner that frees them; a module without one keeps nothing."""
+
+OUT_OF_MEMORY: Final = "OutOfMemory"
+"""Name of the error, told by it so that nothing is imported, of what found no room on the device."""
+
+BESIDE: Final = "A measurement runs that needs the memory too: pause it, or ask again when it is done."
 
 KEEP_SECONDS: Final = 0.5
 """Progress goes to the disk so often, and when a new phase begins."""
@@ -34,7 +43,11 @@ log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
-    """What does the work. Raises `MicroscopeError` when the job cannot be done and `Cancelled` when told to stop."""
+    """What measures. Raises `MicroscopeError` when the job cannot be done and `Cancelled` when told to stop.
+
+    `should_stop` is asked between batches, in the thread that called. It may take its time: looks that somebody
+    waits for are done meanwhile, so no hooks may be set and no model half opened while it is asked.
+    """
 
     def __call__(
         self,
@@ -47,22 +60,63 @@ class Runner(Protocol):
     ) -> Measurement: ...
 
 
-def load_runner(name: str) -> Runner:
+class Looker(Protocol):
+    """What makes a look and keeps it with `Store.remember_look`; raises as a `Runner`."""
+
+    def __call__(
+        self,
+        request: Request,
+        store: Store,
+        *,
+        kind: JobKind,
+        example: int | None,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> None: ...
+
+
+class Desk(Protocol):
+    """Where jobs come from and what became of them goes: a `Queue`, or one in another process."""
+
+    @property
+    def stopping(self) -> bool: ...
+    def take(self, timeout: float | None = None) -> Job | None: ...
+    def take_look(self, job_id: str) -> Job | None: ...
+    def should_stop(self, job_id: str) -> bool: ...
+    def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None: ...
+    def partial(self, job_id: str) -> None: ...
+    def died(self, job_id: str) -> bool: ...
+    def halted(self, job_id: str, *, later: bool = False) -> Job: ...
+    def end(self, job_id: str, state: JobState, error: str | None = None) -> Job: ...
+    def wait_for_room(self, job_id: str, error: str) -> Job: ...
+
+
+def load(name: str) -> Any:
     """The function named `module:function`."""
     module, _, function = name.partition(":")
-    return cast(Runner, getattr(importlib.import_module(module), function))
+    return getattr(importlib.import_module(module), function)
+
+
+def device_bytes() -> int | None:
+    """Bytes of the GPUs that this process holds; None where it uses none. Imports nothing, and wakes no GPU."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return sum(int(torch.cuda.memory_reserved(number)) for number in range(torch.cuda.device_count()))
 
 
 class Reports:
     """Thins out what a runner reports of one job before it goes to the disk; nothing that came last is lost."""
 
-    def __init__(self, queue: Queue, store: Store, job_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, queue: Desk, store: Store, job_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._store, self._job_id, self._clock = queue, store, job_id, clock
         self._phase = ""
         self._kept = self._partial_kept = float("-inf")
         self._pending: Measurement | None = None
 
     def progress(self, progress: Progress) -> None:
+        if progress.device_bytes is None:
+            progress = replace(progress, device_bytes=device_bytes())
         now, phase = self._clock(), progress.stage
         keep = phase != self._phase or now - self._kept >= KEEP_SECONDS
         self._phase = phase
@@ -82,8 +136,9 @@ class Reports:
             return
         measurement, self._pending = self._pending, None
         self._partial_kept = self._clock()
-        self._store.put_partial(self._job_id, measurement)
-        self._queue.partial(self._job_id)
+        with contextlib.suppress(StoreFull):  # a look at work under way: what it is made of is what must be kept
+            self._store.put_partial(self._job_id, measurement)
+            self._queue.partial(self._job_id)
 
 
 class Work(threading.Thread):
@@ -91,29 +146,30 @@ class Work(threading.Thread):
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Desk,
         cache: Path,
         *,
         runner: str,
+        look: str,
         limit_bytes: int,
         log_name: str,
-        before_job: Callable[[], None],
-        ended: Callable[[], None],
+        before_job: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         # A daemon thread: one that hangs in a kernel must not keep the process from ending.
         super().__init__(name="work", daemon=True)
-        self._queue, self._cache, self._runner_name, self._limit = queue, cache, runner, limit_bytes
-        self._log_name, self._before_job, self._ended = log_name, before_job, ended
-        self._current: str | None = None
+        self._queue, self._cache, self._runner_name, self._look_name = queue, cache, runner, look
+        self._limit, self._log_name, self._before_job, self._ended = limit_bytes, log_name, before_job, ended
+        self._hands: list[Job] = []
         self.over = False
         """Whether no job will be run any more; true before `ended` is called, unlike the end of the thread."""
         self.device_lost = False
         """Whether the GPU failed in a way that only a new process can mend."""
 
     @property
-    def current(self) -> str | None:
-        """The id of the job in hand."""
-        return self._current
+    def in_hand(self) -> tuple[str, ...]:
+        """The ids of the jobs that were begun: a measurement, and the look that it makes way for."""
+        return tuple(job.id for job in self._hands)
 
     def run(self) -> None:
         try:
@@ -121,11 +177,9 @@ class Work(threading.Thread):
             while not self._queue.stopping and not self.device_lost:
                 job = self._queue.take(FREE_SECONDS if holds_model else None)
                 if job is not None:
-                    self._current = job.id
                     self._before_job()
                     self._one(job)
-                    self._current = None
-                elif holds_model:
+                elif holds_model and not self._queue.stopping:
                     self._free_model()
                 holds_model = job is not None
         except MicroscopeError as error:
@@ -135,52 +189,79 @@ class Work(threading.Thread):
             self._ended()
 
     def _one(self, job: Job) -> None:
-        log.info("job %s: %s on %s", job.id, job.request.model, job.request.slice)
+        log.info("job %s: %s of %s on %s", job.id, job.kind, job.request.model, job.request.slice)
+        self._hands.append(job)
         try:
             with Store(self._cache, limit_bytes=self._limit, job=job.id) as store:
-                reports = Reports(self._queue, store, job.id)
-                try:
-                    load_runner(self._runner_name)(
-                        job.request,
-                        store,
-                        on_progress=reports.progress,
-                        on_partial=reports.partial,
-                        should_stop=lambda: self._queue.should_stop(job.id),
-                    )
-                finally:
-                    reports.flush()
-                if store.recall(job.request) is not None:
-                    store.remove_partial(job.id)
+                if job.kind is JobKind.MEASURE:
+                    self._measure(job, store)
+                else:
+                    self._look(job, store)
         except Cancelled as error:
-            if self._queue.should_stop(job.id) and not self._queue.was_cancelled(job.id):
-                self._queue.put_back(job.id)
-                log.info("job %s waits for the next worker", job.id)
-            else:
-                self._queue.end(job.id, JobState.CANCELLED)
-                log.info("job %s was cancelled: %s", job.id, error)
+            log.info("job %s is %s: %s", job.id, self._queue.halted(job.id, later=self.device_lost).state, error)
         except DiskFull as error:
             self._queue.wait_for_room(job.id, f"{error} The job goes on by itself then.")
             log.error("job %s waits: %s", job.id, error)
         except MicroscopeError as error:
-            self._fail(job, str(error))
+            beside = type(error).__name__ == OUT_OF_MEMORY and len(self._hands) > 1
+            self._fail(job, f"{error} {BESIDE}" if beside else str(error))
         except BaseException as error:  # whatever a library raises ends the job and not the worker
-            log.exception("job %s", job.id)
+            log.exception("job %s: %s", job.id, type(error).__name__)
             text = " ".join(str(error).split())
             self.device_lost = lost_device(error)
-            if self.device_lost and self._queue.died(self._queue.job(job.id)):
-                self._queue.put_back(job.id)
+            if self.device_lost and self._queue.died(job.id):
+                self._queue.halted(job.id, later=True)
             else:
                 self._fail(job, f"internal error: {type(error).__name__}: {text}; see the log {self._log_name}")
         else:
             self._queue.end(job.id, JobState.DONE)
             log.info("job %s is done", job.id)
+        finally:
+            self._hands.pop()
+
+    def _measure(self, job: Job, store: Store) -> None:
+        reports = Reports(self._queue, store, job.id)
+        try:
+            cast(Runner, load(self._runner_name))(
+                job.request,
+                store,
+                on_progress=reports.progress,
+                on_partial=reports.partial,
+                should_stop=lambda: self._between_batches(job),
+            )
+        finally:
+            reports.flush()
+        if store.recall(job.request) is not None:
+            store.remove_partial(job.id)
+
+    def _look(self, job: Job, store: Store) -> None:
+        cast(Looker, load(self._look_name))(
+            job.request,
+            store,
+            kind=job.kind,
+            example=job.example,
+            on_progress=Reports(self._queue, store, job.id).progress,
+            should_stop=lambda: self._queue.should_stop(job.id),
+        )
+
+    def _between_batches(self, job: Job) -> bool:
+        """Whether a measurement must stop; looks that wait are done first, while it stands still.
+
+        It is not ended for them: what it has summed stays where it is and every bit of it as it was, while giving
+        it up and beginning again costs a model's loading and, where sums are too large to be kept, all of it.
+        """
+        while not self._queue.should_stop(job.id) and not self.device_lost and (look := self._queue.take_look(job.id)):
+            self._one(look)
+            if look.kind is not JobKind.PREVIEW and not same_model(look, job):
+                self._free_model()  # two models at once are one too many for the batches that follow
+        return self.device_lost or self._queue.should_stop(job.id)
 
     def _free_model(self) -> None:
         """Gives back the memory of the model that the last job left loaded, if the runner knows how to."""
         module = sys.modules.get(self._runner_name.partition(":")[0])
         free = getattr(module, FREE, None)
         if free is not None:
-            log.info("nobody used the model for %.0f s: its memory is freed", FREE_SECONDS)
+            log.info("the memory of a model that is not in use is freed")
             free()
 
     def _fail(self, job: Job, sentence: str) -> None:

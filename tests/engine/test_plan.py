@@ -15,7 +15,7 @@ GB = 10**9
 def free(monkeypatch):
     def set_free(**gigabytes):
         places = {CPU: gigabytes["host"] * GB} | ({GPU: gigabytes["gpu"] * GB} if "gpu" in gigabytes else {})
-        monkeypatch.setattr(module, "_free", lambda device: places)
+        monkeypatch.setattr(module, "free_memory", lambda device: places)
 
     return set_free
 
@@ -62,31 +62,3 @@ def test_what_fits_nowhere_is_refused_with_what_to_do(free):
     free(host=30, gpu=20)
     with pytest.raises(MicroscopeError, match="fewer --stream"):
         planned()
-
-
-def test_the_free_memory_of_this_machine_is_found():
-    assert module.free_host() > 10**8
-
-
-def test_the_strictest_control_group_counts_less_the_cache_that_can_go(tmp_path):
-    proc, groups = tmp_path / "proc", tmp_path / "groups"
-    job = groups / "slurm" / "job_7" / "step_0"
-    job.mkdir(parents=True)
-    (proc / "self").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:   1000000 kB\n")
-    (proc / "self" / "cgroup").write_text("0::/slurm/job_7/step_0\n")
-    (job / "memory.max").write_text("max\n")
-    for name, value in (
-        ("memory.max", "5000"),
-        ("memory.current", "4500"),
-        ("memory.stat", "anon 9\ninactive_file 800\n"),
-    ):
-        (job.parent / name).write_text(value)
-    assert module.free_host(proc, groups) == 5000 - 4500 + 800
-    (proc / "self" / "cgroup").write_text("5:cpu:/x\n9:memory:/box\n")
-    old = groups / "memory" / "box"
-    old.mkdir(parents=True)
-    (old / "memory.limit_in_bytes").write_text("7000")
-    (old / "memory.usage_in_bytes").write_text("1000")
-    assert module.free_host(proc, groups) == 6000
-    assert module.free_host(proc, tmp_path / "none") == 1_000_000 * 1024

@@ -6,7 +6,7 @@ from microscope_tui.engine import state, walk
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled
 from microscope_tui.store import Store
-from microscope_tui.terms import Metric, Progress, Request, SliceSpec
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +65,29 @@ def test_a_larger_slice_measures_only_what_is_new(tmp_path, captured, undisturbe
         grown = measured(request(40), store)
         assert len(captured) == 40 + first % 8
         assert grown.profiles == undisturbed.profiles
-        assert grown.accuracy == undisturbed.accuracy
+        assert (grown.accuracy, grown.questions) == (undisturbed.accuracy, undisturbed.questions)
+        assert grown.questions == 40
         assert grown.tokens == undisturbed.tokens
         assert measured(request(first), store) == small
+
+
+def test_less_of_what_was_measured_is_read(tmp_path, captured):
+    less = {"metrics": (Metric.ANISOTROPY,), "modalities": (Modality.IMAGE,), "streams": (Stream.MAIN,)}
+    with Store(tmp_path) as store:
+        measured(request(8), store)
+        captured.clear()
+        read = measured(request(8, **less), store)
+    assert captured == []
+    assert read.profiles == measured(request(8, **less), None).profiles
+
+
+def test_all_examples_of_a_source_cannot_grow_and_leave_one_state(tmp_path, tiny_next, small_slice):
+    """Ten examples in batches of eight: of a draw, the last whole batch is kept beside the end."""
+    for count, kept in ((None, ["10"]), (10, ["10", "8"])):
+        with Store(tmp_path / str(count)) as store:
+            measured(Request(tiny_next, SliceSpec(small_slice, count=count), folds=2, sample_tokens=64), store)
+            names = [e.key.split("-") for e in store.entries() if e.key.startswith("blob/state-")]
+        assert sorted(parts[2] for parts in names) == kept
 
 
 def test_another_seed_begins_anew(tmp_path, captured):
@@ -101,4 +121,4 @@ def test_a_state_too_large_for_the_cache_is_not_kept(tmp_path):
         result = measured(request(16), store)
         assert result.complete
         assert "cannot be resumed" in result.notes[-1]
-        assert not [e for e in store.entries() if e.kind == "blob"]
+        assert not [e for e in store.entries() if e.key.startswith("blob/state-")]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import ortho_group
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import anisotropy
-from microscope_tui.geometry.anisotropy import spread_anisotropy
+from microscope_tui.geometry.anisotropy import spread_anisotropies, spread_anisotropy
+from microscope_tui.geometry.intervals import from_logit, jackknife_interval, logit
 from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.spectrum import top_eigenvalue
+from microscope_tui.terms import METHODS, Metric
 
 
 def rows(n=400, d=12, seed=0):
@@ -104,3 +110,46 @@ def test_fewer_rows_than_dimensions_use_the_rows_own_products():
         assert few.value == pytest.approx(whole.value, rel=1e-9)
         assert few.low == pytest.approx(whole.low, rel=1e-6)
         assert anisotropy(x, method=method).value == pytest.approx(whole.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [5, 150])
+def test_all_methods_together_give_what_each_gives_alone(d, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("microscope_tui.geometry.anisotropy"), "HELD", 2 * d * d)
+    rows = torch.randn(400, d, generator=torch.Generator().manual_seed(d), dtype=torch.float64)
+    rows = rows * torch.arange(1, d + 1) ** -0.5 + 1
+    folds = [Spread.of(rows[k::5]) for k in range(5)]
+    whole = sum(folds[1:], start=folds[0])
+    methods = METHODS[Metric.ANISOTROPY]
+    together = spread_anisotropies(whole, methods, folds=folds)
+    assert list(together) == list(methods)
+    for method, got in together.items():
+        alone = spread_anisotropy(whole, method=method, folds=folds)
+        assert got == anisotropy_within(alone, 1e-9)
+        assert got.low < got.value < got.high
+    others = [torch.cat([rows[j::5] for j in range(5) if j != k]) for k in range(5)]
+    without = [anisotropy(other).value for other in others]
+    ends = jackknife_interval(together["top-eigenvalue"].value, without, [80] * 5, forward=logit, back=from_logit)
+    assert (together["top-eigenvalue"].low, together["top-eigenvalue"].high) == pytest.approx(ends, rel=1e-6)
+    eigenvalues = torch.linalg.eigvalsh(rows.T.cov())
+    share = eigenvalues / eigenvalues.sum()
+    assert together["effective-rank"].value == pytest.approx(float((-share * share.log()).sum().exp()), rel=1e-9)
+
+
+def anisotropy_within(want, rel):
+    """The estimate with its numbers to a tolerance: alone, the largest eigenvalue is sought by itself."""
+    return replace(
+        want,
+        value=pytest.approx(want.value, rel=rel),
+        low=pytest.approx(want.low, rel=rel * 100),
+        high=pytest.approx(want.high, rel=rel * 100),
+    )
+
+
+def test_one_undefined_method_leaves_the_others():
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    spread = replace(Spread.of(x), units=None)
+    found = spread_anisotropies(spread, ("mean-cosine", "isoscore"))
+    assert found["mean-cosine"].reason == "the mean cosine of these rows was not accumulated"
+    assert found["isoscore"].value == anisotropy(x, method="isoscore").value
+    with pytest.raises(MicroscopeError, match="no method 'cosine'"):
+        spread_anisotropies(spread, ("cosine",))

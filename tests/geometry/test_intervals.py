@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from microscope_tui.geometry.intervals import jackknife_error, jackknife_interval, t_quantile
+from microscope_tui.geometry.intervals import jackknife_error, jackknife_interval
+from microscope_tui.student import t_quantile
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 19, 30, 99])

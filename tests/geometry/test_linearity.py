@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 
 from microscope_tui.geometry import linearity
-from microscope_tui.geometry.linearity import linearity_of
+from microscope_tui.geometry.heldout import PENALTIES
+from microscope_tui.geometry.linearity import linearities, linearity_of
 from microscope_tui.geometry.moments import Moments
+from microscope_tui.terms import METHODS, Metric
+from tests.geometry.counted import counted
 
 
 def examples(n, length=10):
@@ -146,3 +151,50 @@ def test_float32_products_are_near_the_exact_score():
     for method in ("in-sample", "update", "adjusted"):
         exact = linearity(x, y, method=method).value
         assert linearity(x, y, method=method, dtype=torch.float32).value == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(900, 12), (40, 12), (10, 12)])
+@pytest.mark.parametrize("broken", [False, True])
+def test_all_methods_together_give_what_each_gives_alone(n, d, broken):
+    draw = torch.Generator().manual_seed(n)
+    x = torch.randn(n, d, generator=draw, dtype=torch.float64)
+    x[:, 3] = x[:, 2] if broken else x[:, 3]  # rank d − 1
+    y = x + 0.2 * torch.randn(n, d, generator=draw, dtype=torch.float64) + 0.1 * x.roll(1, 1)
+    folds = [Moments.of(x[k::5], y[k::5]) for k in range(5)]
+    whole = sum(folds[1:], start=folds[0])
+    methods = METHODS[Metric.LINEARITY]
+    together = linearities(whole, methods, folds=folds)
+    assert list(together) == list(methods)
+    for method in methods:
+        assert together[method] == linearity_of(whole, method=method, folds=folds)
+    assert together["held-out"].value is not None
+    assert (together["update"].value is None) == (n <= d + 1)
+    assert linearities(whole, methods)["in-sample"].value == together["in-sample"].value
+
+
+def test_the_update_by_method_is_the_state_of_its_own_moments():
+    draw = torch.Generator().manual_seed(3)
+    x = torch.randn(600, 9, generator=draw, dtype=torch.float64)
+    y = x + 0.05 * torch.randn(600, 9, generator=draw, dtype=torch.float64) @ torch.rand(9, 9, generator=draw).double()
+    folds = [Moments.of(x[k::6], y[k::6]) for k in range(6)]
+    whole = sum(folds[1:], start=folds[0])
+    by_method = linearity_of(whole, method="update", folds=folds)
+    by_moments = linearity_of(whole.difference(), folds=[f.difference() for f in folds])
+    for name in ("value", "low", "high"):
+        assert getattr(by_method, name) == pytest.approx(getattr(by_moments, name), rel=1e-9)
+    assert by_method.facts == by_moments.facts
+
+
+def test_every_fold_is_factored_once(monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    for module in ("linearity", "heldout"):
+        real = importlib.import_module(f"microscope_tui.geometry.{module}")
+        monkeypatch.setattr(real, "factor", counted(real.factor, calls))
+    x = torch.randn(800, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    folds = [Moments.of(x[k::4], x[k::4].sin()) for k in range(4)]
+    linearities(sum(folds[1:], start=folds[0]), METHODS[Metric.LINEARITY], folds=folds)
+    assert len(calls) == 1 + 4
+    calls.clear()
+    few = [Moments.of(x[k:5:4], x[k:5:4].sin()) for k in range(4)]
+    linearities(sum(few[1:], start=few[0]), ("in-sample", "held-out", "adjusted"), folds=few)
+    assert len(calls) == 4 * len(PENALTIES)

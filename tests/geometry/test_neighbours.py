@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,12 @@ from scipy.spatial.distance import cdist
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import dimension, neighbours, screening
+from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.links import link_inflation
 from microscope_tui.geometry.masks import duplicate_of, duplicates, sinks
 from microscope_tui.geometry.neighbours import nearest
+from microscope_tui.terms import METHODS, Metric
+from tests.geometry.counted import counted
 
 
 def hard_rows(kind, n=700, d=24, seed=0):
@@ -142,9 +147,34 @@ def test_sinks_are_rows_of_massive_norm():
     assert sinks(x).nonzero().tolist() == [[17]]
     example = torch.arange(100) // 25
     assert sinks(x, example).nonzero().tolist() == [[17]]
-    for order in (torch.randperm(100, generator=torch.Generator().manual_seed(1)),):
-        assert torch.equal(sinks(x[order], example[order]), sinks(x, example)[order])
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(sinks(x[order], example[order]), sinks(x, example)[order])
     assert sinks(x[:0]).tolist() == []
+
+
+def test_sinks_of_every_layer_are_relative_to_the_layer_and_the_example():
+    draw = torch.Generator().manual_seed(2)
+    rows = torch.randn(3, 90, 8, generator=draw) * torch.tensor([1.0, 50.0, 7.0])[:, None, None]
+    example = torch.randint(-2, 3, (90,), generator=draw)
+    rows[:, example == 1] *= 100  # an example of long rows has no sink of its own, and makes none of the others
+    rows[1, 4] *= 1000
+    rows[2, 8] = float("inf")
+    rows[2, 9] = float("nan")
+    lengths = rows.double().norm(dim=2)
+    want = torch.zeros(3, 90, dtype=torch.bool)
+    for layer in range(3):
+        for i in range(90):
+            own = sorted(v for v in lengths[layer, example == example[i]].tolist() if v < float("inf"))
+            want[layer, i] = own[(len(own) - 1) // 2] * 10 < lengths[layer, i] < float("inf")
+    assert want.nonzero().tolist() == [[1, 4]]
+    found = sinks(rows, example)
+    assert torch.equal(found, want)
+    for layer in range(3):
+        assert torch.equal(sinks(rows[layer], example), want[layer])
+    for alone in (-2, 1):
+        assert torch.equal(sinks(rows[:, example == alone]), want[:, example == alone])
+    assert sinks(rows[:, :0]).shape == (3, 0)
+    assert not sinks(torch.full((4, 2), float("nan"))).any()
 
 
 def test_linked_rows_widen_the_interval_by_their_covariance():
@@ -177,3 +207,34 @@ def test_one_example_has_no_interval():
     assert dimension(x, groups=np.zeros(100)).low is None
     with pytest.raises(MicroscopeError, match="2 rows to look up"):
         dimension(x, queries=2)
+
+
+@pytest.mark.parametrize("repeats", [0, 40])
+@pytest.mark.parametrize(
+    "options", [{}, {"queries": 100}, {"exclude_same_example": True}, {"drop_sinks": True}], ids=lambda o: " ".join(o)
+)
+def test_all_methods_together_give_what_each_gives_alone(repeats, options):
+    rng = np.random.default_rng(7)
+    x = rng.uniform(size=(300, 5))
+    x[11] *= 500
+    x = np.concatenate([x, x[:repeats]])
+    groups = np.arange(len(x)) // 15
+    methods = METHODS[Metric.DIMENSION]
+    together = dimensions(x, methods, groups=groups, **options)
+    assert list(together) == list(methods)
+    assert sum(e.value is not None for e in together.values()) >= 5
+    for method in methods:
+        assert together[method] == dimension(x, method=method, groups=groups, **options)
+
+
+def test_all_methods_share_one_search(monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    module = importlib.import_module("microscope_tui.geometry.dimension")
+    monkeypatch.setattr(module, "nearest", counted(nearest, calls))
+    x = np.random.default_rng(8).uniform(size=(200, 4))
+    assert len(dimensions(x, METHODS[Metric.DIMENSION])) == 6
+    assert [args[1] for args in calls] == [16]
+    dimensions(np.concatenate([x, x[:5]]), ("mle", "dadapy"))
+    assert [args[1] for args in calls] == [16, 2, 2]
+    with pytest.raises(MicroscopeError, match="no method 'three-nn'"):
+        dimensions(x, ("mle", "three-nn"))

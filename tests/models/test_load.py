@@ -118,7 +118,7 @@ def test_a_missing_shard_is_named(tmp_path):
     shards[1].unlink()
     text = refusal(folder)
     assert "is incomplete" in text
-    assert f"{shards[1].name} of {len(shards)} weight files missing" in text
+    assert f"{shards[1].name} of its {len(shards)} weight files is missing" in text
 
 
 def test_a_truncated_file_is_named(folder):

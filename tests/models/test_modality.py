@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -88,9 +89,10 @@ def test_embeddings_that_contradict_the_ids_are_refused():
         check_embeddings(entered, table, torch.zeros(5, dtype=torch.bool))
 
 
-def test_the_cross_check_runs_on_every_batch(llava_next, monkeypatch):
-    monkeypatch.setattr(llava_next, "placeholders", {})
+def test_the_cross_check_runs_on_every_batch(llava_next):
     batch = llava_next.prepare([example()])
+    (part,) = batch.parts
+    batch = replace(batch, parts=(replace(part, replaced=torch.zeros_like(part.replaced)),))
     with pytest.raises(MicroscopeError, match="does not take them in as tokens"):
         llava_next.capture(batch, [Stream.RESIDUAL])
 

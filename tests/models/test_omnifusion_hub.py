@@ -17,11 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from microscope_tui.engine.measure import Shelf
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.fetch import fetch_tower
 from microscope_tui.models.load import open_model
 from microscope_tui.models.unpickle import PICKLE_LIMIT, read_state_dict
-from microscope_tui.terms import Stream
+from microscope_tui.terms import Request, SliceSpec, Stream
 from tests.models.builders import example
 from tests.models.hub import put_in_hub
 from tests.models.test_omnifusion import Trap, archive, traps
@@ -81,6 +82,13 @@ def test_the_published_layout_is_opened_offline(cached, omnifusion):
         assert torch.equal(ours, theirs)
     assert {"projection.pt", "special_embeddings.pt", "pytorch_model.bin"} <= {file.name for file in model.files}
     assert all(file.is_file() for file in model.files)
+
+
+def test_what_says_which_commits_are_meant_is_watched(cached):
+    """A new commit of the tower is a new model, also where OmniFusion's own has not moved."""
+    _, files = Shelf().open(Request(REPO, SliceSpec("x")), on_phase=lambda _: None)
+    for repo in (REPO, TOWER):
+        assert cached / f"models--{repo.replace('/', '--')}" / "refs" / "main" in files
 
 
 def test_a_revision_is_pinned(cached, published):

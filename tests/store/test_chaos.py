@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_in_a_value_or_in_the_commit_leaves_the_old_value(
         def full(descriptor: int, data: bytes) -> int:
             if written:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            written.append(write(descriptor, data))
+            written.append(write(descriptor, data[: len(data) // 2]))
             return written[0]
 
         with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store
 from microscope_tui.store.disk import Damage, Disk
 from microscope_tui.store.seals import seal
-from microscope_tui.terms import Job, Request, SliceSpec
+from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from tests.store.conftest import Planter, measurement
 
 BIG = b"0123456789" * 10_000
@@ -178,6 +178,8 @@ def test_well_sealed_nonsense_counts_as_missing(store: Store, planter: Planter) 
     store.put_job(Job("j", request))
     store.put_deaths("j", Deaths("measuring 3", 1))
     store.remember(request, "k", [])
+    store.remember_look(request, JobKind.TOKENS, 3, {"seen": 1}, [])
+    store.put_order(["j"])
     for (key,) in planter.sql("SELECT key FROM Cache"):
         nonsense = b'{"a": [1]}'
         planter.sql("UPDATE Cache SET value = ?, tag = ? WHERE key = ?", nonsense, seal(str(key), nonsense), key)
@@ -187,6 +189,7 @@ def test_well_sealed_nonsense_counts_as_missing(store: Store, planter: Planter) 
         Deaths(),
         None,
     )
+    assert (store.recall_look(request, JobKind.TOKENS, 3), store.order()) == (None, [])
     assert set(reasons(store).values()) == {"this version cannot read it"}
 
 

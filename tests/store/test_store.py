@@ -12,12 +12,26 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import xxhash
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store, content_key, keys
-from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
+from microscope_tui.terms import (
+    Job,
+    JobKind,
+    JobState,
+    Measurement,
+    Metric,
+    Modality,
+    Progress,
+    Request,
+    Skipped,
+    SliceSpec,
+    Stream,
+)
 from tests.store.conftest import Planter, measurement
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
@@ -75,6 +89,53 @@ def test_a_request_is_recalled_until_a_file_behind_it_changes(store: Store, tmp_
     assert store.recall(REQUEST) is None
 
 
+def wide(**other: Any) -> Measurement:
+    """Both of two modalities in both of two streams; `main` was refused."""
+    (text,) = measurement().profiles
+    of = [(modality, stream) for modality in ("text", "image") for stream in ("residual", "update")]
+    profiles = tuple(replace(text, modality=Modality(m), stream=Stream(s)) for m, s in of)
+    made = {"folds": 10, "streams": ["main", "residual", "update"]}
+    return replace(
+        measurement(),
+        profiles=profiles,
+        sinks={"text": 1, "image": 2},
+        refused={"main": "why"},
+        provenance=made,
+        **other,
+    )
+
+
+def test_a_request_for_less_is_answered_by_a_measurement_of_more(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    store.put_measurement("k", wide())
+    store.remember(REQUEST, "k", [file])
+    assert store.recall(replace(REQUEST, metrics=tuple(reversed(REQUEST.metrics)))) == wide()
+    less = replace(REQUEST, metrics=(Metric.LINEARITY,), modalities=(Modality.IMAGE,), streams=(Stream.UPDATE,))
+    found = store.recall(less)
+    assert found is not None
+    assert [(p.modality, p.stream) for p in found.profiles] == [("image", "update")]
+    assert (found.sinks, found.refused, found.tokens) == ({"image": 2}, {}, wide().tokens)
+    assert found.provenance == wide().provenance
+    assert store.recall(replace(less, modalities=(Modality.VIDEO,))) is None
+    assert store.recall(replace(less, metrics=(Metric.DIMENSION,))) is None  # it has no profile of it
+    assert store.recall(replace(less, streams=(Stream.MAIN,))) is None  # refused: an error, not an empty result
+    assert store.recall(replace(less, without=("sinks",))) is None
+    os.utime(file, ns=(0, 1))
+    assert store.recall(less) is None
+
+
+def test_a_request_for_less_is_measured_where_the_numbers_could_be_others(store: Store) -> None:
+    store.remember(REQUEST, "k", [])
+    less = replace(REQUEST, streams=(Stream.RESIDUAL,))
+    store.put_measurement("k", wide(skipped=(Skipped("row 3", "its rows are not finite"),)))
+    assert store.recall(less) is None
+    assert store.recall(replace(REQUEST, modalities=(Modality.TEXT,))) is not None
+    store.put_measurement("k", replace(wide(), provenance={"folds": 3}))
+    assert store.recall(less) is None
+    assert store.recall(REQUEST) is not None
+
+
 def test_a_new_version_of_the_package_recalls_nothing_of_the_old_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,13 +153,74 @@ def test_jobs_keep_their_order_and_the_oldest_ended_ones_go(store: Store, monkey
         job = Job(f"j{number}", REQUEST, JobState.RUNNING, Progress("measuring", 3, 7), created=2.0 + number)
         store.put_job(job)
         store.put_job(replace(job, state=JobState.DONE, ended=9.0))
-    assert [job.id for job in store.jobs()] == ["z", "j2", "j3"]
-    assert store.jobs()[0] == queued
+    assert [job.id for job in store.jobs()] == ["j2", "j3", "z"]
+    assert store.jobs()[-1] == queued
     store.put_deaths("z", Deaths("measuring 3", 2))
     assert (store.deaths("z"), store.deaths("j3")) == (Deaths("measuring 3", 2), Deaths())
     store.remove_job("z")
     assert [job.id for job in store.jobs()] == ["j2", "j3"]
     assert store.deaths("z") == Deaths()
+
+
+def test_many_looks_push_no_measurement_out_of_the_list_and_the_last_to_end_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microscope_tui.store.store.ENDED_JOBS_KEPT", 2)
+    monkeypatch.setattr("microscope_tui.store.store.ENDED_LOOKS_KEPT", 3)
+    long, *others = (Job(f"m{number}", REQUEST, JobState.DONE, created=number, ended=5.0) for number in range(3))
+    gone = [store.put_job(job) for job in (*others, replace(long, ended=9.0))]
+    assert gone == [[], [], ["m1"]], "the one that ended first, not the one that was asked for first"
+    for number in range(5):
+        look = Job(f"l{number}", REQUEST, created=20.0 + number, kind=JobKind.TOKENS, example=number)
+        assert store.put_job(look) == []
+        gone.append(store.put_job(replace(look, state=JobState.DONE, ended=30.0 + number)))
+    assert gone[3:] == [[], [], [], ["l0"], ["l1"]]
+    assert {job.id for job in store.jobs()} == {"m0", "m2", "l2", "l3", "l4"}
+
+
+def test_jobs_that_wait_stand_in_the_order_in_which_they_are_run(store: Store) -> None:
+    """First what has ended, then what runs, then looks, then measurements as a user put them, then the others."""
+    jobs = [
+        Job("moved first", REQUEST, created=9.0),
+        Job("old", REQUEST, created=1.0),
+        Job("look", REQUEST, created=8.0, kind=JobKind.TOKENS, example=3),
+        Job("runs", REQUEST, JobState.RUNNING, created=7.0),
+        Job("moved second", REQUEST, JobState.PAUSED, created=2.0),
+        Job("new", REQUEST, created=10.0),
+        Job("failed", REQUEST, JobState.FAILED, created=6.0, ended=7.0),
+        Job("done", REQUEST, JobState.DONE, created=5.0, ended=8.0),
+    ]
+    for job in jobs:
+        store.put_job(job)
+    store.put_order(["gone", "runs", "moved first", "moved second"])
+    expected = ["done", "failed", "runs", "look", "moved first", "moved second", "old", "new"]
+    assert [job.id for job in store.jobs()] == expected
+    assert {job.id: job for job in store.jobs()} == {job.id: job for job in jobs}
+    store.clear()
+    assert [job.id for job in store.jobs() if not job.state.ended] == expected[2:], "the order is no result"
+
+
+def test_a_look_is_recalled_by_request_kind_and_example_until_a_file_changes(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    value = {"tokens": ["«a»", "\u0000"], "norm": [[0.1, 2.5e-300]], "lens": None, "large": "x" * 100_000}
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, value, [file])
+    assert store.recall_look(REQUEST, JobKind.TOKENS, 3) == value
+    for request, kind, example in (
+        (replace(REQUEST, dtype="float16"), JobKind.TOKENS, 3),
+        (REQUEST, JobKind.MAP, 3),
+        (REQUEST, JobKind.TOKENS, 4),
+        (REQUEST, JobKind.TOKENS, None),
+    ):
+        assert store.recall_look(request, kind, example) is None
+    os.utime(file, ns=(0, 1))
+    assert store.recall_look(REQUEST, JobKind.TOKENS, 3) is None
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, {"again": 1}, [file])
+    assert store.recall_look(REQUEST, JobKind.TOKENS, 3) == {"again": 1}
+    with Store(store.folder, read_only=True) as reader:
+        assert reader.recall_look(REQUEST, JobKind.TOKENS, 3) == {"again": 1}
+    file.unlink()
+    assert store.recall_look(REQUEST, JobKind.TOKENS, 3) is None
 
 
 def test_entries_removal_and_clearing(store: Store, folder: Path) -> None:
@@ -231,10 +353,8 @@ def test_results_travel_in_an_archive(store: Store, folder: Path, tmp_path: Path
         third.import_from(archive)
 
 
-def test_the_values_on_disk_are_json_and_sealed_with_blake2b(store: Store, planter: Planter) -> None:
+def test_the_values_on_disk_are_json_and_sealed_with_length_and_xxh3(store: Store, planter: Planter) -> None:
     store.put_measurement("k", measurement())
     ((value, tag),) = planter.sql("SELECT value, tag FROM Cache WHERE key = 'measurement/k'")
     assert json.loads(value)["model"] == "demo:llava-next"
-    person = hashlib.blake2b(b"measurement/k", digest_size=16).digest()
-    inner = hashlib.blake2b(value, digest_size=32, person=person).digest()
-    assert tag == f"{len(value)}:{hashlib.blake2b(inner, digest_size=32, person=person).hexdigest()}"
+    assert tag == f"{len(value)}:{xxhash.xxh3_128_hexdigest(b'measurement/k' + bytes(1) + value)}"

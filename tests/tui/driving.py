@@ -61,10 +61,15 @@ class Driven:
 
 @asynccontextmanager
 async def explorer(
-    source: FakeSource, *, size: tuple[int, int] = (120, 40), session: Session | None = None
+    source: FakeSource,
+    *,
+    size: tuple[int, int] = (120, 40),
+    session: Session | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Driven]:
     """The explorer over a fake source, ready to be driven."""
-    app = ExplorerApp(Settings(cache=Path("/nowhere")), session or Session(MODELS[:1], SLICE, layer=12), source)
+    settings = settings or Settings(cache=Path("/nowhere"))
+    app = ExplorerApp(settings, session or Session(MODELS[:1], SLICE, layer=12), source)
     async with app.run_test(size=size) as pilot:
         driven = Driven(app, pilot, source)
         await pilot.pause()

@@ -13,6 +13,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import (
     Estimate,
     Job,
+    JobKind,
     JobState,
     Measurement,
     Metric,
@@ -23,6 +24,7 @@ from microscope_tui.terms import (
     SliceSpec,
     Stream,
 )
+from microscope_tui.tui.source import Held, Stock, Value
 
 SLICE = SliceSpec("demo:scienceqa")
 MODELS = ("demo:llava-next", "demo:omnifusion")
@@ -36,15 +38,23 @@ class News:
 
 
 class FakeSource:
-    """Results in `stored`; other requests become jobs that stay queued until the test moves them."""
+    """Results in `stored`, of requests that leave rows out in `variants`; others become jobs that stay queued until the
+    test moves them."""
+
+    read_only = False
 
     def __init__(self, stored: Sequence[Measurement] = ()) -> None:
         self.stored = {(m.model, str(m.slice)): m for m in stored}
+        self.variants: dict[Request, Measurement] = {}
         self.partials: dict[str, Measurement] = {}
         self.worked: dict[str, Job] = {}
         self.news: queue.Queue[News | MicroscopeError | None] = queue.Queue()
+        self.looks: dict[tuple[str, JobKind, int | None], Value] = {}
         self.submitted: list[Request] = []
+        self.looked_at: list[tuple[str, JobKind, int | None]] = []
         self.cancelled: list[str] = []
+        self.held: dict[str, Held] = {}
+        self.damage: list[str] = []
         self.refuse: dict[str, str] = {}
         self.broken: str | None = None
         self.log = "worker: ready"
@@ -56,22 +66,48 @@ class FakeSource:
                 raise MicroscopeError(self.refuse[name])
 
     def recall(self, request: Request) -> Measurement | None:
-        return self.stored.get((request.model, str(request.slice)))
+        if request in self.variants:
+            return self.variants[request]
+        usual = request == Request(request.model, request.slice, modalities=request.modalities)
+        return self.stored.get((request.model, str(request.slice))) if usual else None
 
     def partial(self, job_id: str) -> Measurement | None:
         return self.partials.get(job_id)
 
-    def submit(self, request: Request) -> Job:
+    def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
+        return self.looks.get((request.model, kind, example))
+
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
         if self.broken:
             raise MicroscopeError(self.broken)
-        self.submitted.append(request)
-        job = Job(f"job-{len(self.submitted)}", request, created=1_700_000_000.0 + len(self.submitted))
+        if kind is JobKind.MEASURE:
+            self.submitted.append(request)
+        else:
+            self.looked_at.append((request.model, kind, example))
+        number = len(self.worked) + 1
+        job = Job(f"job-{number}", request, created=1_700_000_000.0 + number, kind=kind, example=example)
         self.worked[job.id] = job
         return job
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
         self.move(self.worked[job_id], JobState.CANCELLED)
+
+    def pause(self, job_id: str) -> None:
+        self.move(self.worked[job_id], JobState.PAUSED)
+
+    def resume(self, job_id: str) -> None:
+        self.move(self.worked[job_id], JobState.QUEUED)
+
+    def reorder(self, job_id: str, place: int) -> None:
+        ids = [id for id, job in self.worked.items() if job.state is JobState.QUEUED and id != job_id]
+        ids.insert(place, job_id)
+        waiting = {id: self.worked[id] for id in ids}
+        self.worked = {id: job for id, job in self.worked.items() if id not in waiting} | waiting
+
+    def retry(self, job_id: str) -> None:
+        job = self.worked[job_id]
+        self.submit(job.request, job.kind, job.example)
 
     def jobs(self) -> Sequence[Job]:
         return list(self.worked.values())
@@ -98,6 +134,20 @@ class FakeSource:
 
     def log_tail(self) -> str:
         return self.log
+
+    def stock(self) -> Stock:
+        return Stock("/nowhere", tuple(self.held.values()), sum(each.size for each in self.held.values()), 10**9)
+
+    def remove(self, key: str) -> None:
+        if self.held[key].in_use:
+            raise MicroscopeError(f"{key} is in use by a waiting or running job: cancel the job first.")
+        del self.held[key]
+
+    def verify(self) -> Sequence[str]:
+        return self.damage
+
+    def tidy(self) -> str:
+        return "Removed 2 orphan files, 0.1 MB."
 
     def close(self) -> None:
         self.news.put(None)

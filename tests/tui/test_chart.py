@@ -6,13 +6,13 @@ import pytest
 from rich.style import Style
 from textual.strip import Strip
 
-from microscope_tui.tui.curves import Line
+from microscope_tui.tui.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.session import DARK, LIGHT
-from microscope_tui.tui.themes import palette
+from microscope_tui.tui.themes import PALETTES, in_colours
 from microscope_tui.tui.widgets import chart
 from microscope_tui.tui.widgets.chart import BRAILLE, Drawing, Scale, drawing
 
-PALETTE = palette(DARK)
+PALETTE = PALETTES[DARK]
 
 
 def _line(count: int, colour: int = 0, gap: tuple[int, ...] = (), half: float | None = 0.1, shift: float = 0.0) -> Line:
@@ -45,14 +45,14 @@ def _dots(d: Drawing, column: int) -> list[int]:
 
 def test_the_line_passes_through_its_values():
     line = _line(25)
-    d = Drawing((line,), 24, 56, 16, PALETTE)
-    for layer, value in zip(line.layers, line.value, strict=True):
+    d = Drawing((line,), Axes(24), 56, 16, PALETTE)
+    for layer, value in zip(line.places, line.value, strict=True):
         row = d.rows - 1 - d.y.cell(value or 0.0)
         assert row in _dots(d, d.column(layer) - d.left), layer
 
 
 def test_ticks_stand_at_their_values():
-    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     seen = 0
     for y in range(d.rows):
         label = d.line(y).text[: d.left - 1].strip()
@@ -63,7 +63,7 @@ def test_ticks_stand_at_their_values():
 
 
 def test_layer_numbers_stand_below_their_columns():
-    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     row = d.line(d.rows).text
     assert row.split()[0] == "0"
     assert row.split()[-1] == "24"
@@ -71,7 +71,7 @@ def test_layer_numbers_stand_below_their_columns():
 
 
 def test_the_cursor_restyles_cells_and_builds_nothing(monkeypatch: pytest.MonkeyPatch):
-    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     before = [d.line(y).text for y in range(16)]
 
     def fail(*args: object) -> None:
@@ -92,27 +92,27 @@ def test_the_cursor_restyles_cells_and_builds_nothing(monkeypatch: pytest.Monkey
 
 def test_the_value_under_the_cursor_carries_the_sign_of_its_series():
     lines = (_line(25), _line(25, 1, shift=-0.5))
-    d = Drawing(lines, 24, 56, 16, PALETTE)
+    d = Drawing(lines, Axes(24), 56, 16, PALETTE)
     column = [d.line(y, 12).text[d.column(12)] for y in range(d.rows)]
     assert column.count("●") == 1
     assert column.count("◆") == 1
 
 
 def test_the_number_of_the_layer_is_marked_below():
-    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     marked = "".join(c for c, s in _styles(d.line(d.rows, 7)) if _background(s) == PALETTE.cursor_line)
     assert marked == " 7 "
 
 
 def test_columns_and_layers_are_each_others_inverse():
-    d = Drawing((_line(25),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     assert [d.layer_at(d.column(layer)) for layer in range(25)] == list(range(25))
     assert d.layer_at(0) == 0
     assert d.layer_at(999) == 24
 
 
 def test_a_gap_is_a_gap():
-    d = Drawing((_line(25, gap=(10, 11, 12), half=None),), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25, gap=(10, 11, 12), half=None),), Axes(24), 56, 16, PALETTE)
     left, right = d.column(9) - d.left, d.column(13) - d.left
     assert _dots(d, left)
     assert _dots(d, right)
@@ -120,13 +120,13 @@ def test_a_gap_is_a_gap():
 
 
 def test_a_value_between_two_gaps_is_still_drawn():
-    d = Drawing((_line(9, gap=(3, 5)),), 8, 56, 16, PALETTE)
+    d = Drawing((_line(9, gap=(3, 5)),), Axes(8), 56, 16, PALETTE)
     assert _dots(d, d.column(4) - d.left)
 
 
 def test_intervals_tint_the_cells_they_cover():
     line = _line(25, half=0.1)
-    d = Drawing((line,), 24, 56, 16, PALETTE)
+    d = Drawing((line,), Axes(24), 56, 16, PALETTE)
     column = d.column(12) - d.left
     tinted = [y for y, row in enumerate(_plot(d)) if _background(row[column][1]) == PALETTE.tint(0)]
     top, bottom = (d.rows - 1 - d.y.cell(bound) for bound in (line.high[12] or 0, line.low[12] or 0))
@@ -135,12 +135,12 @@ def test_intervals_tint_the_cells_they_cover():
 
 def test_no_interval_no_tint_and_a_thin_one_none_either():
     for half in (None, 1e-4):
-        d = Drawing((_line(25, half=half),), 24, 56, 16, PALETTE)
+        d = Drawing((_line(25, half=half),), Axes(24), 56, 16, PALETTE)
         assert {_background(s) for row in _plot(d) for _, s in row} == {PALETTE.background}
 
 
 def test_where_two_intervals_overlap_the_tint_is_their_own():
-    d = Drawing((_line(25), _line(25, 1, shift=0.05)), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25), _line(25, 1, shift=0.05)), Axes(24), 56, 16, PALETTE)
     assert PALETTE.overlap in {_background(s) for row in _plot(d) for _, s in row}
 
 
@@ -149,7 +149,7 @@ def test_at_a_crossing_no_dot_is_lost():
     down = Line((0, 1), (1.0, 0.0), (None, None), (None, None), 1)
 
     def dots(*lines: Line) -> set[tuple[int, int, int]]:
-        d = Drawing(lines, 1, 40, 12, PALETTE)
+        d = Drawing(lines, Axes(1), 40, 12, PALETTE)
         return {
             (x, y, bit)
             for y, row in enumerate(_plot(d))
@@ -162,20 +162,20 @@ def test_at_a_crossing_no_dot_is_lost():
 
 
 def test_the_first_series_gives_the_colour_where_two_meet():
-    d = Drawing((_line(25), _line(25, 1)), 24, 56, 16, PALETTE)
+    d = Drawing((_line(25), _line(25, 1)), Axes(24), 56, 16, PALETTE)
     assert {_colour(s) for row in _plot(d) for c, s in row if ord(c) > BRAILLE} == {PALETTE.of(0)}
 
 
 @pytest.mark.parametrize("lines", [(), (_line(9, gap=tuple(range(9))),), (Line((), (), (), ()),)])
 def test_nothing_to_draw_draws_the_axes_only(lines: tuple[Line, ...]):
-    d = Drawing(lines, 8, 40, 12, PALETTE)
+    d = Drawing(lines, Axes(8), 40, 12, PALETTE)
     assert all(ord(c) < BRAILLE for row in _plot(d) for c, _ in row)
     assert d.line(3, 4).cell_length == 40
 
 
 def test_values_that_are_not_numbers_are_gaps():
     bad = Line((0, 1, 2, 3), (0.1, float("nan"), float("inf"), 0.4), (None, 0.0, -math.inf, 0.3), (None, 1.0, 2.0, 0.5))
-    d = Drawing((bad,), 3, 40, 12, PALETTE)
+    d = Drawing((bad,), Axes(3), 40, 12, PALETTE)
     assert _dots(d, d.column(0) - d.left)
     assert not _dots(d, d.column(2) - d.left)
 
@@ -183,14 +183,14 @@ def test_values_that_are_not_numbers_are_gaps():
 @pytest.mark.parametrize("values", [(0.5,), (0.0, 0.0, 0.0), (1.0, 1.0), (1e-12, 2e-12), (1e9, 1e9 + 1), (-3.0, -2.0)])
 def test_odd_ranges(values: tuple[float, ...]):
     none = (None,) * len(values)
-    d = Drawing((Line(tuple(range(len(values))), values, none, none),), len(values) - 1, 50, 14, PALETTE)
+    d = Drawing((Line(tuple(range(len(values))), values, none, none),), Axes(len(values) - 1), 50, 14, PALETTE)
     assert _dots(d, d.column(0) - d.left)
     assert all(d.line(y, 0).cell_length == 50 for y in range(14))
 
 
 def test_a_hundred_layers():
     line = _line(101)
-    d = Drawing((line,), 100, 60, 14, PALETTE)
+    d = Drawing((line,), Axes(100), 60, 14, PALETTE)
     assert d.line(d.rows).text.split()[-1] == "100"
     assert d.column(100) == 59
     assert " 57 " in d.line(d.rows, 57).text
@@ -199,7 +199,7 @@ def test_a_hundred_layers():
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 4, 5, 8, 13, 40])
 @pytest.mark.parametrize("height", [0, 1, 2, 3, 4, 9])
 def test_every_size_can_be_drawn(width: int, height: int):
-    d = Drawing((_line(25), _line(25, 1)), 24, width, height, PALETTE)
+    d = Drawing((_line(25), _line(25, 1)), Axes(24), width, height, PALETTE)
     for y in range(height):
         for layer in (None, 0, 12, 24, 30):
             assert d.line(y, layer).cell_length == width
@@ -207,7 +207,7 @@ def test_every_size_can_be_drawn(width: int, height: int):
 
 def test_a_wide_interval_does_not_flatten_the_line():
     line = Line((0, 1, 2), (0.50, 0.51, 0.52), (0.4, -50.0, 0.4), (0.6, 50.0, 0.6))
-    d = Drawing((line,), 2, 60, 20, PALETTE)
+    d = Drawing((line,), Axes(2), 60, 20, PALETTE)
     rows = [d.y.cell(v) for v in (0.50, 0.52)]
     assert rows[1] - rows[0] >= 3
 
@@ -215,22 +215,111 @@ def test_a_wide_interval_does_not_flatten_the_line():
 def test_drawings_are_made_once():
     lines = (_line(25),)
     chart.drawing.cache_clear()
-    first = drawing(lines, 24, 56, 16, PALETTE)
-    assert drawing((_line(25),), 24, 56, 16, PALETTE) is first
-    assert drawing(lines, 24, 57, 16, PALETTE) is not first
-    assert drawing(lines, 24, 56, 16, palette(LIGHT)) is not first
+    first = drawing(lines, Axes(24), 56, 16, PALETTE)
+    assert drawing((_line(25),), Axes(24), 56, 16, PALETTE) is first
+    assert drawing(lines, Axes(24), 57, 16, PALETTE) is not first
+    assert drawing(lines, Axes(24), 56, 16, PALETTES[LIGHT]) is not first
     assert drawing.cache_info().misses == 3
 
 
 def test_few_colours_put_signs_on_the_lines():
-    d = Drawing((_line(25), _line(25, 1, shift=-0.5)), 24, 56, 16, palette(DARK, None))
+    d = Drawing((_line(25), _line(25, 1, shift=-0.5)), Axes(24), 56, 16, in_colours(PALETTES[DARK], None))
     text = "".join(d.line(y).text for y in range(d.rows))
     assert text.count("●") >= 4
     assert text.count("◆") >= 4
-    plain = Drawing((_line(25), _line(25, 1)), 24, 56, 16, PALETTE)
+    plain = Drawing((_line(25), _line(25, 1)), Axes(24), 56, 16, PALETTE)
     assert "●" not in "".join(plain.line(y).text for y in range(plain.rows))
 
 
 def test_scale_agrees_with_its_inverse():
     scale = Scale(0.0, 24.0, 50, 2)
     assert [scale.cell(scale.value(cell)) for cell in range(50)] == list(range(50))
+
+
+def test_a_logarithmic_axis_is_labelled_with_the_values_themselves():
+    line = Line((0, 1, 2, 3), (1.0, 10.0, 0.0, 100.0), (0.5, -1.0, None, 50.0), (2.0, 20.0, None, 200.0)).logarithmic()
+    assert line.value == (0.0, 1.0, None, 2.0)
+    d = Drawing((line,), Axes(3, log=True), 56, 16, PALETTE)
+    labels = {y: text for y in range(d.rows) if (text := d.line(y).text[: d.left - 1].strip())}
+    assert {"1", "10", "100"} <= set(labels.values())
+    for y, text in labels.items():
+        assert y == d.rows - 1 - d.y.cell(math.log10(float(text)))
+
+
+def test_a_logarithmic_axis_over_a_narrow_range_has_round_numbers():
+    d = Drawing((Line((0, 1), (4.0, 5.0), (None,) * 2, (None,) * 2).logarithmic(),), Axes(1, log=True), 56, 16, PALETTE)
+    labels = [text for y in range(d.rows) if (text := d.line(y).text[: d.left - 1].strip())]
+    assert len(labels) >= 3
+    assert all(3.9 < float(text) < 5.1 for text in labels)
+
+
+BEFORE = Axes(8, -4, stages=((-4, "vision tower"), (-1, "connector")))
+
+
+def _with_stages(shift: float = 0.0) -> Line:
+    places = tuple(range(-4, 9))
+    stages = ("vision tower",) * 3 + ("connector",) + ("",) * 9
+    return Line(places, tuple(0.5 + 0.01 * p + shift for p in places), (None,) * 13, (None,) * 13, 0, stages)
+
+
+def test_stages_before_the_decoder_stand_left_of_0_with_their_names():
+    d = Drawing((_with_stages(),), BEFORE, 80, 16, PALETTE)
+    assert d.column(-4) < d.column(-1) < d.column(0) < d.column(8)
+    below = d.line(d.rows).text
+    assert below[d.column(-4) :].startswith("vision tower")
+    assert abs(below.index(" 0 ") + 1 - d.column(0)) <= 1
+    assert " connector " in d.line(d.rows, -1).text
+    assert any("┊" in d.line(y).text for y in range(d.rows))
+
+
+def test_the_line_is_interrupted_between_two_stages():
+    d = Drawing((_with_stages(),), BEFORE, 80, 16, PALETTE)
+    gap = [x - d.left for x in range(d.column(-1) + 2, d.column(0) - 1)]
+    assert gap
+    assert all(not _dots(d, x) for x in gap)
+
+
+def test_depth_numbers_the_layers_by_their_share():
+    d = Drawing((_line(25),), Axes(24, depth=True), 56, 16, PALETTE)
+    numbers = d.line(d.rows).text.split()
+    assert numbers[0] == "0"
+    assert numbers[-1] == "1"
+    assert "0.4" in numbers
+    assert " 0.50 " in d.line(d.rows, 12).text
+
+
+def test_a_difference_has_a_line_at_0_and_signs_where_it_is_marked():
+    line = Line((0, 1, 2), (-0.5, 0.1, 0.5), (-0.6, 0.0, 0.4), (-0.4, 0.2, 0.6), 1, marks=(True, False, True))
+    d = Drawing((line,), Axes(2, zero=True), 56, 17, PALETTE)
+    zero = d.line(d.rows - 1 - d.y.cell(0.0)).text
+    assert zero.count("─") > 20
+    signs = [(x, y) for y in range(d.rows) for x, char in enumerate(d.line(y).text) if char == "◆"]
+    assert [x for x, _ in sorted(signs)] == [d.column(0), d.column(2)]
+
+
+def test_a_plain_drawing_has_no_grid_no_tint_and_no_line_at_the_cursor():
+    d = Drawing((_line(25),), Axes(24, plain=True), 56, 16, PALETTE)
+    assert {_background(s) for row in _plot(d) for _, s in row} == {PALETTE.background}
+    changed = [y for y in range(d.rows) if d.line(y, 12) != d.line(y)]
+    assert len(changed) == 1
+    assert "●" in d.line(changed[0], 12).text
+
+
+def test_the_limits_of_a_difference_hold_0():
+    low, high = limits([Line((0, 1), (0.4, 0.5), (None,) * 2, (None,) * 2)], zero=True)
+    assert low < 0 < high
+
+
+def test_the_cursor_means_the_nearest_layer_of_a_shallower_model():
+    eight_in_sixteen = [2.0 * layer for layer in range(9)]
+    assert [nearest(eight_in_sixteen, position) for position in (0, 1, 2, 15, 16)] == [0, 0, 1, 7, 8]
+    assert nearest(eight_in_sixteen[:-1], 16) is None
+    assert nearest((0, 1, 2), 3) is None
+    assert nearest((), 0) is None
+
+
+def test_intervals_are_interpolated_only_between_neighbours_that_have_one():
+    line = Line((0, 2, 4, 6), (1.0, 1.0, None, 1.0), (0.0, 0.5, None, 0.5), (2.0, 1.5, None, 1.5))
+    assert line.band(1) == (0.25, 1.75)
+    assert line.band(3) is None
+    assert line.band(6) == (0.5, 1.5)

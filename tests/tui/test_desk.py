@@ -66,6 +66,8 @@ def test_jobs_ahead_are_the_running_one_and_those_asked_for_before(desk: Desk):
     mine = replace(JOB, id="3", created=3.0)
     desk.job(mine)
     assert desk.ahead(mine) == 2
+    desk.list_jobs([desk.jobs["0"], mine, desk.jobs["2"]])
+    assert desk.ahead(mine) == 1
 
 
 def test_asking_anew_keeps_what_was_measured(desk: Desk):

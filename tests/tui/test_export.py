@@ -1,4 +1,4 @@
-"""What is on the screen, as CSV and JSON."""
+"""What is on the screen, in every format."""
 
 import csv
 import io
@@ -8,19 +8,40 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input, OptionList
 
+from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Profile
-from microscope_tui.tui.export import file_stem, to_csv, to_json, write
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Measurement, Profile
+from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.export import FORMATS, Seen, bare, file_stem, save, seen, to_csv, to_figure, to_json, write
+from microscope_tui.tui.screens.save import Save
 from microscope_tui.tui.session import Session
-from tests.tui.fake import MODELS, SLICE, Shape, made_up
+from tests.tui.driving import Driven, explorer, filled
+from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
 SESSION = Session(MODELS, SLICE)
-BOTH = [made_up(shape=Shape(layers=6, gap=(2,))), made_up(MODELS[1], shape=Shape(layers=6))]
+BOTH = [made_up(shape=Shape(layers=6, gap=(2,))), made_up(MODELS[1], shape=Shape(layers=6, tilt=1.0))]
+SCREEN = '<svg><style>src: local("Fira"), url("https://cdn.example/a.woff2") format("woff2");</style></svg>'
+
+
+def on_screen(session: Session = SESSION, measurements: list[Measurement] = BOTH) -> Seen:
+    desk, requests = Desk(), session.requests(Settings(cache=Path("/nowhere")))
+    for request, measurement in zip(requests, measurements, strict=True):
+        desk.forget(request)
+        desk.measured(request, measurement)
+    found = seen(session, desk, requests)
+    assert found
+    return found
+
+
+def rows_of(found: Seen) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(to_csv(found))))
 
 
 def test_csv_has_a_row_for_each_layer_of_each_pane():
-    rows = list(csv.DictReader(io.StringIO(to_csv(SESSION, BOTH, "in-sample"))))
+    rows = rows_of(on_screen())
     assert len(rows) == 2 * 4 * 6
     assert {row["model"] for row in rows} == set(MODELS)
     assert {(row["modality"], row["stream"]) for row in rows} == {
@@ -36,25 +57,57 @@ def profile_of(row: dict[str, str]) -> Profile:
 
 
 def test_an_undefined_value_is_empty_and_says_why():
-    rows = list(csv.DictReader(io.StringIO(to_csv(SESSION, BOTH, "in-sample"))))
-    gap = rows[2]
+    gap = rows_of(on_screen())[2]
     assert gap["value"] == gap["low"] == ""
     assert "too few" in gap["notes"]
     assert (gap["n"], gap["d"]) == ("4812", "64")
 
 
 def test_a_zoomed_pane_is_exported_alone():
-    rows = list(csv.DictReader(io.StringIO(to_csv(replace(SESSION, zoomed=True, pane=3), BOTH[:1], "held-out"))))
-    assert {(row["modality"], row["stream"], row["method"]) for row in rows} == {("image", "residual", "held-out")}
+    session = replace(SESSION, models=MODELS[:1], slots=(), zoomed=True, pane=3)
+    found = on_screen(session, BOTH[:1])
+    assert {(row["modality"], row["stream"]) for row in rows_of(found)} == {("image", "residual")}
+    assert to_figure(found).columns == 1
+
+
+def test_a_difference_is_exported_as_such_and_names_both():
+    rows = rows_of(on_screen(replace(SESSION, difference=True)))
+    assert {row["model"] for row in rows} == {f"{MODELS[1]} − {MODELS[0]}"}
+    less, more = (m.profiles[0] for m in BOTH)
+    shown = next(row for row in rows if row["stream"] == less.stream and row["layer"] == "3")
+    assert float(shown["value"]) == pytest.approx(more.value[3] - less.value[3])
 
 
 def test_json_holds_the_profiles_as_the_command_line_prints_them():
-    data = json.loads(to_json(SESSION, BOTH, "in-sample"))
+    data = json.loads(to_json(on_screen()))
     assert [m["model"] for m in data] == list(MODELS)
     assert len(data[0]["profiles"]) == 4
-    again = Profile.from_json(data[0]["profiles"][0])
-    assert again in BOTH[0].profiles
+    assert all(Profile.from_json(profile) in BOTH[0].profiles for profile in data[0]["profiles"])
     assert data[0]["profiles"][0]["value"][2] is None
+
+
+def test_a_figure_has_the_panes_as_they_stand():
+    figure = to_figure(on_screen(replace(SESSION, depth=True)))
+    assert [panel.title for panel in figure.panels] == [
+        *("text · main", "text · residual"),
+        *("image · main", "image · residual"),
+    ]
+    assert (figure.columns, figure.ylabel, figure.xlabel) == (2, "linearity (in-sample)", "relative depth")
+    assert [track.label for track in figure.panels[0].tracks] == ["llava-next", "omnifusion"]
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.ending)
+def test_every_format_is_written(tmp_path: Path, format):
+    picture = SCREEN if format.needs != "png" else '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"/>'
+    file = save(format, on_screen(), picture, tmp_path, "stem")
+    assert file == tmp_path / f"stem{format.ending}"
+    begin = {".csv": b"model,", ".json": b"[", ".html": b"<!doctype", ".pdf": b"%PDF", ".png": b"\x89PNG", ".svg": b"<"}
+    assert file.read_bytes().startswith(begin[file.suffix])
+
+
+def test_a_picture_of_the_screen_asks_no_server():
+    assert "http" not in bare(SCREEN)
+    assert 'src: local("Fira");' in bare(SCREEN)
 
 
 def test_names_are_safe_on_every_file_system():
@@ -68,6 +121,55 @@ def test_a_missing_folder_is_said(tmp_path: Path):
         write(tmp_path / "missing", {"a.csv": "x"})
 
 
-def test_files_are_written(tmp_path: Path):
-    assert write(tmp_path, {"a.csv": "x", "b.json": "y"}) == [tmp_path / "a.csv", tmp_path / "b.json"]
-    assert (tmp_path / "b.json").read_text() == "y"
+async def test_the_screen_saves_format_after_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    source = FakeSource([made_up(), made_up(MODELS[1], shape=Shape(tilt=1.0))])
+    async with explorer(source, session=Session(MODELS, SLICE, layer=12)) as e:
+        await filled(e)
+        await e.press("e")
+        assert isinstance(e.app.screen, Save)
+        await e.press("enter")
+        await e.until(lambda: list(tmp_path.glob("*.csv")))
+        await e.until(lambda: "saved" in said(e))
+        await e.press("tab")
+        typed(e).value = str(tmp_path / "none")
+        await e.press("enter", "down", "enter")
+        await e.until(lambda: "name another folder" in said(e))
+        typed(e).value = str(tmp_path)
+        await e.press("enter")
+        await e.until(lambda: list(tmp_path.glob("*.json")))
+        await e.press(*["down"] * 4, "enter")
+        await e.until(lambda: list(tmp_path.glob("*-screen.svg")))
+        picture = next(tmp_path.glob("*-screen.svg")).read_text()
+        assert "llava-next" in picture
+        assert "Save&#160;what" not in picture
+        await e.press("escape")
+        assert e.app.screen is e.explorer
+
+
+async def test_what_is_not_installed_is_listed_with_its_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    async with explorer(FakeSource([made_up()])) as e:
+        await filled(e)
+        await e.press("e")
+        options = e.app.screen.query_one(OptionList)
+        lines = {FORMATS[i].ending: str(options.get_option_at_index(i).prompt) for i in range(options.option_count)}
+        need = {ending for ending, line in lines.items() if "pip install 'microscope_tui[figures]'" in line}
+        assert need == {"-figure.pdf", "-figure.svg", "-screen.png"}
+        await e.press("down", "down", "down", "enter")
+        await e.until(lambda: "not installed" in said(e))
+
+
+async def test_there_is_nothing_to_save_before_the_first_value():
+    async with explorer(FakeSource()) as e:
+        await e.press("e")
+        assert "nothing to save" in e.notes
+        assert e.app.screen is e.explorer
+
+
+def typed(e: Driven) -> Input:
+    return e.app.screen.query_one(Input)
+
+
+def said(e: Driven) -> str:
+    return str(e.app.screen.query_one("#said").render())

@@ -7,8 +7,10 @@ import pytest
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, Request, SliceSpec
+from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from microscope_tui.tui.live import WorkerSource
+from microscope_tui.tui.source import Value
+from tests.tui import looked
 from tests.tui.fake import made_up
 
 
@@ -42,6 +44,35 @@ def test_jobs_and_partial_results_are_read_without_a_worker(source: WorkerSource
     assert source.jobs() == [job]
     assert source.partial("1") == measured
     assert source.partial("2") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "example", "value"),
+    [
+        (JobKind.PREVIEW, None, looked.preview()),
+        (JobKind.TOKENS, 3, looked.table()),
+        (JobKind.WORST, None, looked.worst()),
+        (JobKind.MAP, None, looked.cloud()),
+    ],
+)
+def test_looks_are_read_as_they_were_stored(
+    source: WorkerSource, tmp_path: Path, kind: JobKind, example: int | None, value: Value
+):
+    request = Request(looked.table().model, looked.table().slice)
+    assert source.look(request, kind, example) is None
+    with Store(tmp_path / "cache") as store:
+        store.remember_look(request, kind, example, value.to_json(), [])
+    assert source.look(request, kind, example) == value
+    assert source.look(request, kind, 4) is None
+
+
+def test_a_look_that_another_version_wrote_is_as_good_as_none(source: WorkerSource, tmp_path: Path):
+    request = Request(looked.table().model, looked.table().slice)
+    with Store(tmp_path / "cache") as store:
+        store.remember_look(request, JobKind.TOKENS, 0, {**looked.table().to_json(), "lens": [[["a", 0.5]]]}, [])
+        store.remember_look(request, JobKind.PREVIEW, None, {"examples": []}, [])
+    assert source.look(request, JobKind.TOKENS, 0) is None
+    assert source.look(request, JobKind.PREVIEW, None) is None
 
 
 def test_a_model_that_cannot_be_is_refused_at_once(source: WorkerSource):

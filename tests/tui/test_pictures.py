@@ -1,12 +1,15 @@
 """How the screen looks, kept as pictures: few, of fixed profiles."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from textual.pilot import Pilot
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
+from microscope_tui.terms import JobState, Progress
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.session import DARK, LIGHT, Session
 from tests.tui.driving import Driven, filled
@@ -17,25 +20,65 @@ class Compare(Protocol):
     def __call__(self, app: ExplorerApp, *, terminal_size: tuple[int, int], run_before: object) -> bool: ...
 
 
-@pytest.mark.parametrize(
-    ("size", "models", "theme"),
-    [
-        ((80, 24), 1, DARK),
-        ((80, 24), 2, LIGHT),
-        ((120, 40), 2, DARK),
-        ((60, 20), 2, DARK),
-    ],
-    ids=["80x24", "80x24-compare-light", "120x40-compare", "60x20-compare"],
-)
-def test_the_panes(snap_compare: Compare, size: tuple[int, int], models: int, theme: str):
+NAMES = (*MODELS, "org/third-model", "org/fourth-model")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture shows: how many models, at what size, after which keys."""
+
+    size: tuple[int, int]
+    models: int = 2
+    theme: str = DARK
+    keys: tuple[str, ...] = ()
+
+
+LOOKS = {
+    "60x20-compare": Look((60, 20)),
+    "80x24": Look((80, 24), 1),
+    "80x24-compare-light": Look((80, 24), theme=LIGHT),
+    "80x24-difference": Look((80, 24), keys=("f",)),
+    "80x24-card": Look((80, 24), theme=LIGHT, keys=("i",)),
+    "120x40-compare": Look((120, 40)),
+    "120x40-thin-line": Look((120, 40), keys=("b",)),
+    "120x40-differences": Look((120, 40), keys=("k",)),
+    "200x50-four-light": Look((200, 50), 4, LIGHT, ("2", "a", "g", "p")),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
+def test_the_panes(snap_compare: Compare, look: Look):
     traps = {12: ("sinks: 3 rows hold 41 % of the norm",)}
-    source = FakeSource([made_up(shape=Shape(notes=traps)), made_up(MODELS[1], shape=Shape(tilt=1.0, gap=(6, 7)))])
-    app = _app(source, Session(MODELS[:models], SLICE, layer=12, theme=theme))
+    shapes = (Shape(notes=traps), Shape(tilt=1.0, gap=(6, 7)), Shape(tilt=0.5), Shape(tilt=-0.5))
+    source = FakeSource([made_up(name, shape=shape) for name, shape in zip(NAMES, shapes, strict=True)])
+    app = _app(source, Session(NAMES[: look.models], SLICE, layer=12, theme=look.theme))
 
     async def wait(pilot: Pilot[int]) -> None:
         await filled(Driven(app, pilot, source))
+        await pilot.press(*look.keys)
+        await pilot.pause()
 
-    assert snap_compare(app, terminal_size=size, run_before=wait)
+    assert snap_compare(app, terminal_size=look.size, run_before=wait)
+
+
+def test_what_cannot_be_shown_is_said(snap_compare: Compare):
+    refused = made_up(
+        refused={"main": "block 3 differs from the model's own forward by 0.2"}, shape=Shape(gap=(12,), n=40)
+    )
+    source = FakeSource([refused])
+    app = _app(source, Session(MODELS, SLICE, layer=12))
+
+    async def wait(pilot: Pilot[int]) -> None:
+        driven = Driven(app, pilot, source)
+        await driven.until(lambda: source.worked)
+        partial = made_up(MODELS[1], complete=False, examples=12)
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 12, 60), partial=partial)
+        await driven.until(lambda: any(ord(char) > 0x2800 for char in driven.pane(0)))
+        source.news.put(MicroscopeError("The worker has died; the end of its log may say why."))
+        await driven.until(lambda: "has died" in driven.bar("header"))
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
 
 
 def test_an_error(snap_compare: Compare):

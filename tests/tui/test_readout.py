@@ -18,7 +18,6 @@ from microscope_tui.tui.readout import (
     choose,
     duration,
     fit,
-    number,
     pieces,
     progress,
     ratio,
@@ -26,21 +25,6 @@ from microscope_tui.tui.readout import (
     shorten,
     shorten_end,
 )
-
-
-@pytest.mark.parametrize(
-    ("value", "metric", "text"),
-    [
-        (0.98765432, Metric.LINEARITY, "0.9877"),
-        (12.3456, Metric.DIMENSION, "12.35"),
-        (0.0, Metric.ANISOTROPY, "0.0000"),
-        (0.00012, Metric.ANISOTROPY, "1.20e-04"),
-        (123456.0, Metric.DIMENSION, "1.23e+05"),
-        (float("inf"), Metric.DIMENSION, "inf"),
-    ],
-)
-def test_number(value: float, metric: Metric, text: str):
-    assert number(value, metric) == text
 
 
 @pytest.mark.parametrize(

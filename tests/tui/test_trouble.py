@@ -1,9 +1,11 @@
 """What goes wrong is said where the result would be, and the explorer goes on."""
 
+import threading
+
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Job, JobState, Progress, Request
+from microscope_tui.terms import Job, JobState, Measurement, Progress, Request
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled
@@ -223,3 +225,21 @@ async def test_a_job_that_is_done_before_the_answer_to_its_submission_is_not_wai
     monkeypatch.setattr(source, "submit", quick)
     async with explorer(source) as e:
         await e.until(lambda: any(ord(char) > 0x2800 for char in e.pane(0)))
+
+
+async def test_models_are_submitted_in_their_order_however_long_each_takes_to_look_up(monkeypatch: pytest.MonkeyPatch):
+    source = FakeSource()
+    last_looked_up = threading.Event()
+    recall, names = source.recall, ("demo:a", "demo:b", "demo:c")
+
+    def slow_first(request: Request) -> Measurement | None:
+        if request.model == names[-1]:
+            last_looked_up.set()
+        elif request.model == names[0]:
+            assert last_looked_up.wait(5)
+        return recall(request)
+
+    monkeypatch.setattr(source, "recall", slow_first)
+    async with explorer(source, session=Session(names, SLICE)) as e:
+        await e.until(lambda: len(source.submitted) == 3)
+        assert tuple(request.model for request in source.submitted) == names

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from microscope_tui.terms import Job, JobState, Measurement, Metric, Modality, Progress, Request, Stream
+from microscope_tui.terms import Job, JobState, Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.desk import Desk
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.view import PaneView, labels_of, methods_measured, pane_views, worker_state
@@ -96,7 +96,7 @@ def test_all_panes_share_the_x_axis_of_the_deepest_model():
     other = Request(MODELS[1], SLICE)
     desk.forget(other)
     desk.measured(other, made_up(MODELS[1], shape=Shape(layers=20)))
-    assert {view.last for view in _views(desk, session)} == {20}
+    assert {view.axes.last for view in _views(desk, session)} == {20}
 
 
 def test_variants_come_in_the_order_of_the_house():
@@ -105,8 +105,18 @@ def test_variants_come_in_the_order_of_the_house():
 
 
 def test_labels_are_short_unless_that_makes_them_the_same():
-    assert labels_of(("demo:a", "org/b")) == ("a", "b")
-    assert labels_of(("one/same", "two/same")) == ("one/same", "two/same")
+    def labels(*models: str, others: tuple[SliceSpec, ...] = ()) -> tuple[str, ...]:
+        return labels_of(Session(models, SLICE, others=others).curves)
+
+    few = replace(SLICE, count=50, filter="image")
+    assert labels("demo:a", "org/b") == ("a", "b")
+    assert labels("one/same", "two/same") == ("one/same", "two/same")
+    assert labels("demo:a", others=(few,)) == ("all of it", "filter=image count=50")
+    assert labels("demo:a", "demo:b", others=(few,)) == (
+        "a on all of it",
+        "b on all of it",
+        "a on filter=image count=50",
+    )
 
 
 def test_the_worker_says_what_it_does():
@@ -133,3 +143,28 @@ def test_titles_name_modality_and_stream():
     ]
     assert _views(_desk(made_up()))[0].meaning == "counterfactual"
     assert SESSION.focus == (Modality.TEXT, Stream.MAIN)
+
+
+def test_until_other_rows_are_measured_a_complete_result_of_the_same_stands_in_and_says_which_it_is():
+    desk = _desk(made_up())
+    partly = replace(REQUEST, without=("duplicates",))
+    wanted = replace(REQUEST, without=("sinks",), before=True)
+    for request in (partly, wanted):
+        desk.forget(request)
+    desk.measured(partly, made_up(complete=False, examples=3))
+    views = pane_views(SESSION, desk, [wanted])
+    assert views[0].stand_in == "still all rows, the decoder alone"
+    assert views[0].drawn
+    desk.measured(wanted, made_up(complete=False, examples=5))
+    views = pane_views(SESSION, desk, [wanted])
+    assert views[0].stand_in == ""
+    assert views[0].warning == "partial, 5 ex"
+
+
+def test_another_model_or_slice_never_stands_in():
+    desk = _desk(made_up())
+    for request in (Request(MODELS[1], SLICE), replace(REQUEST, slice=replace(SLICE, count=5))):
+        desk.forget(request)
+        (view, *_) = pane_views(SESSION, desk, [request])
+        assert not view.drawn
+        assert view.series[0].status == "looking into the store …"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.store import Store
-from microscope_tui.terms import Measurement, Progress, Request
+from microscope_tui.terms import JobKind, Measurement, Progress, Request
 
 DEADLINE = 30.0
 
@@ -29,6 +29,7 @@ def run(
     """`request.slice.source` is a folder: `begun` is made there, and waiting ends when `go` appears in it."""
     gate = Path(request.slice.source)
     measurement = Measurement(request.model, request.slice, (), examples=3)
+    provenance: dict[str, str] = {}
     with (gate / "begun").open("a") as begun:
         begun.write(f"{os.getpid()}\n")
     on_progress(Progress("measuring", done=3, total=10))
@@ -53,7 +54,7 @@ def run(
             if request.model == "gpu" or len((gate / "begun").read_text().split()) == 1:
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
         case "blocks":
-            blocks(store, on_progress, should_stop)
+            provenance["chain"] = blocks(store, on_progress, should_stop)
         case "large":
             wait(gate, should_stop)
             store.put_blob("large", bytes(1_000_000))
@@ -61,17 +62,59 @@ def run(
             os.kill(os.getpid(), signal.SIGKILL)
         case _:
             raise AssertionError(request.model)
-    result = Measurement(request.model, request.slice, (), examples=10)
+    result = Measurement(request.model, request.slice, (), examples=10, provenance=provenance)
     store.put_measurement(f"key of {request.model}", result)
     store.remember(request, f"key of {request.model}", [])
     on_progress(Progress("measuring", done=10, total=10))
     return result
 
 
+freed: list[bool] = []
+
+
+def free_models() -> None:
+    freed.append(True)
+
+
+class OutOfMemory(MicroscopeError):
+    """Named as the one of `models.base`, which would import torch."""
+
+
+def look(
+    request: Request,
+    store: Store,
+    *,
+    kind: JobKind,
+    example: int | None,
+    on_progress: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """As `run`; the look says which process made it and how many measurements stand still below it."""
+    gate = Path(request.slice.source)
+    with (gate / "begun").open("a") as begun:
+        begun.write(f"{os.getpid()}\n")
+    on_progress(Progress("looking", done=1, total=1))
+    match request.model:
+        case "gate":
+            wait(gate, should_stop)
+        case "fail":
+            raise MicroscopeError("There is nothing to see: look elsewhere.")
+        case "large":
+            raise OutOfMemory("It does not fit.")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "gpu once":
+            if len((gate / "begun").read_text().split()) == 1:
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case _:
+            pass
+    store.remember_look(request, kind, example, {"seen": [kind, example]}, [])
+
+
 BLOCKS = 400
 
 
-def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> None:
+def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
     """A chain of digests, each link of which is committed with the one before it: nothing may be lost or doubled."""
     state = json.loads(store.blob("state") or b'{"next": 0, "chain": ""}')
     for number in range(state["next"], BLOCKS):
@@ -80,6 +123,7 @@ def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: C
         state = {"next": number + 1, "chain": link(state["chain"], number)}
         store.put_blobs({"state": json.dumps(state).encode(), f"block {number % 8}": bytes(50_000)})
         on_progress(Progress("measuring", done=number + 1, total=BLOCKS))
+    return str(state["chain"])
 
 
 def link(chain: str, number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import stat
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,12 +23,15 @@ import pytest
 from microscope_tui import __version__
 from microscope_tui.errors import MicroscopeError, lost_device
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobState, Measurement, Progress, Request, SliceSpec
-from microscope_tui.worker import place, protocol, server
-from microscope_tui.worker.jobs import Events, Queue
+from microscope_tui.terms import Job, JobKind, JobState, Measurement, Progress, Request, SliceSpec
+from microscope_tui.worker import place, protocol, server, work
+from microscope_tui.worker.events import Events
+from microscope_tui.worker.jobs import WAITING, Queue
 from microscope_tui.worker.protocol import decode, encode
 from microscope_tui.worker.server import Server, Waker
 from microscope_tui.worker.work import Reports
+from tests.worker import runners
+from tests.worker.conftest import until
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1.0, 2.0)
@@ -40,7 +45,11 @@ JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1
     [
         protocol.Hello(),
         protocol.Submit(REQUEST),
+        protocol.Submit(REQUEST, JobKind.TOKENS, 3),
         protocol.Cancel("j"),
+        protocol.Pause("j"),
+        protocol.Resume("j"),
+        protocol.Move("j", 2),
         protocol.ListJobs(),
         protocol.Follow(7),
         protocol.AskStatus(),
@@ -73,6 +82,9 @@ def test_every_message_survives_its_line(message: protocol.Message) -> None:
         b'{"is": "Eval"}',
         b'{"is": "Cancel"}',
         b'{"is": "Submit", "request": 7}',
+        encode(protocol.Submit(REQUEST)).replace(b'"kind": "measure"', b'"kind": "eval"'),
+        encode(protocol.Submit(REQUEST)).replace(b'"example": null', b'"example": "../x"'),
+        b'{"is": "Move", "job_id": "j", "place": 1.5}',
         b"\xff",
     ],
 )
@@ -294,6 +306,59 @@ def test_progress_goes_to_the_disk_twice_a_second_and_partials_every_two_seconds
     assert recorder.partials[-2:] != [999, 999]
 
 
+def test_progress_says_how_much_of_the_gpu_is_held_where_one_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Progress] = []
+    recorder: Any = SimpleNamespace(progress=lambda job_id, progress, *, keep: heard.append(progress))
+    reports = Reports(recorder, recorder, "j")
+
+    def torch(*, in_use: bool) -> object:
+        held = {0: 3_000_000_000, 1: 500}
+        return SimpleNamespace(
+            cuda=SimpleNamespace(
+                is_initialized=lambda: in_use, device_count=lambda: 2, memory_reserved=held.__getitem__
+            )
+        )
+
+    for module in (None, torch(in_use=False), torch(in_use=True)):
+        monkeypatch.setitem(sys.modules, "torch", module)
+        reports.progress(Progress("measuring"))
+    reports.progress(Progress("measuring", device_bytes=7))
+    assert [progress.device_bytes for progress in heard] == [None, None, 3_000_000_500, 7]
+
+
+def test_a_model_that_nobody_uses_is_freed_and_one_of_a_look_beside_a_measurement_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "FREE_SECONDS", 0.02)
+    runners.freed.clear()
+    queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
+    thread = work.Work(
+        queue,
+        tmp_path / "cache",
+        runner="tests.worker.runners:run",
+        look="tests.worker.runners:look",
+        limit_bytes=10**9,
+        log_name="worker.log",
+    )
+    thread.start()
+
+    def ended(model: str, kind: JobKind = JobKind.MEASURE) -> Job:
+        job = queue.submit(Request(model, SliceSpec(str(tmp_path))), kind)
+        until(lambda: queue.job(job.id).state.ended, "the job to end")
+        return queue.job(job.id)
+
+    assert ended("quick").state is JobState.DONE
+    until(lambda: len(runners.freed) == 1, "the model to be freed")
+    gate = queue.submit(Request("gate", SliceSpec(str(tmp_path))))
+    until(lambda: queue.job(gate.id).progress.phase == "measuring", "the measurement to run")
+    for kind in (JobKind.PREVIEW, JobKind.MAP):  # the first opens no model
+        assert ended("quick", kind).state is JobState.DONE
+    until(lambda: len(runners.freed) == 2, "the looked at model to be freed")
+    queue.stop()
+    thread.join(10)
+    assert (thread.over, queue.job(gate.id).state) == (True, JobState.QUEUED)
+
+
 @pytest.mark.parametrize(
     ("error", "lost"),
     [
@@ -308,6 +373,161 @@ def test_what_only_a_new_process_can_mend(error: Exception, lost: bool) -> None:
 
 
 # The queue
+
+
+def test_looks_go_before_measurements_and_waiting_jobs_can_be_moved(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    first, second, third, fourth = (queue.submit(replace(REQUEST, model=name)).id for name in "abcd")
+    look = queue.submit(REQUEST, JobKind.TOKENS, 3).id
+    assert [queue.take().id, queue.take().id] == [look, first]
+    assert queue.move(fourth, 0).id == fourth
+    assert queue.move(second, 99).id == second
+    assert [job.id for job in queue.jobs] == [look, first, fourth, third, second]
+    assert [job.id for job in store.jobs()] == [look, first, fourth, third, second]
+    with pytest.raises(MicroscopeError, match=f"job {first} is running: only one that waits"):
+        queue.move(first, 2)
+    late = queue.submit(replace(REQUEST, model="e")).id
+    queue.pause(fourth)
+    queue.put_back(first)
+    assert queue.take_look(look) is None
+    again = Queue(store, Events(lambda: None), "worker.log")
+    assert again.job(fourth).state is JobState.PAUSED
+    assert [again.take().id for _ in range(2)] == [look, first], "what was begun goes on first"
+    again.resume(fourth)
+    assert [again.take().id for _ in range(4)] == [fourth, third, second, late]
+
+
+def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(tmp_path: Path) -> None:
+    """`line` is the model: what has not ended in the order of its turn; looks go before, the latest first."""
+    chance, store = random.Random(11), Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    line: list[str] = []
+    states: dict[str, JobState] = {}
+    looks: list[str] = []
+
+    def waiting() -> list[str]:
+        those = [job_id for job_id in line if states[job_id] in WAITING]
+        return [job_id for job_id in reversed(looks) if job_id in those] + [each for each in those if each not in looks]
+
+    for number in range(250):
+        act = chance.choice(
+            ("submit", "submit", "take", "put back", "pause", "resume", "move", "move", "end", "restart")
+        )
+        chosen = chance.choice(line) if line else None
+        if act == "submit":
+            kind = chance.choice((JobKind.MEASURE, JobKind.MEASURE, JobKind.MAP))
+            new = queue.submit(replace(REQUEST, model=str(number)), kind).id
+            line.append(new)
+            states[new] = JobState.QUEUED
+            looks += [new] if kind is JobKind.MAP else []
+        elif act == "take":
+            job = queue.take(timeout=0)
+            turn = [job_id for job_id in waiting() if states[job_id] is JobState.QUEUED]
+            assert (job and job.id) == (turn[0] if turn else None)
+            if turn:
+                states[turn[0]] = JobState.RUNNING
+        elif act == "restart":
+            queue = Queue(store, Events(lambda: None), "worker.log", blame=False)
+            states |= {job_id: JobState.QUEUED for job_id in line if states[job_id] is JobState.RUNNING}
+        elif chosen is None:
+            continue
+        elif act == "put back" and states[chosen] is JobState.RUNNING:
+            queue.put_back(chosen)
+            states[chosen] = JobState.QUEUED
+        elif act == "pause" and states[chosen] is JobState.QUEUED:
+            queue.pause(chosen)
+            states[chosen] = JobState.PAUSED
+        elif act == "resume" and states[chosen] is JobState.PAUSED:
+            queue.resume(chosen)
+            states[chosen] = JobState.QUEUED
+        elif act == "move" and states[chosen] in WAITING:
+            place = chance.randrange(5)
+            queue.move(chosen, place)
+            others = [job_id for job_id in waiting() if job_id != chosen]
+            line = [job_id for job_id in line if states[job_id] is JobState.RUNNING]
+            line += [*others[:place], chosen, *others[place:]]
+        elif act == "end":
+            if states[chosen] is JobState.RUNNING:
+                queue.end(chosen, JobState.DONE)
+            else:
+                queue.cancel(chosen)
+            line.remove(chosen)
+            states[chosen] = queue.job(chosen).state
+        for jobs in (queue.jobs, store.jobs()):
+            assert [job.id for job in jobs if job.state in WAITING] == waiting()
+            assert {job.id: job.state for job in jobs} == states
+
+
+def test_a_queue_that_lives_long_forgets_what_the_store_forgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microscope_tui.store.store.ENDED_LOOKS_KEPT", 2)
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    for example in range(4):
+        queue.cancel(queue.submit(REQUEST, JobKind.TOKENS, example).id)
+        assert list(queue.jobs) == store.jobs()
+    assert [job.example for job in queue.jobs] == [2, 3]
+
+
+def test_jobs_are_the_same_when_request_kind_and_example_are(tmp_path: Path) -> None:
+    queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
+    asked = [(JobKind.MEASURE, None), (JobKind.TOKENS, 0), (JobKind.TOKENS, 1), (JobKind.PREVIEW, None)]
+    jobs = [queue.submit(REQUEST, *each).id for each in asked]
+    assert [queue.submit(REQUEST, *each).id for each in asked] == jobs
+    assert len(set(jobs)) == 4
+    queue.pause(jobs[0])
+    assert queue.submit(REQUEST).id == jobs[0], "a paused job is not asked for a second time"
+    assert queue.job(jobs[0]).state is JobState.PAUSED
+    queue.cancel(jobs[0])
+    assert queue.submit(REQUEST).id not in jobs
+    for example in (None, -1):
+        with pytest.raises(MicroscopeError, match="Name one by its number in the slice"):
+            queue.submit(REQUEST, JobKind.TOKENS, example)
+
+
+def test_a_paused_job_needs_no_worker_and_one_asked_to_pause_can_think_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST).id
+    assert (queue.busy, queue.pause(job).progress.phase, queue.busy) == (True, "paused", False)
+    assert queue.take(timeout=0) is None
+    queue.resume(job)
+    queue.take()
+    assert (queue.pause(job).state, queue.should_stop(job)) == (JobState.RUNNING, True)
+    assert (queue.resume(job).progress.phase, queue.should_stop(job)) == ("starting", False)
+    queue.pause(job)
+    queue.stop()
+    assert queue.halted(job).state is JobState.PAUSED, "also when the worker ends at that moment"
+    for act in (queue.pause, queue.resume, queue.cancel, lambda job_id: queue.move(job_id, 0)):
+        with pytest.raises(MicroscopeError, match="no job nothing"):
+            act("nothing")
+    assert queue.cancel(job).state is JobState.CANCELLED
+    assert queue.resume(job).state is queue.pause(job).state is JobState.CANCELLED, "ended is ended"
+
+
+def test_one_that_was_to_pause_when_its_worker_died_is_paused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST).id
+    queue.take()
+    queue.pause(job)
+    assert Queue(store, Events(lambda: None), "worker.log").job(job).state is JobState.PAUSED
+
+
+def test_a_measurement_is_not_blamed_for_the_death_at_a_look(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    measurement = queue.submit(REQUEST).id
+    for _ in range(10):
+        queue = Queue(store, Events(lambda: None), "worker.log")
+        assert queue.take().id == measurement
+        look = queue.submit(REQUEST, JobKind.MAP).id
+        assert queue.take_look(measurement).id == look
+        queue = Queue(store, Events(lambda: None), "worker.log")
+        queue.cancel(look)
+    assert queue.job(measurement).state is JobState.QUEUED
 
 
 def test_a_full_disk_holds_the_queue_until_there_is_more_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,8 +662,8 @@ def test_a_record_names_one_process_for_ever(tmp_path: Path) -> None:
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     """As a data loader would, when the worker is killed."""
     script = (
-        "import os, sys; from pathlib import Path; from microscope_tui.worker.daemon import take_lock;"
-        "take_lock(Path(sys.argv[1])); child = os.fork();"
+        "import os, sys; from pathlib import Path; from microscope_tui.worker.place import *;"
+        "keep_from_children(take_lock(Path(sys.argv[1]))); child = os.fork();"
         "(print('ready', flush=True), sys.stdin.read()) if child == 0 else os._exit(0)"
     )
     cache = tmp_path / "cache"

@@ -22,12 +22,12 @@ import pytest
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobState
+from microscope_tui.terms import Job, JobKind, JobState, Measurement
 from microscope_tui.worker import client as workers
 from microscope_tui.worker import protocol
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
-from tests.worker.conftest import RUNNER, Box, until
+from tests.worker.conftest import RUNNERS, Box, until
 from tests.worker.runners import BLOCKS, link
 
 
@@ -74,6 +74,10 @@ def test_an_ended_job_can_be_asked_for_again(box: Box) -> None:
         again = client.retry(job.id)
         assert (again.id != job.id, again.request) == (True, job.request)
         assert box.ended(client, again.id).state is JobState.DONE
+        look = client.submit(box.request("quick"), JobKind.TOKENS, 4)
+        box.ended(client, look.id)
+        again = client.retry(look.id)
+        assert (again.id != look.id, again.kind, again.example) == (True, JobKind.TOKENS, 4)
         with pytest.raises(MicroscopeError, match="no job nothing"):
             client.retry("nothing")
 
@@ -118,6 +122,86 @@ def test_the_worker_answers_at_once_while_a_job_computes(box: Box) -> None:
     assert statistics.median(times) < 0.1
 
 
+def test_looks_are_done_while_a_measurement_stands_still_and_it_goes_on_where_it_was(box: Box) -> None:
+    with box.client() as client:
+        request = box.request("gate")
+        job = client.submit(request)
+        box.running(client, job.id)
+        first, second = (client.submit(box.request(name, name), JobKind.TOKENS, 3) for name in ("quick", "fail"))
+        assert box.ended(client, first.id).state is JobState.DONE
+        assert box.ended(client, second.id).error == "There is nothing to see: look elsewhere."
+        large = client.submit(box.request("large", "large"), JobKind.MAP)
+        assert box.ended(client, large.id).error.startswith("It does not fit. A measurement runs that needs the memory")
+        standing = client.submit(box.request("gate", "b"), JobKind.MAP)
+        until(lambda: box.job(client, standing.id).progress.phase == "looking", "the look to begin")
+        assert box.job(client, job.id).state is JobState.RUNNING
+        client.cancel(standing.id)
+        assert box.ended(client, standing.id).state is JobState.CANCELLED
+        assert not box.job(client, job.id).state.ended
+        box.open()
+        assert box.ended(client, job.id).state is JobState.DONE
+    assert len(box.begun()) == 1, "begun once: nothing was given up for the looks"
+    with Store(box.cache, read_only=True) as store:
+        assert store.recall_look(box.request("quick", "quick"), JobKind.TOKENS, 3) == {"seen": ["tokens", 3]}
+        assert store.recall_look(box.request("fail", "fail"), JobKind.TOKENS, 3) is None
+        assert store.recall(request).examples == 10
+
+
+def test_a_look_and_its_measurement_go_back_when_the_worker_stops(box: Box) -> None:
+    with box.client() as client:
+        job = client.submit(box.request("gate"))
+        box.running(client, job.id)
+        look = client.submit(box.request("gate", "b"), JobKind.TOKENS, 0)
+        until(lambda: box.job(client, look.id).progress.phase == "looking", "the look to begin")
+        box.kill(signal.SIGTERM)
+        assert {each.id: each.state for each in stored(box)} == dict.fromkeys((job.id, look.id), JobState.QUEUED)
+        for gate in "ab":
+            box.open(gate)
+        assert box.ended(client, look.id).state is box.ended(client, job.id).state is JobState.DONE
+
+
+def test_a_gpu_error_in_a_look_costs_the_measurement_no_more_than_a_new_beginning(box: Box) -> None:
+    with box.client() as client:
+        job = client.submit(box.request("gate"))
+        box.running(client, job.id)
+        look = client.submit(box.request("gpu once", "b"), JobKind.TOKENS, 0)
+        assert box.ended(client, look.id).state is JobState.DONE
+        box.open()
+        assert box.ended(client, job.id).state is JobState.DONE
+    assert [len(box.begun(gate)) for gate in "ab"] == [2, 2]
+
+
+def test_a_running_job_is_paused_over_the_end_of_its_worker_and_resumed(box: Box) -> None:
+    with box.client() as client:
+        job, other = client.submit(box.request("gate")), client.submit(box.request("quick", "b"))
+        box.running(client, job.id)
+        assert client.pause(job.id).progress.phase == "pausing"
+        assert box.ended(client, other.id).state is JobState.DONE, "the next one goes on"
+        paused = box.job(client, job.id)
+        assert (paused.state, paused.progress.phase, paused.progress.done) == (JobState.PAUSED, "paused", 3)
+        box.kill()
+        assert box.job(client, job.id).state is JobState.PAUSED
+        quick = client.submit(box.request("quick", "c"))
+        assert box.ended(client, quick.id).state is JobState.DONE
+        box.open()
+        assert len(box.begun()) == 1
+        assert client.resume(job.id).state is JobState.QUEUED
+        assert box.ended(client, job.id).state is JobState.DONE
+
+
+def test_the_order_of_the_queue_is_kept_over_the_end_of_the_worker(box: Box) -> None:
+    with box.client() as client:
+        job = client.submit(box.request("gate"))
+        box.running(client, job.id)
+        waiting = [client.submit(box.request("quick", gate)).id for gate in "bcd"]
+        client.move(waiting[2], 0)
+        client.move(waiting[0], 2)
+        box.kill()
+        box.open()
+        ended = [box.ended(client, job_id) for job_id in (job.id, waiting[2], waiting[1], waiting[0])]
+        assert [each.started for each in ended] == sorted(each.started for each in ended)
+
+
 @pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
     reason="needs user namespaces to mount a small disk",
@@ -132,7 +216,7 @@ def test_a_full_disk_pauses_the_job_which_goes_on_when_there_is_room(box: Box) -
         from microscope_tui.worker.client import Client
         from tests.worker.conftest import until
         cache = Path({str(box.cache)!r})
-        with Client.connect(cache, runner={RUNNER!r}) as client:
+        with Client.connect(cache, runners={RUNNERS!r}) as client:
             request = Request("large", SliceSpec({request.slice.source!r}))
             job = client.submit(request)
             state = lambda: client.jobs()[0]
@@ -248,7 +332,7 @@ def test_the_worker_outlives_the_terminal_and_the_screen_that_started_it(box: Bo
     script = (
         "import sys; from pathlib import Path; from microscope_tui.terms import *;"
         "from microscope_tui.worker.client import Client;"
-        f"client = Client.connect(Path({str(box.cache)!r}), runner={RUNNER!r});"
+        f"client = Client.connect(Path({str(box.cache)!r}), runners={RUNNERS!r});"
         f"job = client.submit(Request('gate', SliceSpec({request.slice.source!r})));"
         "print('submitted', flush=True); list(client.follow())"
     )
@@ -271,6 +355,33 @@ def test_the_worker_outlives_the_terminal_and_the_screen_that_started_it(box: Bo
     assert len(box.begun()) == 1
 
 
+def test_a_screen_killed_while_it_follows_costs_nothing_and_the_next_one_sees_the_progress_within_a_second(
+    box: Box,
+) -> None:
+    """Both screens are processes; the second one's second begins when it asks for the worker."""
+    script = (
+        "import time; from pathlib import Path; from microscope_tui.worker.client import Client;"
+        f"begin = time.monotonic(); client = Client.connect(Path({str(box.cache)!r}), start=False);"
+        "event = next(event for event in client.follow() if event.job);"
+        "print(event.job.state, event.job.progress.done, time.monotonic() - begin, flush=True); list(client.follow())"
+    )
+    with box.client() as client:
+        job = client.submit(box.request("gate"))
+        box.running(client, job.id)
+        for _ in range(2):
+            screen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+            state, done, seconds = screen.stdout.readline().split()
+            assert (state, done) == ("running", "3")
+            assert float(seconds) < 1
+            until(lambda: client.status().screens == 1, "it to follow")
+            screen.kill()
+            screen.communicate()
+            until(lambda: client.status().screens == 0, "the worker to notice")
+        box.open()
+        assert box.ended(client, job.id).state is JobState.DONE
+    assert len(box.begun()) == 1
+
+
 def test_sigterm_puts_the_job_back_and_the_next_worker_goes_on(box: Box) -> None:
     with box.client() as client:
         job = client.submit(box.request("gate"))
@@ -285,7 +396,7 @@ def test_sigterm_puts_the_job_back_and_the_next_worker_goes_on(box: Box) -> None
 
 
 def test_a_stopped_worker_exits_with_0_and_leaves_no_socket(box: Box) -> None:
-    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--runner", RUNNER]
+    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--runner", RUNNERS[0]]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: is_held(box.cache) and Record.read(box.cache), "the worker to listen")
     os.kill(process.pid, signal.SIGHUP)
@@ -358,6 +469,10 @@ def test_killed_at_twenty_random_moments_a_job_ends_as_if_undisturbed(box: Box) 
         expected = link(expected, number)
     with Store(box.cache) as store:
         assert json.loads(store.blob("state")) == {"next": BLOCKS, "chain": expected}
+        assert (
+            store.recall(job.request).to_json()
+            == Measurement("blocks", job.request.slice, (), examples=10, provenance={"chain": expected}).to_json()
+        )
         store.gc()
         assert len(list((box.cache / "store").rglob("*.val"))) == 9
         assert store.verify() == []
@@ -385,7 +500,7 @@ def test_a_cancelled_job_stays_cancelled_when_the_worker_dies_before_it_stops(bo
 def test_five_starts_at_once_give_one_worker(box: Box) -> None:
     script = (
         "from pathlib import Path; from microscope_tui.worker.client import Client;"
-        f"input(); client = Client.connect(Path({str(box.cache)!r}), runner={RUNNER!r}); print(client.status().pid)"
+        f"input(); client = Client.connect(Path({str(box.cache)!r}), runners={RUNNERS!r}); print(client.status().pid)"
     )
     starters = [
         subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

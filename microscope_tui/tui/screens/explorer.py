@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -16,26 +17,37 @@ from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Static
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue import full_name
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, Measurement, Metric, Request, SliceSpec
-from microscope_tui.tui import export
+from microscope_tui.terms import Job, Measurement, Request, SliceSpec
+from microscope_tui.tui import clipboard
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.clerk import Clerk
 from microscope_tui.tui.desk import Desk
 from microscope_tui.tui.errands import Returned
 from microscope_tui.tui.inbox import Arrived, Post
-from microscope_tui.tui.keys import bindings
+from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.lines import footer_line, header_line, inspector_lines, metric_line
+from microscope_tui.tui.looks import Looks
+from microscope_tui.tui.screens.moving import Moving
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.source import Source
-from microscope_tui.tui.themes import Palette, palette
-from microscope_tui.tui.view import last_layer, methods_measured, pane_views
+from microscope_tui.tui.state import Recent
+from microscope_tui.tui.themes import Palette, in_colours, palettes
+from microscope_tui.tui.view import (
+    first_layer,
+    last_layer,
+    methods_measured,
+    modalities_measured,
+    pane_views,
+    shown,
+)
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
+    from microscope_tui.tui.export import Seen
     from microscope_tui.tui.screens.jobs import Jobs
 
 LEAST = (60, 20)
@@ -44,16 +56,26 @@ ROOMY = (100, 30)
 """Columns and rows from which the panes get a frame."""
 
 
-class Explorer(Screen[int]):
+INSPECTORS = ("inspector", "inspector-2", "inspector-3", "inspector-4")
+"""The lines below the panes, one for each curve where there is room."""
+
+
+class Explorer(Moving):
     """Panes of profiles. Keys change the session; what it needs is asked of the source in threads."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
 
-    def __init__(self, settings: Settings, session: Session, source: Source) -> None:
+    def __init__(self, settings: Settings, session: Session, source: Source, recent: Recent | None = None) -> None:
+        """`recent` is what was looked at before."""
         super().__init__()
-        self.settings, self.session, self.source = settings, session, source
-        self.desk = Desk()
+        self.settings, self.source = settings, source
+        self.session = replace(session, thin=session.thin or settings.thin_line)
+        self.recent = recent or Recent()
+        self.desk = Desk(read_only=source.read_only)
         self.clerk = Clerk(source, self.desk, self, self._changed)
+        self.looks = Looks(source, self, self._told, self.clerk.inbox.follow)
+        self.watchers: list[Callable[[], None]] = []
+        self.example = 0
         self._composed = False
         self._grid = (0, 0)
         self._board: Jobs | None = None
@@ -65,11 +87,13 @@ class Explorer(Screen[int]):
         self._suit(self.app.size)
         yield Bar(id="header")
         yield Bar(id="metric")
-        with Container(id="panes"):
-            for number in range(len(self.session.panes)):
-                yield Pane(number)
-        yield Bar(id="inspector")
-        yield Bar(id="inspector-2")
+        panes = Container(*(Pane(number) for number in range(len(self.session.panes))), id="panes")
+        self._fit(panes)
+        yield panes
+        for number, name in enumerate(INSPECTORS):
+            bar = Bar(id=name)
+            bar.display = number < self._inspected
+            yield bar
         yield Bar(id="footer")
         yield Static(id="small")
 
@@ -98,12 +122,19 @@ class Explorer(Screen[int]):
         self.set_class(width >= ROOMY[0] and height >= ROOMY[1], "-roomy")
 
     @property
+    def _inspected(self) -> int:
+        """How many lines there are below the panes."""
+        curves = len(self.session.slots) - self.session.differing
+        return curves if self.has_class("-roomy") else 1
+
+    @property
     def requests(self) -> tuple[Request, ...]:
         return self.session.requests(self.settings)
 
     @property
     def measurements(self) -> tuple[Measurement | None, ...]:
-        return tuple(self.desk.of(request).measurement for request in self.requests)
+        """What is shown of each curve."""
+        return tuple(shown(self.desk, request).measurement for request in self.requests)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -114,10 +145,16 @@ class Explorer(Screen[int]):
         return last_layer(self.measurements)
 
     @property
+    def first(self) -> int:
+        return first_layer(self.measurements)
+
+    @property
     def palette(self) -> Palette:
         theme = self.session.theme
         if theme not in self._palettes:
-            self._palettes[theme] = palette(theme, None if self.app.no_color else self.app.console.color_system)
+            colours = None if self.app.no_color else self.app.console.color_system
+            shown = in_colours(palettes(self.settings.themes)[theme], colours)
+            self._palettes[theme] = replace(shown, marked=shown.marked or self.settings.ascii)
         return self._palettes[theme]
 
     # Showing it
@@ -125,9 +162,10 @@ class Explorer(Screen[int]):
     def change(self, session: Session) -> None:
         """Go on with another session: ask for what it needs, show it."""
         before, self.session = self.session, session
+        wanted = before.requests(self.settings)
         if session.theme != before.theme:
             self.app.theme = session.theme
-        if (session.models, session.slice) != (before.models, before.slice):
+        if self.requests != wanted:
             self.clerk.ask(self.requests)
         self.show()
 
@@ -135,29 +173,35 @@ class Explorer(Screen[int]):
         """Show the session and the desk; every widget draws again only what changed."""
         if not self._composed:
             return
+        measurements = self.measurements
+        self.session = moves.appear(self.session, modalities_measured(measurements))
+        if any(measurements):
+            self.session = moves.to_layer(self.session, self.session.layer, self.last, self.first)
         session, colours, width = self.session, self.palette, self.size.width
-        requests, method = self.requests, session.method(self.methods)
+        methods = methods_measured(session, measurements)
+        requests, method = self.requests, session.method(methods)
         views = pane_views(session, self.desk, requests)
         self._fit_panes()
         roomy = self.has_class("-roomy")
         for pane in self.query(Pane):
-            shown = pane.number < len(views) and (not session.zoomed or pane.number == session.pane)
-            if pane.display != shown:
-                pane.display = shown
-            if shown:
+            visible = pane.number < len(views) and (not session.zoomed or pane.number == session.pane)
+            if pane.display != visible:
+                pane.display = visible
+            if visible:
                 focused = pane.number == session.pane
                 pane.show(views[pane.number], session.layer, colours, focused=focused, titled=not roomy)
         self.query_one("#header", Bar).show(*header_line(session, self.desk, requests, colours, width), colours.bar)
         self.query_one("#metric", Bar).show(
-            *metric_line(session, method, self.methods, colours, width), colours.background
+            *metric_line(session, views, method, methods, requests, colours, width), colours.background
         )
         lines = inspector_lines(views[session.pane], session.layer, colours)
-        self.query_one("#inspector", Bar).show(lines[0], (), colours.background)
-        second = self.query_one("#inspector-2", Bar)
-        if second.display != (roomy and len(lines) > 1):
-            second.display = not second.display
-        if second.display:
-            second.show(lines[1], (), colours.background)
+        for number, name in enumerate(INSPECTORS):
+            bar = self.query_one(f"#{name}", Bar)
+            visible = number < self._inspected
+            if bar.display != visible:
+                bar.display = visible
+            if visible:
+                bar.show(lines[number], (), colours.background)
         self.query_one("#footer", Bar).show(*footer_line(session, colours, width), colours.bar)
 
     def _fit_panes(self) -> None:
@@ -167,9 +211,13 @@ class Explorer(Screen[int]):
         if have < len(self.session.panes):
             grid.mount_all([Pane(number) for number in range(have, len(self.session.panes))])
             self.call_after_refresh(self.show)
+        self._fit(grid)
+
+    def _fit(self, grid: Container) -> None:
+        """Rows and columns of the grid: set only where they change, for a style lays the screen out again."""
         zoomed = self.session.zoomed
         size = (1, 1) if zoomed else (len(self.session.streams), len(self.session.modalities))
-        if size != self._grid:  # setting a style lays the screen out again, changed or not
+        if size != self._grid:
             self._grid = size
             grid.styles.grid_size_columns, grid.styles.grid_size_rows = size
 
@@ -185,103 +233,139 @@ class Explorer(Screen[int]):
             board.show(list(self.desk.jobs.values()))
             if post.logged or post.jobs:
                 board.read_log()
+        if post:
+            self.looks.arrived(list(post.jobs.values()))
+            if post.ended is not None:
+                self.looks.worker_gone(post.ended)
         self.show()
+        self._told()
+
+    def _told(self) -> None:
+        """There is more to see for the screens that look closer."""
+        for watcher in list(self.watchers):
+            watcher()
 
     # What the user does
-
-    def action_metric(self, name: str) -> None:
-        self.change(moves.choose_metric(self.session, Metric(name)))
-
-    def action_variant(self) -> None:
-        if len(self.methods) < 2:
-            self.notify(f"Only one variant of {self.session.metric} was measured.")
-        self.change(moves.next_method(self.session, self.methods))
-
-    def action_layer(self, by: int) -> None:
-        self.change(moves.move_layer(self.session, by, self.last))
-
-    def action_pane(self, by: int) -> None:
-        self.change(moves.move_pane(self.session, by))
-
-    def action_zoom(self) -> None:
-        self.change(moves.toggle_zoom(self.session))
-
-    def action_streams(self) -> None:
-        self.change(moves.next_streams(self.session))
-
-    def action_same_y(self) -> None:
-        self.change(moves.toggle_same_y(self.session))
-
-    def action_theme(self) -> None:
-        self.change(moves.toggle_theme(self.session))
-
-    def on_pane_picked(self, message: Pane.Picked) -> None:
-        session = moves.to_pane(self.session, message.number)
-        self.change(session if message.layer is None else moves.to_layer(session, message.layer, self.last))
-
-    def on_pane_wheeled(self, message: Pane.Wheeled) -> None:
-        self.action_layer(message.by)
 
     def action_pick_model(self) -> None:
         self._pick_model("Model to look at", self.session.models[0], moves.choose_model)
 
     def action_compare(self) -> None:
-        """Lay a second model over the first, or take it off again."""
-        if self.session.comparing:
-            self.change(moves.take_off(self.session))
-        else:
-            self._pick_model(f"Model to lay over {self.session.models[0]}", "", self._lay_over)
+        """Lay another model over the first."""
+        if self._room():
+            self._pick_model(f"Model to lay over {self.session.models[0]}", "", moves.lay_over)
 
-    def _lay_over(self, session: Session, name: str) -> Session:
-        if name == session.models[0]:
-            self.notify("That is the model already shown: choose another one to compare it with.", severity="warning")
-        return moves.lay_over(session, name)
+    def action_compare_slice(self) -> None:
+        """Lay the first model on another slice over the others."""
+        if self._room():
+            title = f"Slice to lay over {self.session.slice}"
+            self._pick_slice(title, "", moves.lay_slice_over)
+
+    def _room(self) -> bool:
+        if len(self.session.slots) < moves.MOST:
+            return True
+        self.notify(
+            f"{moves.MOST} curves are as many as can be told apart: {key_of('take_off')} takes one off.",
+            severity="warning",
+        )
+        return False
+
+    def action_card(self) -> None:
+        """What the metric is, and what can go wrong with it under the cursor."""
+        from microscope_tui.tui.screens.card import card_of_metric
+
+        self.app.push_screen(card_of_metric(self))
+
+    def action_contrast(self) -> None:
+        """All in which the curves differ."""
+        from microscope_tui.tui.screens.card import card_of_differences
+
+        if self.session.comparing:
+            self.app.push_screen(card_of_differences(self))
+        else:
+            self.notify(f"There is nothing to compare: {key_of('compare')} lays a second model over the first.")
 
     def _pick_model(self, title: str, current: str, move: Callable[[Session, str], Session]) -> None:
-        def check(name: str) -> None:
-            self.source.check(Request(name, self.session.slice))
-
-        def chosen(name: str | None) -> None:
-            if name:
-                self.change(move(self.session, name))
-
-        hint = "type to filter, or a hub id, or a folder"
-        self._pick(title, hint, current, self.source.models, check, chosen)
+        hint = "type to search, or a hub id, or a folder"
+        self._pick(title, hint, current, move, self.recent.after(self.session).models, slices=False)
 
     def action_pick_slice(self) -> None:
-        def check(text: str) -> None:
-            self.source.check(Request(self.session.models[0], SliceSpec.parse(text)))
+        self._pick_slice("Slice of a data set", str(self.session.slice), moves.choose_slice)
 
-        def chosen(text: str | None) -> None:
-            if text:
-                self.change(moves.choose_slice(self.session, SliceSpec.parse(text)))
+    def _pick_slice(self, title: str, current: str, move: Callable[[Session, SliceSpec], Session]) -> None:
+        def moved(session: Session, text: str) -> Session:
+            return move(session, SliceSpec.parse(text))
 
-        hint = "type to filter, or SOURCE?split=test&filter=image&count=200&seed=1"
-        self._pick("Slice of a data set", hint, str(self.session.slice), self.source.slices, check, chosen)
+        hint = "type to search, or SOURCE?filter=image&count=200"
+        self._pick(title, hint, current, moved, self.recent.after(self.session).slices, slices=True)
 
     def _pick(
         self,
         title: str,
         hint: str,
         current: str,
-        load: Callable[[], Sequence[Entry]],
-        check: Callable[[str], None],
-        chosen: Callable[[str | None], None],
+        move: Callable[[Session, str], Session],
+        recent: Sequence[str],
+        *,
+        slices: bool,
     ) -> None:
+        """Have a name chosen, and go where `move` leads from here with it."""
+        from microscope_tui.tui.offers import Shop
         from microscope_tui.tui.screens.picker import Picker  # the screens that wait are imported when they come
 
-        self.app.push_screen(Picker(title, hint, current, load, check), chosen)
+        session = self.session
+
+        def meant(name: str) -> list[Request]:
+            """The requests of the session that would come which are of this name."""
+            requests = move(session, name).requests(self.settings)
+            spec = moves.choose_slice(session, SliceSpec.parse(name)).slice if slices else None
+            return [r for r in requests if (r.slice == spec if slices else r.model == full_name(name))]
+
+        def chosen(name: str | None) -> None:
+            if name is None:
+                return
+            moved = move(self.session, name)
+            if not current and moved == self.session:
+                self.notify("That is shown already: choose another one to compare it with.", severity="warning")
+            self.change(moved)
+
+        shop = Shop(self.source, self.settings, meant, slices=slices)
+        self.app.push_screen(Picker(title, hint, current, shop, recent), chosen)
 
     def action_jobs(self) -> None:
         from microscope_tui.tui.screens.jobs import Jobs
 
         def chosen(job: Job | None) -> None:
             if job:
-                session = moves.choose_model(moves.take_off(self.session), job.request.model)
+                session = moves.choose_model(moves.alone(self.session), job.request.model)
                 self.change(moves.choose_slice(session, job.request.slice))
 
         self._board = Jobs(self.source, list(self.desk.jobs.values()), self.desk.list_jobs)
         self.app.push_screen(self._board, chosen)
+
+    def action_examples(self) -> None:
+        from microscope_tui.tui.screens.examples import Examples
+
+        self._look_closer(Examples(self))
+
+    def action_tokens(self) -> None:
+        from microscope_tui.tui.screens.tokens import TokenScreen
+
+        self._look_closer(TokenScreen(self))
+
+    def action_worst(self) -> None:
+        from microscope_tui.tui.screens.worst import Worst
+
+        self._look_closer(Worst(self))
+
+    def action_map(self) -> None:
+        from microscope_tui.tui.screens.map import Map
+
+        self._look_closer(Map(self))
+
+    def _look_closer(self, screen: Screen[None]) -> None:
+        """Open a screen that shares the cursor of layers."""
+        self.app.push_screen(screen, lambda _: self.show())
 
     def action_again(self) -> None:
         """Ask again for everything that is shown; what is measured already is only read."""
@@ -297,25 +381,62 @@ class Explorer(Screen[int]):
         self.app.exit(0)
 
     def action_picture(self) -> None:
+        from microscope_tui.tui import export  # what saves and copies is imported when it is asked for
+
         folder = Path("screenshots")
         name = f"{export.file_stem(self.session, datetime.now())}.svg"
         self._write(
             folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(), {name: self.app.export_screenshot()}
         )
 
+    @property
+    def _seen(self) -> Seen | None:
+        """What is on the screen, None with a word about it when that is nothing."""
+        from microscope_tui.tui import export
+
+        found = export.seen(self.session, self.desk, self.requests)
+        if found is None:
+            self.notify("There is nothing to save or copy yet.", severity="warning")
+        return found
+
     def action_export(self) -> None:
-        measured = [m for m in self.measurements if m]
-        if not measured:
-            self.notify("There is nothing to export yet.", severity="warning")
+        if seen := self._seen:
+            from microscope_tui.tui.export import file_stem
+            from microscope_tui.tui.screens.save import Save
+
+            stem = file_stem(self.session, datetime.now())
+            self.app.push_screen(Save(seen, self.app.export_screenshot(), stem))
+
+    def action_copy_value(self) -> None:
+        if seen := self._seen:
+            from microscope_tui.tui.export import value_text
+
+            view = seen.views[0 if self.session.zoomed else self.session.pane]
+            self.copy(value_text(seen, view), "the values at the cursor")
+
+    def action_copy_table(self) -> None:
+        if seen := self._seen:
+            from microscope_tui.tui.export import to_csv
+
+            self.copy(to_csv(seen), "the table (CSV)")
+
+    def copy(self, text: str, what: str) -> None:
+        """Put a text on the clipboard, unless it is too long for one; `what` it is, for people."""
+        if len(text.encode()) > clipboard.LIMIT:
+            key = key_of("export")
+            self.notify(f"That is too long for a terminal's clipboard: {key} saves it.", severity="warning")
             return
-        method, stem = self.session.method(self.methods), export.file_stem(self.session, datetime.now())
-        files = {
-            f"{stem}.csv": export.to_csv(self.session, measured, method),
-            f"{stem}.json": export.to_json(self.session, measured, method),
-        }
-        self._write(Path(), files)
+        self.app.copy_to_clipboard(text)
+        self.notify(f"copied {what}")
+
+    def action_cache(self) -> None:
+        from microscope_tui.tui.screens.cache import Cache
+
+        self.app.push_screen(Cache(self.source))
 
     def _write(self, folder: Path, files: dict[str, str]) -> None:
+        from microscope_tui.tui import export
+
         try:
             written = export.write(folder, files)
         except MicroscopeError as error:

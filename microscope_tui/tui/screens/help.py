@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.table import Table
@@ -11,8 +13,9 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from microscope_tui.settings import config_file
 from microscope_tui.terms import FORMULAS
-from microscope_tui.tui.keys import DEEDS, GROUPS
+from microscope_tui.tui.keys import Deed, deeds, key_of
 
 WORDS = (
     ("text · image", "whose token positions the rows come from"),
@@ -20,6 +23,7 @@ WORDS = (
     ("residual", "the hidden states h₀ … h_L, before the final norm"),
     ("update", "what each block adds, h_{l+1} − h_l"),
     ("tinted cells", "the 95 % interval, by example; left out where thinner than half a cell"),
+    ("B − A", "the others less the first; a filled sign: its interval, by Bonferroni for all layers, is clear of 0"),
     ("gap in a line", "undefined at that layer; the reason stands above when the cursor is there"),
     ("*", "there is a note or a trap at this layer: it is spelled out above the keys"),
 )
@@ -30,12 +34,20 @@ class Help(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "dismiss", "Leave")]
 
+    def __init__(self, table: Sequence[Deed] | None = None) -> None:
+        """`table` has the keys of the screen that asks, None for those of the explorer."""
+        super().__init__()
+        self._table = deeds() if table is None else table
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="dialog"):
-            yield Static("Keys   (a click does it too; ctrl+p finds everything by name)", classes="heading")
-            for group in GROUPS:
+            palette = key_of("app.command_palette")
+            yield Static(f"Keys   (a click does it too; {palette} finds everything by name)", classes="heading")
+            for group in dict.fromkeys(deed.group for deed in self._table):
                 yield Static(group, classes="group")
-                yield Static(_table([(deed.shown, deed.help) for deed in DEEDS if deed.group == group]))
+                yield Static(_table([(deed.shown, deed.help) for deed in self._table if deed.group == group]))
+            place = config_file(os.environ)
+            yield Static(f"Other keys and themes of your own: [keys] and [themes.NAME] in {place}", markup=False)
             yield Static("What is on the screen", classes="heading")
             yield Static(_table(WORDS))
             yield Static("Formulas", classes="heading")

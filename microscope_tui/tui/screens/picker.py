@@ -1,8 +1,9 @@
-"""Choose from a list that is filtered as you type; what is typed counts too."""
+"""Choose from a list that is searched as you type; what is typed counts too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -13,12 +14,25 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue import Entry, size_text
 from microscope_tui.tui.errands import Returned, errand
+from microscope_tui.tui.offers import FAVOURITE, RECENT, Offer, Shop, search
+
+PAUSE = 0.15
+"""Seconds without a key until what is typed is looked at on the disk."""
+
+USE = "\0"
+"""Before the id of the line that stands for what is typed."""
+
+TAGS = {FAVOURITE: "★ ", RECENT: "◦ "}
 
 
 class Picker(ModalScreen[str | None]):
-    """Returns the name chosen, None when it was left. A choice that `check` refuses is explained in place."""
+    """Returns the name chosen, None when it was left.
+
+    What is typed is looked at as it is typed: at once for what cannot be, on the disk after a pause. A choice that is
+    doubtful says why, and must be made twice.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Leave"),
@@ -26,88 +40,192 @@ class Picker(ModalScreen[str | None]):
         Binding("up", "step(-1)", "Back", show=False),
         Binding("pagedown", "step(8)", "Page on", show=False),
         Binding("pageup", "step(-8)", "Page back", show=False),
+        Binding("tab", "take", "Take over", show=False, priority=True),
     ]
 
-    def __init__(
-        self,
-        title: str,
-        hint: str,
-        current: str,
-        load: Callable[[], Sequence[Entry]],
-        check: Callable[[str], None],
-    ) -> None:
+    def __init__(self, title: str, hint: str, current: str, shop: Shop, recent: Sequence[str] = ()) -> None:
         super().__init__()
         self._title, self._hint, self._current = title, hint, current
-        self._load, self._check = load, check
-        self._entries: Sequence[Entry] = ()
+        self._shop, self._recent = shop, recent
+        self._offers: dict[str, Offer] = {}
+        self._typed: Offer | None = None
+        """What is typed, when the disk was asked about it."""
+        self._refusal = ""
+        self._more: Sequence[str] = ()
+        self._asked = 0
+        self._doubted = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Label(self._title, id="title", markup=False)
             yield Input(placeholder=self._hint, id="typed")
             yield OptionList(id="list", markup=False)
-            yield Label("looking what is here …", id="said", markup=False)
+            yield Label("looking what is here …", id="plan", markup=False)
+            yield Label("", id="said", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
-        errand(self, self._load, self._loaded, self._say)
+        errand(self, lambda: self._shop.offers(self._recent), self._loaded, self._refuse)
+        self._say("")
 
     def on_returned(self, message: Returned) -> None:
         message.tell()
 
+    # Typing
+
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._say("")
-        self._fill(event.value)
+        self._typed, self._refusal, self._more, self._doubted = None, "", (), ""
+        self._asked += 1
+        self._fill()
+        name = event.value.strip()
+        if self._is_name(name):
+            self._refusal = self._shop.wrong(name)
+            asked = self._asked
+            self.set_timer(PAUSE, lambda: self._look(name, asked))
+        self._refuse(self._refusal)
 
-    def on_input_submitted(self) -> None:
-        options = self.query_one(OptionList)
-        if options.highlighted is not None:
-            self._choose(options.get_option_at_index(options.highlighted).id or "")
+    def _is_name(self, typed: str) -> bool:
+        """Whether what is typed looks like a name of its own, rather than like words to search for."""
+        return typed not in self._offers and any(sign in typed for sign in "/:?~")
 
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        self._choose(event.option.id or "")
+    def _look(self, name: str, asked: int) -> None:
+        """Ask the disk about what is typed, unless typing went on."""
+
+        def still(then: Callable[[], None]) -> None:
+            if asked == self._asked and self.is_attached:
+                then()
+
+        def examined(offer: Offer) -> None:
+            self._typed = offer
+            self._fill()
+
+        def refused(sentence: str) -> None:
+            self._refusal = sentence
+            self._refuse(sentence)
+
+        def completed(names: Sequence[str]) -> None:
+            self._more = names
+            self._fill()
+
+        if asked == self._asked:
+            shop = self._shop
+            errand(self, partial(shop.complete, name), lambda names: still(partial(completed, names)), lambda _: None)
+            if not self._refusal:
+                errand(
+                    self,
+                    partial(shop.examine, name),
+                    lambda offer: still(partial(examined, offer)),
+                    lambda sentence: still(partial(refused, sentence)),
+                )
+
+    def action_take(self) -> None:
+        """Take the line over into what is typed, to go on from there."""
+        if name := self._highlighted():
+            typed = self.query_one(Input)
+            typed.value = name
+            typed.cursor_position = len(name)
 
     def action_step(self, by: int) -> None:
         options = self.query_one(OptionList)
         if options.option_count:
             options.highlighted = max(0, min((options.highlighted or 0) + by, options.option_count - 1))
 
-    def _loaded(self, entries: Sequence[Entry]) -> None:
-        self._entries = list({entry.name: entry for entry in entries}.values())
-        self._say("")
-        self._fill(self.query_one(Input).value)
+    # The list
 
-    def _fill(self, typed: str) -> None:
-        """The entries that hold every word typed, and what is typed itself where it is no entry."""
-        words = typed.lower().split()
-        fits = [e for e in self._entries if all(w in f"{e.name} {e.title} {e.detail}".lower() for w in words)]
+    def _loaded(self, offers: Sequence[Offer]) -> None:
+        self._offers = {offer.name: offer for offer in offers}
+        self._fill()
+
+    def _fill(self) -> None:
+        """What is typed itself where it is a name, then the offers that it finds, the best first."""
+        typed = self.query_one(Input).value.strip()
+        found = search(list(self._offers.values()), typed)
         options = self.query_one(OptionList)
+        kept = self._highlighted()
         options.clear_options()
-        options.add_options([Option(self._prompt(entry), id=entry.name) for entry in fits])
-        name = typed.strip()
-        if name and all(name != entry.name for entry in fits):
-            options.add_option(Option(Text.assemble("  ", ("use ", "dim"), name), id=name))
-        names = [entry.name for entry in fits]
+        if self._is_name(typed):
+            options.add_option(Option(Text.assemble("  ", ("use ", "dim"), typed, no_wrap=True), id=USE + typed))
+        names = [name for name in self._more if name != typed]
+        options.add_options([Option(Text.assemble("  ", ("… ", "dim"), name, no_wrap=True), id=name) for name in names])
+        lines = [(offer, places) for offer, places in found if offer.name not in names]
+        options.add_options([Option(self._prompt(offer, places), id=offer.name) for offer, places in lines])
+        if typed and not options.option_count:
+            options.add_option(Option(Text.assemble("  ", ("use ", "dim"), typed, no_wrap=True), id=USE + typed))
         if options.option_count:
-            looks_typed = name.startswith(("/", "./", "../", "~")) or "/" in name
-            start = options.option_count - 1 if looks_typed and name not in names else 0
-            options.highlighted = names.index(self._current) if not typed and self._current in names else start
+            wanted = (kept, self._current) if not typed else (kept if kept in names else "",)
+            shown = [str(options.get_option_at_index(i).id).removeprefix(USE) for i in range(options.option_count)]
+            options.highlighted = next((shown.index(name) for name in wanted if name in shown), 0)
+        self._plan()
 
-    def _prompt(self, entry: Entry) -> Text:
-        mark = "● " if entry.name == self._current else "  "
-        detail = entry.detail if entry.here else f"{entry.detail} · not here yet" if entry.detail else "not here yet"
-        return Text.assemble(mark, (entry.name, "bold"), "  ", entry.title, (f"  {detail}", "dim"), no_wrap=True)
+    def _highlighted(self) -> str:
+        options = self.query_one(OptionList)
+        if options.highlighted is None:
+            return ""
+        return str(options.get_option_at_index(options.highlighted).id).removeprefix(USE)
+
+    def _prompt(self, offer: Offer, places: Sequence[int]) -> Text:
+        entry = offer.entry
+        name = Text(entry.name, style="bold")
+        for place in places:
+            name.stylize("underline", place, place + 1)
+        said = [entry.title, size_text(entry.size) if entry.size else "", "" if offer.fit == "fits" else offer.fit]
+        said.append(_lack(entry))
+        mark = "● " if entry.name == self._current else TAGS.get(offer.tag, "  ")
+        done = "✓ " if offer.measured else "  "
+        return Text.assemble(mark, done, name, "  ", (" · ".join(part for part in said if part), "dim"), no_wrap=True)
+
+    def on_option_list_option_highlighted(self) -> None:
+        self._plan()
+
+    def _plan(self) -> None:
+        """What is known of the line under the cursor, before it is loaded."""
+        offer = self._offer(self._highlighted())
+        self.query_one("#plan", Label).update(offer.plan if offer else "")
+
+    def _offer(self, name: str) -> Offer | None:
+        return self._typed if self._typed and self._typed.name == name else self._offers.get(name)
+
+    # The choice
+
+    def on_input_submitted(self) -> None:
+        if name := self._highlighted():
+            self._choose(name)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self._choose(str(event.option.id).removeprefix(USE))
 
     def _choose(self, name: str) -> None:
-        self._say("…")
-        errand(self, lambda: self._check(name), lambda _: self._dismiss_with(name), self._say)
+        """Take it when it can be, and is not doubtful or was doubted once already."""
+        if refusal := self._shop.wrong(name):
+            self._refuse(refusal)
+            return
 
-    def _dismiss_with(self, name: str) -> None:
-        if self.is_current:
-            self.dismiss(name)
+        def examined(offer: Offer) -> None:
+            if offer.doubt and self._doubted != name:
+                self._doubted = name
+                self._refuse(f"{offer.doubt} Enter once more takes it all the same.")
+            elif self.is_current:
+                self.dismiss(name)
+
+        self._say("…")
+        known = self._offer(name)
+        errand(self, lambda: known or self._shop.examine(name), examined, self._refuse)
 
     def _say(self, sentence: str) -> None:
         said = self.query_one("#said", Label)
-        said.update(sentence or "enter chooses · ↑ ↓ move · esc leaves")
-        said.set_class(bool(sentence) and sentence != "…", "-error")
+        said.set_class(False, "-error")
+        said.update(sentence or "enter chooses · ↑ ↓ move · tab takes over to edit · esc leaves")
+
+    def _refuse(self, sentence: str) -> None:
+        self._say(sentence)
+        self.query_one("#said", Label).set_class(bool(sentence), "-error")
+
+
+def _lack(entry: Entry) -> str:
+    """What is against an entry, in few words."""
+    if entry.refused:
+        return "cannot be measured"
+    if entry.missing:
+        return f"{len(entry.missing)} files missing"
+    return "" if entry.here else "not here yet"

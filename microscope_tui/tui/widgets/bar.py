@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
+
+from microscope_tui.tui.widgets.chart import style
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Bar(Widget):
 
     def render_line(self, y: int) -> Strip:
         segments = [
-            Segment(span.text, Style(color=span.colour, bgcolor=self._background, bold=span.bold))
+            Segment(span.text, style("" if span.text.isspace() else span.colour, self._background, span.bold))
             for span in self._laid_out()
         ]
-        return Strip(segments).adjust_cell_length(self.size.width, Style(bgcolor=self._background))
+        return Strip(segments).adjust_cell_length(self.size.width, style("", self._background))
 
     def on_click(self, event: events.Click) -> None:
         edge = 0

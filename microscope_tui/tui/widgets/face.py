@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rich.cells import cell_len, set_cell_size
-from rich.segment import Segment
+from rich.cells import cell_len
 from textual.strip import Strip
 
-from microscope_tui.tui.readout import choose, fit, pieces, shorten, shorten_end
+from microscope_tui.tui.keys import key_of
+from microscope_tui.tui.readout import WARNING, choose, fit, shorten, shorten_end
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import PaneView, Series
-from microscope_tui.tui.widgets.chart import Drawing, drawing, style
+from microscope_tui.tui.view import PaneView, Series, said_of
+from microscope_tui.tui.widgets.canvas import Part, row
+from microscope_tui.tui.widgets.chart import Drawing, drawing
 
-HINTS = ((0, "r tries again"), (1, "m other model"), (3, "d other slice"), (2, "j log"))
-"""What can be done where something is wrong, with their ranks."""
+HINTS = (
+    (0, "again", "tries again"),
+    (1, "pick_model", "other model"),
+    (3, "pick_slice", "other slice"),
+    (2, "jobs", "log"),
+)
+"""What can be done where something is wrong: rank, action and what it does."""
 
-Part = tuple[str, str, bool]
-"""Text, colour, bold."""
+LEAST_CHART = 6
+"""Rows that a chart needs: so many are kept from the lines of values where there are several."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +47,31 @@ class Face:
     @property
     def top(self) -> int:
         """The line where the chart starts."""
-        return int(self.titled) + (len(self.view.series) if self.view.drawn else 0)
+        return int(self.titled) + (len(self.read_out) if self.view.drawn else 0)
+
+    @cached_property
+    def read_out(self) -> tuple[Series, ...]:
+        """The series with a line of values: as many as leave the chart enough room, the one pinned on top first."""
+        series = self.view.series
+        room = max(self.height - int(self.titled) - LEAST_CHART, 2 if self.height > LEAST_CHART else 1)
+        if len(series) <= room:
+            return series
+        kept = sorted(series, key=lambda s: not s.pinned)[:room]
+        return tuple(s for s in series if s in kept)
 
     @cached_property
     def drawing(self) -> Drawing | None:
         """The chart, None where there is nothing to draw yet."""
         if not self.view.drawn:
             return None
-        view, height = self.view, max(self.height - self.top, 0)
-        return drawing(view.lines, view.last, self.width, height, self.palette, view.ys)
+        height = max(self.height - self.top, 0)
+        return drawing(self.view.lines, self.view.axes, self.width, height, self.palette)
 
     def rows(self) -> list[Strip]:
         """All lines, each of the full width."""
         rows = [self._heading()] if self.titled else []
         if chart := self.drawing:
-            rows += [self._values(series) for series in self.view.series]
+            rows += [self._values(series) for series in self.read_out]
             rows += [chart.line(y, self.layer) for y in range(chart.height)]
         else:
             rows += self._message(self.height - len(rows))
@@ -70,18 +87,18 @@ class Face:
         colour = palette.cursor_line if self.focused else palette.text
         title: Part = (("▌" if self.focused else " ") + view.title, colour, True)
         meaning: Part = (f" {view.meaning}", palette.faint, False)
-        partial: Part = (f" · {view.partial}" if view.partial else "", palette.warn, False)
+        partial: Part = (f" · {view.warning}" if view.warning else "", palette.warn, False)
         room = max((self.width - _length(title, partial)) // len(view.series) - 4, 5)
-        signs = [(f" {_sign(series)} ", palette.of(series.number), False) for series in view.series]
+        signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
         legend = [
-            (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), False)
+            (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), series.pinned)
             for series in view.series
         ]
         for left, right in (
             ([title, meaning, partial], legend),
             ([title, partial], legend),
             ([title, partial], signs),
-            ([title], []),
+            ([title, _cut(partial, self.width - _length(title))], []),
         ):
             spare = self.width - _length(*left, *right)
             if spare >= 0:
@@ -94,15 +111,20 @@ class Face:
         parts: list[Part] = [(f" {_sign(series)} ", colour, True)]
         if not self.titled:
             length = min(max(len(s.label) for s in self.view.series), max(self.width // 4, 8))
-            parts.append((f"{shorten(series.label, length):<{length}}  ", colour, False))
+            parts.append((f"{shorten(series.label, length):<{length}}  ", colour, series.pinned))
         room = self.width - _length(*parts)
-        if series.profile is None or series.severe:
+        if series.profile is None:
             shade = palette.error if series.severe else palette.faint
             return self._row([*parts, (shorten_end(series.status, room), shade, False)])
         gap = 1 if self.titled else 2
-        for i, (rank, text) in enumerate(choose(pieces(series.profile, self.layer), room, gap)):
-            shade = palette.text if rank == 0 else palette.warn if rank in (1, 6) else palette.faint
+        said = said_of(self.view, series, self.layer)
+        for i, (rank, text) in enumerate(choose(said[:1] if series.severe else said, room, gap)):
+            shade = palette.text if rank == 0 else palette.warn if rank in WARNING else palette.faint
             parts.append((" " * (gap if i else 0) + text, shade, rank == 0))
+        if series.severe:
+            parts.append(
+                (" " * gap + shorten_end(series.status, self.width - _length(*parts) - gap), palette.error, False)
+            )
         return self._row(parts)
 
     def _message(self, height: int) -> list[Strip]:
@@ -115,24 +137,24 @@ class Face:
             colour = palette.error if severe else palette.faint
             said += [(line, colour, False) for line in textwrap.wrap(name + status, max(self.width - 4, 8))]
         if any(s.severe for s in series):
-            hint = fit(HINTS, self.width - 4, " · ")
+            hint = fit([(rank, f"{key_of(action)} {does}") for rank, action, does in HINTS], self.width - 4, " · ")
             said += [("", palette.faint, False), (hint, palette.faint, False)]
         above = max((height - len(said)) // 2, 0)
         rows = [self._row([(" " * max((self.width - cell_len(t)) // 2, 0) + t, c, b)]) for t, c, b in said]
         empty = self._row([])
         return [*[empty] * above, *rows, *[empty] * max(height - above - len(rows), 0)]
 
-    def _row(self, parts: list[Part]) -> Strip:
-        background, room, segments = self.palette.background, self.width, []
-        for text, colour, bold in parts:
-            text = text if cell_len(text) <= room else set_cell_size(text, room)
-            room -= cell_len(text)
-            segments.append(Segment(text, style(colour, background, bold)))
-        return Strip(segments).adjust_cell_length(self.width, style(self.palette.text, background))
+    def _row(self, parts: Sequence[Part]) -> Strip:
+        return row(parts, self.width, self.palette.background)
 
 
 def _sign(series: Series) -> str:
     return MARKERS[series.number % len(MARKERS)]
+
+
+def _cut(part: Part, width: int) -> Part:
+    text, colour, bold = part
+    return shorten_end(text, width), colour, bold
 
 
 def _length(*parts: Part) -> int:

@@ -77,7 +77,7 @@ class Pane(Widget):
     def show(self, view: PaneView, layer: int, palette: Palette, *, focused: bool, titled: bool) -> None:
         """Show a view. `titled`: draw the title in the first line, because there is no border to hold it."""
         self.set_class(focused, "-focused")
-        title = "" if titled else f"{view.title} [dim]· {view.partial or view.meaning}[/]"
+        title = "" if titled else f"{view.title} [dim]· {view.warning or view.meaning}[/]"
         if title != self._title:
             self._title = self.border_title = title
         shown = (view, layer, palette, focused and titled, titled)

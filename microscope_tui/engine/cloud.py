@@ -1,0 +1,150 @@
+"""A sample of rows on the plane of their two main axes, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from microscope_tui.engine.accumulate import captured_streams, example_hash
+from microscope_tui.engine.looking import Tell, rounded
+from microscope_tui.engine.pooled import counting
+from microscope_tui.engine.sums import Sums
+from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.geometry.masks import SINK_RATIO, sinks
+from microscope_tui.geometry.sample import Sample
+from microscope_tui.inspection import Cloud
+from microscope_tui.models.base import OpenModel
+from microscope_tui.slices import Slice
+from microscope_tui.terms import Modality, Progress, Request, Stream
+
+POINTS = 500
+"""Rows on the map, of all modalities together."""
+
+EXAMPLES = 32
+"""Examples that go through the model for the map of a slice that no walk has kept a sample of."""
+
+
+LEAST = 3
+"""Rows that a plane needs."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sampled rows of one modality: the key of each one's example, and `at(layer)` the rows (k, d) at a layer."""
+
+    modality: Modality
+    example: tuple[str, ...]
+    at: Callable[[int], Tensor]
+
+
+def cloud(request: Request, model: OpenModel, slice_: Slice, stream: Stream, sums: Sums | None, tell: Tell) -> Cloud:
+    """The map of a stream: of the rows that a walk has sampled, or without one of examples that are run now.
+
+    Raises `MicroscopeError` when there are too few rows for a plane.
+    """
+    (captured,) = captured_streams([stream])
+    if sums is None:
+        sampled = _from_model(request, model, slice_, captured, tell)
+    else:
+        sampled = _from_walk(request, sums, captured, slice_.keys)
+    count = sum(len(rows.example) for rows in sampled)
+    if count < LEAST:
+        raise MicroscopeError(f"{count} rows of {request.slice} make no map: take a slice with more examples.")
+    points: list[Tensor] = []
+    share, massive = [], []
+    layers = model.layers + (stream is not Stream.UPDATE)
+    for layer in range(layers):
+        tell(Progress("main axes", layer, layers))
+        rows = torch.cat([_rows(each, stream, layer) for each in sampled])
+        plane, of_all = plane_of(rows)
+        points.append(turned(plane, points[-1]) if points else plane)
+        share.append(of_all)
+        massive.append(int(sinks(rows).sum()))
+    return Cloud(
+        model=request.model,
+        slice=request.slice,
+        stream=stream,
+        modality=tuple(rows.modality for rows in sampled for _ in rows.example),
+        example=tuple(key for rows in sampled for key in rows.example),
+        points=tuple(tuple((x, y) for x, y in map(rounded, plane.tolist())) for plane in points),
+        share=rounded(share),
+        notes=_notes(massive, count),
+    )
+
+
+def plane_of(rows: Tensor) -> tuple[Tensor, float]:
+    """(n, 2): rows (n, d) on their two main axes, about their mean; and the share of the variance there.
+
+    With few rows of large width the eigenvectors of the n × n products X̃X̃ᵀ = UΛUᵀ are all that is needed: U√Λ.
+    """
+    centred = rows.double() - rows.double().mean(0)
+    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    top = values[-2:].flip(0).clamp(min=0)
+    total = float(centred.square().sum())
+    return vectors[:, -2:].flip(1) * top.sqrt(), float(top.sum()) / total if total else 0.0
+
+
+def turned(plane: Tensor, before: Tensor) -> Tensor:
+    """The plane with each axis in the direction that fits the plane before it better: an axis has no sign."""
+    agree = (plane * before).sum(0)
+    return plane * torch.where(agree < 0, -1.0, 1.0)
+
+
+def _rows(sampled: Rows, stream: Stream, layer: int) -> Tensor:
+    here = sampled.at(layer)
+    return sampled.at(layer + 1).double() - here.double() if stream is Stream.UPDATE else here.double()
+
+
+def _from_walk(request: Request, sums: Sums, stream: Stream, keys: Sequence[str]) -> list[Rows]:
+    """Of the sample that a walk keeps, equally many rows of each modality: those with the smallest hashes."""
+    modalities = [modality for modality in request.modalities if sums.has(modality, stream)]
+    sampled = []
+    for modality in modalities:
+        first = slice(POINTS // len(modalities))
+        examples, _ = sums.sample(modality, stream)
+        at = partial(sums.sample_rows, modality, stream, rows=first)
+        sampled.append(Rows(modality, tuple(keys[i] for i in examples[first]), at))
+    return sampled
+
+
+def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Stream, tell: Tell) -> list[Rows]:
+    """The same of examples from all over the slice, run now: what a walk would keep of them."""
+    samples = {modality: Sample(POINTS) for modality in request.modalities}
+    number = {example_hash(key): key for key in slice_.keys}
+    indices = range(0, len(slice_), -(-len(slice_) // EXAMPLES))
+    for done, i in enumerate(indices):
+        tell(Progress("running the model", done, len(indices)))
+        try:
+            captured = model.capture(model.prepare([slice_.example(i)]), [stream])
+        except BadExample:
+            continue
+        counted = counting(request, model, captured, stream)
+        for modality, sample in samples.items():
+            at = (captured.mask(modality).cpu() & counted).nonzero()[:, 0]
+            rows = [layer.index_select(0, at.to(layer.device)) for layer in captured.rows[stream]]
+            sample.update(torch.full_like(at, example_hash(slice_.keys[i])), captured.position.cpu()[at], rows)
+    there = {modality: sample for modality, sample in samples.items() if len(sample)}
+    share = POINTS // max(1, len(there))
+
+    def first(sample: Sample, layer: int) -> Tensor:
+        return sample.rows(layer)[:share]
+
+    return [
+        Rows(modality, tuple(number[key] for key in sample.groups[:share].tolist()), partial(first, sample))
+        for modality, sample in there.items()
+    ]
+
+
+def _notes(massive: Sequence[int], count: int) -> tuple[str, ...]:
+    """Whether a few massive rows stretch the plane, and where."""
+    layers = [layer for layer, found in enumerate(massive) if found]
+    if not layers:
+        return ()
+    return (
+        f"up to {max(massive)} of {count} rows are sinks, over {SINK_RATIO:g} times as long as the median, at layers "
+        f"{layers[0]} to {layers[-1]}: they stretch the plane; leave out sinks to see the others",
+    )

@@ -1,0 +1,211 @@
+"""Sums and samples in, profiles out: every method that is made of the same sums, or of the same neighbours."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from microscope_tui.engine.accumulate import Accumulator, captured_streams
+from microscope_tui.engine.rows import Rows
+from microscope_tui.engine.stages import Stages
+from microscope_tui.geometry import anisotropy, linearity
+from microscope_tui.geometry.anisotropy import spread_anisotropies
+from microscope_tui.geometry.dimension import dimensions
+from microscope_tui.geometry.linearity import linearities
+from microscope_tui.geometry.masks import SINK_RATIO
+from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
+from microscope_tui.terms import METHODS, Estimate, Metric, Modality, Profile, Stream
+
+REFERENCE = "llm-microscope"
+"""The methods that repeat LLM-Microscope's own functions, on the rows of the sample."""
+
+EIGENVALUES = 1024
+"""Up to this width all eigenvalues of a covariance are computed: above it they would take longer than all the rest."""
+
+Estimates = Mapping[str, Estimate]
+"""One estimate a method."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """How profiles are made.
+
+    `points` bounds the rows that dimension looks at (None: all of the sample). Without `intervals` each moment is
+    solved once instead of once a fold, there is no held-out score and one dimension. With `reference` the methods of
+    LLM-Microscope are among them. `heed` is called before every layer, and may raise to stop.
+    """
+
+    metrics: Sequence[Metric]
+    points: int | None = None
+    intervals: bool = True
+    reference: bool = False
+    heed: Callable[[], None] = lambda: None
+
+
+class Layers:
+    """The rows of one modality in one stream, and what each metric makes of them at a layer."""
+
+    def __init__(self, rows: Rows, stream: Stream, making: Making, device: torch.device) -> None:
+        self.stream, self.making, self.device = stream, making, device
+        self.sample = rows.sample
+        used = [fold for fold in rows.folds if fold.n] or rows.folds[:1]
+        self.whole = functools.reduce(ChainMoments.merge, used)
+        self.folds = used if making.intervals else None
+
+    def __len__(self) -> int:
+        """States; a block's update belongs to the layer that enters the block."""
+        return self.whole.layers - (self.stream is Stream.UPDATE)
+
+    def at(self, metric: Metric) -> Iterator[Estimates]:
+        """The estimates of a metric, layer by layer."""
+        make = {
+            Metric.LINEARITY: self._linearity,
+            Metric.DIMENSION: self._dimension,
+            Metric.ANISOTROPY: self._anisotropy,
+        }[metric]
+        for layer in range(self.whole.layers - 1 if metric is Metric.LINEARITY else len(self)):
+            self.making.heed()
+            yield make(layer)
+
+    def _linearity(self, layer: int) -> Estimates:
+        methods = [m for m in METHODS[Metric.LINEARITY] if m != REFERENCE]
+        if self.stream is not Stream.RESIDUAL:
+            methods.remove("update")  # the stream is one already, or nothing is added to it
+        if self.folds is None:
+            methods.remove("held-out")
+        folds = None if self.folds is None else [block_of(fold, self.stream, layer) for fold in self.folds]
+        found = linearities(block_of(self.whole, self.stream, layer), methods, folds=folds)
+        if not self.making.reference:
+            return found
+        x, y = self._rows(layer, Stream.RESIDUAL), self._rows(layer + 1, Stream.RESIDUAL)
+        if self.stream is Stream.UPDATE:
+            y = y.double() - x.double()
+        return {**found, REFERENCE: linearity(x.to(self.device), y.to(self.device), method=REFERENCE)}
+
+    def _anisotropy(self, layer: int) -> Estimates:
+        methods = [m for m in METHODS[Metric.ANISOTROPY] if m != REFERENCE]
+        if self.whole.width > EIGENVALUES:
+            methods = [m for m in methods if m != "effective-rank"]
+        folds = None if self.folds is None else [spread_of(fold, self.stream, layer) for fold in self.folds]
+        found = dict(spread_anisotropies(spread_of(self.whole, self.stream, layer), methods, folds=folds))
+        rows = self._rows(layer, self.stream)
+        if self.stream is Stream.UPDATE:
+            # Directions of updates are not summed up: those of the sample have to do.
+            found["mean-cosine"] = anisotropy(rows, method="mean-cosine", groups=self._groups(None))
+        if self.making.reference:
+            found[REFERENCE] = anisotropy(rows.to(self.device), method=REFERENCE)
+        return found
+
+    def _dimension(self, layer: int) -> Estimates:
+        points = self.making.points
+        rows = self._rows(layer, self.stream)[:points].to(self.device)
+        methods = METHODS[Metric.DIMENSION] if self.making.intervals else METHODS[Metric.DIMENSION][:1]
+        return dimensions(rows, methods, groups=self._groups(points))
+
+    def _rows(self, layer: int, stream: Stream) -> Tensor:
+        """The sample's rows at a layer, or what is added there."""
+        if not len(self.sample):
+            return torch.empty(0, self.whole.width)
+        rows = self.sample.rows(layer)
+        return self.sample.rows(layer + 1).double() - rows.double() if stream is Stream.UPDATE else rows
+
+    def _groups(self, points: int | None) -> Tensor | None:
+        return self.sample.groups[:points] if self.making.intervals else None
+
+
+def profiles(sums: Accumulator, making: Making) -> Iterator[Profile]:
+    """The profiles of all rows so far, one by one."""
+    for modality in sums.modalities:
+        for captured in captured_streams(sums.streams):
+            for stream in sums.streams:
+                if captured_streams([stream]) == (captured,):
+                    yield from _of(sums, modality, captured, stream, making)
+
+
+def _of(sums: Accumulator, modality: Modality, captured: Stream, stream: Stream, making: Making) -> Iterator[Profile]:
+    layers = Layers(sums.rows[modality, captured], stream, making, sums.device)
+    sinks = sums.sinks[modality, captured]
+    with_stages = (modality, stream) == (Modality.IMAGE, Stream.RESIDUAL)
+    for metric in making.metrics:
+        found = [
+            _about_sinks(each, metric, sinks, sums.tokens[modality], left_out=sums.left_out.sinks)
+            for each in layers.at(metric)
+        ]
+        earlier = list(_before(sums.stages, metric, making, sums.device)) if with_stages else []
+        for method in found[0]:
+            estimates = [*(each.of.get(method, NOT_THERE) for each in earlier), *(each[method] for each in found)]
+            profile = Profile.of(
+                metric, method, modality, stream, estimates, d=sums.width, examples=sums.examples[modality]
+            )
+            yield replace(
+                profile,
+                layers=tuple(range(-len(earlier), len(found))),
+                stages=(*(each.stage for each in earlier), *("" for _ in found)),
+                widths=(*(each.width for each in earlier), *(sums.width for _ in found)),
+            )
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The estimates `of` one state of a stage before the decoder, or of the step that leaves it."""
+
+    stage: str
+    width: int
+    of: Estimates
+
+
+NOT_THERE = Estimate(None, reason="it is not computed for rows of this width")
+
+
+def _before(stages: Stages, metric: Metric, making: Making, device: torch.device) -> Iterator[Earlier]:
+    """The states of all stages in order; for linearity the steps from each state to the next."""
+    for name, rows in stages.rows.items():
+        layers = Layers(rows, Stream.RESIDUAL, making, device)
+        for of in layers.at(metric):
+            yield Earlier(name, layers.whole.width, of)
+        if metric is Metric.LINEARITY:
+            making.heed()
+            yield Earlier(name, layers.whole.width, _leaving(stages, name, making))
+
+
+def _leaving(stages: Stages, name: str, making: Making) -> Estimates:
+    """The linearity of the step that leaves a stage."""
+    step = stages.steps[name]
+    folds = [fold for fold in step.folds if fold.n] or step.folds[:1]
+    whole = functools.reduce(Moments.merge, folds)
+    methods = METHODS[Metric.LINEARITY]
+    if step.apart:
+        apart = f"the rows of the {name} are not those that follow, one by one: they are packed or pooled in between"
+        return dict.fromkeys(methods, Estimate(None, d=len(whole.mean_x), reason=apart))
+    blank = Estimate(None, n=whole.n, d=len(whole.mean_x))
+    unknown = {REFERENCE: replace(blank, reason="the samples on both sides of this step are of different rows")}
+    if len(whole.mean_x) != len(whole.mean_y):
+        unknown["update"] = replace(blank, reason="there is no update between rows of different widths")
+    asked = [method for method in methods if method not in unknown]
+    return unknown | linearities(whole, asked, folds=folds if making.intervals else None)
+
+
+def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_out: bool) -> Estimates:
+    """What to know about massive rows beside each estimate; dimension counts those of its sample itself."""
+    if not sinks or (metric is Metric.DIMENSION and not left_out):
+        return found
+    rows = f"{sinks:,} sink {'row' if sinks == 1 else 'rows'}"
+    if left_out:
+        return {m: replace(e, facts=(*e.facts, f"{rows} left out")) for m, e in found.items()}
+    note = f"{rows} of {of:,} (norm over {SINK_RATIO:g}× the median of their example) may rule this number"
+    return {m: replace(e, notes=(*e.notes, note)) for m, e in found.items()}
+
+
+def block_of(chain: ChainMoments, stream: Stream, layer: int) -> Moments:
+    """Moments of the rows of block `layer`: (input, output), or (input, update) for the update stream."""
+    block = chain.block(layer)
+    return block.difference() if stream is Stream.UPDATE else block
+
+
+def spread_of(chain: ChainMoments, stream: Stream, layer: int) -> Spread:
+    """Moments of the rows at `layer`, or of what the block that it enters adds."""
+    return chain.update_of(layer) if stream is Stream.UPDATE else chain.layer(layer)

@@ -1,0 +1,76 @@
+"""A model without its weights that can still make inputs of examples: to count positions before it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    AutoTokenizer,
+)
+
+from microscope_tui.models.base import OpenModel
+from microscope_tui.models.generic import GenericModel, known_placeholders, multimodal_config, read_processor
+from microscope_tui.models.groups import no_tiles
+from microscope_tui.models.identity import omnifusion_folder, omnifusion_settings
+from microscope_tui.models.loading import Place, read_part
+from microscope_tui.models.omnifusion import OmniFusion, Vision
+from microscope_tui.models.projection import load_projection, load_special
+from microscope_tui.models.quiet import quiet
+from microscope_tui.models.skeleton import checkpoint_folder, on_meta, tower_folder, tower_on_meta
+
+HOST = Place(torch.device("cpu"), None, None)
+
+
+class Sketch(GenericModel):
+    """A model of transformers on the meta device; what it prepares is on the CPU."""
+
+    @property
+    def input_device(self) -> torch.device:
+        return HOST.device
+
+
+def sketch(name: str, *, one_tile: bool = False) -> OpenModel:
+    """A model that can `prepare` examples and no more; nothing is downloaded and no weight of its network is read.
+
+    Raises `MicroscopeError` for a name that is wrong or not here, and for a model that cannot be opened.
+    """
+    folder = checkpoint_folder(name)
+    layout = omnifusion_folder(folder)
+    with quiet():
+        if layout is not None:
+            if one_tile:
+                raise no_tiles(name)
+            return _omnifusion(name, layout)
+        config = multimodal_config(name, folder)
+        network = on_meta(AutoModelForMultimodalLM, name, config)
+        placeholders = known_placeholders(name, config)
+        processor = read_processor(name, folder)
+        return Sketch(name, folder, network, processor, placeholders, place=HOST, one_tile=one_tile)
+
+
+def _omnifusion(name: str, layout: Path) -> OmniFusion:
+    """The projection and the marks are read, which are small; inputs go where they are."""
+    settings = omnifusion_settings(layout)
+    config = read_part(AutoConfig, "its configuration", name, layout / "tuned-model")
+    tower = tower_folder(name, layout)
+    projection = load_projection(layout, settings)
+    return OmniFusion(
+        name,
+        layout,
+        on_meta(AutoModelForCausalLM, name, config),
+        read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer"),
+        Vision(
+            tower_on_meta(name, tower),
+            settings["vision_feature_layer"],
+            read_part(AutoImageProcessor, "its image processor", name, tower, backend="pil"),
+        ),
+        projection,
+        load_special(layout, projection.linear.out_features),
+        settings["prompt"],
+        place=HOST,
+    )

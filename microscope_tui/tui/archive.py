@@ -1,0 +1,168 @@
+"""A cache that is only looked at: somebody else's results, without a worker and without a byte written."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from microscope_tui.catalogue import Entry
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import Settings
+from microscope_tui.store import Store
+from microscope_tui.store.contents import contents
+from microscope_tui.store.rows import Kind
+from microscope_tui.terms import Job, JobKind, Measurement, Request, SliceSpec
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.source import Held, News, Stock, Value
+
+VARIANTS = ("without", "one_tile", "before", "reference")
+"""What makes another measurement of the same model and slice; the first two change which rows count."""
+
+
+def stock_of(folder: Path, limit: int) -> Stock:
+    """What a cache holds, the largest first. Read without a trace, so that looking makes nothing seem used."""
+    with Store(folder, read_only=True) as store:
+        held = tuple(
+            Held(of.entry.key, of.entry.kind, of.what, of.entry.size, of.entry.used, of.entry.in_use)
+            for of in contents(store)
+        )
+        size, damaged = store.size(), len(store.damaged())
+    return Stock(str(folder), tuple(sorted(held, key=lambda each: (-each.size, each.key))), size, limit, damaged)
+
+
+class ArchiveSource:
+    """The results of a cache by model and slice, whatever files they were made of: those are on another machine."""
+
+    read_only = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder, self._limit = settings.cache, settings.cache_limit
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._index: dict[tuple[str, str], list[Measurement]] | None = None
+
+    def check(self, request: Request) -> None:
+        """Everything may be asked for; what is not here is said by `submit`."""
+
+    def recall(self, request: Request) -> Measurement | None:
+        """The measurement of this model and slice that counts these rows, and is nearest in what else it has."""
+
+        def agrees(measurement: Measurement) -> list[bool]:
+            asked = {name: getattr(request, name) for name in VARIANTS} | {"without": list(request.without)}
+            return [measurement.provenance.get(name, asked[name]) == asked[name] for name in VARIANTS]
+
+        known = self._known().get((request.model, str(request.slice)), ())
+        fits = [measurement for measurement in known if all(agrees(measurement)[:2])]
+        return max(fits, key=lambda m: (sum(agrees(m)), len(m.profiles)), default=None)
+
+    def partial(self, job_id: str) -> Measurement | None:
+        with Store(self._folder, read_only=True) as store:
+            return store.partial(job_id)
+
+    def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
+        return None
+
+    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+        if kind is not JobKind.MEASURE:
+            raise self._refusal("nothing is looked at anew")
+        has = "only other rows of it" if (request.model, str(request.slice)) in self._known() else "nothing of it"
+        raise MicroscopeError(
+            f"The cache {self._folder} has {has} ({request.model} on {request.slice}), and nothing is measured "
+            "with --read-only: choose something else."
+        )
+
+    def cancel(self, job_id: str) -> None:
+        raise self._refusal("no job is cancelled")
+
+    def pause(self, job_id: str) -> None:
+        raise self._refusal("no job is paused")
+
+    def resume(self, job_id: str) -> None:
+        raise self._refusal("no job is resumed")
+
+    def reorder(self, job_id: str, place: int) -> None:
+        raise self._refusal("no job is moved")
+
+    def retry(self, job_id: str) -> None:
+        raise self._refusal("nothing is measured")
+
+    def jobs(self) -> Sequence[Job]:
+        with Store(self._folder, read_only=True) as store:
+            return store.jobs()
+
+    def follow(self) -> Iterator[News]:
+        """No news comes, and the end of it is not the end of a worker."""
+        self._closed.wait()
+        yield from ()
+
+    def start(self, session: Session, given: Collection[str]) -> Session:
+        """The session to begin with: on the newest result, unless the one wanted is here or was asked for by name."""
+        if {"models", "slice"} & set(given):
+            return session
+        known = self._known()
+        if not known or any((model, str(session.slice)) in known for model in session.models):
+            return session
+        model, spec = next(reversed(known))
+        return replace(session, models=(model,), slice=SliceSpec.parse(spec), others=(), slots=())
+
+    def models(self) -> Sequence[Entry]:
+        """The models that there are results of."""
+        slices: dict[str, set[str]] = defaultdict(set)
+        for model, spec in self._known():
+            slices[model].add(spec)
+        return [Entry(model, _count(len(specs), "slice"), "") for model, specs in sorted(slices.items())]
+
+    def slices(self) -> Sequence[Entry]:
+        """The slices that there are results of."""
+        models: dict[str, set[str]] = defaultdict(set)
+        for model, spec in self._known():
+            models[spec].add(model)
+        return [Entry(spec, _count(len(names), "model"), "") for spec, names in sorted(models.items())]
+
+    def log_tail(self) -> str:
+        return "There is no worker: this cache is only looked at."
+
+    def stock(self) -> Stock:
+        return stock_of(self._folder, self._limit)
+
+    def remove(self, key: str) -> None:
+        raise self._refusal("nothing is removed")
+
+    def verify(self) -> Sequence[str]:
+        """Reads every value as `verify` of a store does; what is damaged is said and stays where it is."""
+        with Store(self._folder, read_only=True) as store:
+            for row in store.entries():
+                kind, _, name = row.key.partition("/")
+                if kind == Kind.BLOB:
+                    store.blob(name)
+                elif kind == Kind.MEASUREMENT:
+                    store.measurement(name)
+            return [f"{each.key}: {each.reason}" for each in store.damaged()]
+
+    def tidy(self) -> str:
+        raise self._refusal("nothing is removed")
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _known(self) -> dict[tuple[str, str], list[Measurement]]:
+        with self._lock:
+            if self._index is None:
+                index: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
+                with Store(self._folder, read_only=True) as store:
+                    for row in sorted(store.entries(), key=lambda row: row.stored):
+                        kind, _, name = row.key.partition("/")
+                        if kind == Kind.MEASUREMENT and (found := store.measurement(name)):
+                            index[found.model, str(found.slice)].append(found)
+                self._index = dict(index)
+            return self._index
+
+    def _refusal(self, what: str) -> MicroscopeError:
+        return MicroscopeError(f"The cache {self._folder} was opened with --read-only: {what}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'} measured"

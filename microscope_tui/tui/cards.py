@@ -1,0 +1,259 @@
+"""What a number is, where it comes from and what can go wrong with it here: the card of a metric, as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from microscope_tui.tables import interval, number
+from microscope_tui.terms import FORMULAS, Measurement, Metric, Profile, Stream
+from microscope_tui.tui.keys import key_of
+from microscope_tui.tui.readout import at, ratio, share
+from microscope_tui.tui.themes import MARKERS
+from microscope_tui.tui.view import PaneView, Series, Shown, counted, unlike
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a card: what is told, after what it is about. `severe` is to be careful about.
+
+    `slot` is the curve that it is about; `signed`: its sign stands before the text, because the name does not say it.
+    """
+
+    name: str
+    text: str
+    severe: bool = False
+    slot: int | None = None
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its lines."""
+
+    heading: str
+    rows: tuple[Row, ...]
+
+
+RAZZHIGAEV_2024 = "Razzhigaev et al. 2024, Your Transformer is Secretly Linear, arXiv 2405.12250, section 3"
+ETHAYARAJH = "Ethayarajh 2019, arXiv 1909.00512"
+RAZZHIGAEV_2023 = "Razzhigaev et al. 2023, The Shape of Learning, arXiv 2311.05928"
+FACCO = "Facco, d'Errico, Rodriguez & Laio 2017, Scientific Reports 7:12140"
+DENTI = "Denti, Doimo, Laio & Mira 2022, Scientific Reports 12:20005"
+MICROSCOPE = "the code of LLM-Microscope 0.0.7, its faults kept"
+
+EVERY_ROW = "from running moments of every row"
+
+ESTIMATORS: Mapping[tuple[Metric, str], tuple[str, str]] = {
+    (Metric.LINEARITY, "in-sample"): (
+        "least squares from running moments of every row, columns centred",
+        RAZZHIGAEV_2024,
+    ),
+    (Metric.LINEARITY, "held-out"): (
+        "ridge regression fitted on some folds of examples, scored on the others; penalty and shrinkage chosen on "
+        "further folds; may be negative",
+        RAZZHIGAEV_2024 + ", with cross-validation by example",
+    ),
+    (Metric.LINEARITY, "adjusted"): (
+        "in-sample, corrected for the rank of the input",
+        RAZZHIGAEV_2024 + "; Ezekiel 1930",
+    ),
+    (Metric.LINEARITY, "update"): ("least squares from the block's input to what the block adds", RAZZHIGAEV_2024),
+    (Metric.LINEARITY, "llm-microscope"): ("least squares on all rows", MICROSCOPE),
+    (Metric.DIMENSION, "mle"): (
+        "maximum likelihood on a bounded sample of rows, repeated rows removed",
+        f"{FACCO}; {DENTI}",
+    ),
+    (Metric.DIMENSION, "facco"): ("slope of a line through 0, without the upper tenth of the ratios", FACCO),
+    (Metric.DIMENSION, "llm-microscope"): ("slope on the lowest fifth of the ratios", MICROSCOPE),
+    (Metric.DIMENSION, "dadapy"): ("slope on the lowest 90 % of the ratios", "Glielmo et al. 2022, Patterns 3:100589"),
+    (Metric.DIMENSION, "scikit-dimension"): (
+        "slope on the lowest 90 % of the ratios",
+        "Bac et al. 2021, Entropy 23:1368; version 0.5.0",
+    ),
+    (Metric.DIMENSION, "gride"): ("maximum likelihood at a larger scale: less swayed by noise", DENTI),
+    (Metric.ANISOTROPY, "top-eigenvalue"): (EVERY_ROW, RAZZHIGAEV_2023),
+    (Metric.ANISOTROPY, "mean-cosine"): (
+        "from the sum of all unit rows: no pairs are drawn",
+        "Ethayarajh 2019, arXiv 1909.00512",
+    ),
+    (Metric.ANISOTROPY, "participation-ratio"): (
+        EVERY_ROW,
+        "Gao et al. 2017, bioRxiv 214262",
+    ),
+    (Metric.ANISOTROPY, "effective-rank"): (EVERY_ROW, "Roy & Vetterli 2007, EUSIPCO"),
+    (Metric.ANISOTROPY, "isoscore"): (EVERY_ROW, "Rudman et al. 2022, arXiv 2108.07344"),
+    (Metric.ANISOTROPY, "llm-microscope"): ("singular values of the rows of the sample", MICROSCOPE),
+}
+"""How each method is computed, and whose it is."""
+
+STREAMS: Mapping[Stream, str] = {
+    Stream.RESIDUAL: "hidden states h_0 … h_L, the last one before the final norm",
+    Stream.UPDATE: "what block l adds: h_{l+1} − h_l",
+    Stream.MAIN: "the chained forward without residuals m ← MLP(norm(Attn(norm(m)))): it never occurs in the model",
+}
+
+
+def metric_card(
+    view: PaneView, position: int, metric: Metric, method: str, shown: Mapping[int, Shown]
+) -> tuple[Section, ...]:
+    """The card of what a pane shows, with the cursor at a position. `shown` are the curves by their slots."""
+    estimator, source = ESTIMATORS.get((metric, method), ("", ""))
+    what = [
+        Row("formula", FORMULAS.get((metric, method), method)),
+        Row("estimator", estimator),
+        Row("source", source),
+        Row("rows", f"{view.modality} tokens; {counted(next(iter(shown.values())).of)}"),
+        Row("stream", STREAMS[view.stream]),
+    ]
+    numbers: list[Row] = []
+    traps: list[Row] = []
+    for series in view.series:
+        of = shown[series.number]
+        name = f"{MARKERS[series.number % len(MARKERS)]} {series.label}"
+        numbers += _numbers(series, name, position, of.measurement, bool(view.less))
+        profile = of.measurement.profile(metric, view.modality, view.stream, method) if of.measurement else None
+        found = list(_traps(profile, series.layer(position), of)) if profile and of.measurement else []
+        first = True
+        for severe, text in sorted(found, key=lambda trap: not trap[0]):
+            traps.append(Row(name if first else "", text, severe, series.number))
+            first = False
+    traps += [Row("", text, True) for text in _between(view, position, metric)]
+    return (
+        Section(f"{metric} · {method}", tuple(row for row in what if row.text)),
+        Section("At the cursor", tuple(numbers)),
+        Section("What can go wrong here", tuple(traps)),
+    )
+
+
+def _numbers(
+    series: Series, name: str, position: int, measurement: Measurement | None, difference: bool
+) -> Iterator[Row]:
+    profile, layer = series.profile, series.layer(position)
+    i = at(profile, layer) if profile else None
+    slot = series.number
+    if profile is None or i is None:
+        yield Row(name, series.status or f"layer {layer}: nothing is measured there", series.severe, slot)
+        return
+    value, width = profile.value[i], profile.widths[i]
+    where = profile.stages[i] or f"layer {layer}"
+    if value is None:
+        yield Row(name, f"{where}: undefined: {next(iter(profile.notes[i]), 'no reason given')}", True, slot)
+    else:
+        bounds = interval(profile.low[i], profile.high[i], profile.metric, signed=difference)
+        told = f"{bounds} (95 %, by example)" if bounds else "no interval"
+        yield Row(name, f"{where}: {number(value, profile.metric, signed=difference)}  {told}", False, slot)
+    size = f"n {profile.n[i]:,}  d {width:,}  n/d {ratio(profile.n[i], width)}  {profile.examples:,} examples"
+    yield Row("", "  ".join((size, *profile.facts[i])), False, slot)
+    if measurement and not difference:
+        others = (
+            f"{p.method} {number(other, p.metric)}"
+            for p in measurement.profiles
+            if (p.metric, p.modality, p.stream) == (profile.metric, profile.modality, profile.stream)
+            if p.method != profile.method and (j := at(p, layer)) is not None and (other := p.value[j]) is not None
+        )
+        if told := "  ".join(others):
+            yield Row("", f"other variants: {told}", False, slot)
+
+
+def _traps(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]]:
+    """What can go wrong with a number, from the numbers themselves; and whether it does here."""
+    measurement, i = of.measurement, at(profile, layer)
+    if measurement is None or i is None:
+        return
+    yield from ((True, note) for note in profile.notes[i])
+    if not measurement.complete:
+        yield True, f"only {measurement.examples:,} examples so far: the number still changes"
+    if of.of != of.request:
+        shown, wanted = unlike(of.of, of.request), unlike(of.request, of.of)
+        yield True, f"shown: {shown}; still being measured: {wanted}"
+    if profile.stages[i]:
+        yield True, f"rows of the {profile.stages[i]}, {profile.widths[i]:,} wide: another space than the decoder's"
+    value = profile.value[i]
+    if value is None:
+        return
+    n, d = profile.n[i], profile.widths[i]
+    if profile.metric is Metric.LINEARITY:
+        yield from _of_linearity(profile, layer, measurement, value, n, d)
+    elif profile.metric is Metric.DIMENSION:
+        yield False, f"it depends on n and on the scale: compare only at n near {n:,}"
+        yield n < 400, f"by chance alone it is off by about {value / math.sqrt(n):.2g} (value/√n)"
+        if profile.method == "llm-microscope":
+            yield True, "fitted on a fifth of the ratios: twice the standard error; repeated rows bend it"
+    elif profile.method in ("top-eigenvalue", "llm-microscope") and n > 1:
+        even = (1 + math.sqrt(d / n)) ** 2 / d
+        yield (
+            value < 2 * even,
+            f"rows alike in all directions would give about {even:.2g} at n/d = {ratio(n, d)}",
+        )
+    elif profile.method == "mean-cosine":
+        yield False, "not centred: a mean vector that all rows share raises it"
+    yield from _of_sinks(profile, measurement, of)
+    if profile.stream is Stream.MAIN:
+        yield True, "a counterfactual stream: with random weights its linearity rises with depth as well"
+
+
+def _of_linearity(
+    profile: Profile, layer: int, measurement: Measurement, value: float, n: int, d: int
+) -> Iterator[tuple[bool, str]]:
+    if profile.method in ("in-sample", "update", "llm-microscope") and n > d + 1:
+        chance = d / (n - 1)
+        adjusted = 1 - (1 - value) * (n - 1) / (n - d - 1)
+        yield (
+            chance > 0.05,
+            f"n/d = {ratio(n, d)}: in-sample score inflated by about {value - adjusted:.2g}, "
+            f"and rows without any relation would score {chance:.2g}",
+        )
+    held_out = _beside(measurement, profile, "held-out", profile.stream, layer)
+    if held_out is not None and profile.method == "in-sample":
+        yield value - held_out > 0.05, f"held out by examples it is {held_out:.4f}"
+    of_update = _beside(measurement, profile, profile.method, Stream.UPDATE, layer)
+    if profile.stream is Stream.RESIDUAL and of_update is not None and of_update < 1 and profile.method == "in-sample":
+        rho = (1 - value) / (1 - of_update)  # lin(X→Y) = 1 − ρ (1 − lin(X→Y−X))
+        yield (
+            rho < 0.1,
+            f"ρ = {rho:.2g}: the stream carries its input on, so that an update of pure noise would score "
+            f"{1 - rho:.3g}; of the update itself a linear map explains {of_update:.3g}",
+        )
+
+
+def _of_sinks(profile: Profile, measurement: Measurement, of: Shown) -> Iterator[tuple[bool, str]]:
+    sinks, tokens = measurement.sinks.get(profile.modality), measurement.tokens.get(profile.modality, 0)
+    if sinks is None or not tokens:
+        return
+    told = f"{sinks:,} of {tokens:,} rows ({share(sinks / tokens)}) have a massive norm at some layer"
+    if "sinks" in of.of.without:
+        yield False, f"{told}: they are left out"
+    elif sinks:
+        key = key_of("without('sinks')")
+        yield True, f"{told}: a single one can make the value; {key} leaves them out"
+    else:
+        yield False, "no row has a massive norm"
+
+
+def _beside(measurement: Measurement, profile: Profile, method: str, stream: Stream, layer: int) -> float | None:
+    """Another number of the same rows at the same layer, if it was measured."""
+    other = measurement.profile(profile.metric, profile.modality, stream, method)
+    i = at(other, layer) if other else None
+    return None if other is None or i is None else other.value[i]
+
+
+def _between(view: PaneView, position: int, metric: Metric) -> Iterator[str]:
+    """What can go wrong between the curves."""
+    sizes = {}
+    for series in view.series:
+        i = at(series.profile, series.layer(position)) if series.profile else None
+        if series.profile and i is not None and series.profile.value[i] is not None:
+            sizes[series.label] = series.profile.n[i]
+    if metric is Metric.DIMENSION and len(sizes) > 1 and max(sizes.values()) > 1.1 * min(sizes.values()):
+        told = ", ".join(f"{label} {n:,}" for label, n in sizes.items())
+        yield (
+            f"the curves have different n ({told}): dimension depends on n, so that their difference means little; "
+            f"{key_of('matched')} matches it"
+        )
+    if view.less:
+        yield (
+            "the two are taken as independent; where both saw the same examples, their errors are alike and the "
+            "interval of the difference is too wide rather than too narrow"
+        )

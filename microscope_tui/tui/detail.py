@@ -1,0 +1,105 @@
+"""What stands below the heat map: the exact values at the cursor, the words of the lens, the answer, the notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microscope_tui.tui.themes import Palette
+from microscope_tui.tui.tokens import MEANING, Line, Quantity, Tokens
+from microscope_tui.tui.widgets.canvas import Part
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """The lines for the cursor on a line and a layer. `measured`: the slice is measured by now."""
+
+    tokens: Tokens
+    line: Line
+    layer: int
+    quantity: Quantity
+    palette: Palette
+    measured: bool
+
+    def lines(self) -> list[list[Part]]:
+        """The lines below the map."""
+        palette, line, layer, table = self.palette, self.line, self.layer, self.tokens.table
+        head: list[Part] = [(f" layer {layer}", palette.cursor_line, True)]
+        if line.block is None:
+            group = table.group[line.start]
+            name = f"  token {line.start} of {self.tokens.count:,}  {table.modality[line.start]}" + (
+                f" · {group}" if group else ""
+            )
+            head += [(name, palette.faint, False), (f"  “{table.tokens[line.start]}”", palette.text, True)]
+            if line.start + 1 < self.tokens.count:
+                head.append((f"  then “{table.tokens[line.start + 1]}”", palette.faint, False))
+        else:
+            head.append((f"  {line.block.name}", palette.text, True))
+            head.append((f"  tokens {line.start} – {line.end - 1}, mean of {line.block.length}", palette.faint, False))
+        values: list[Part] = [(" ", palette.text, False)]
+        for quantity in Quantity:
+            chosen = quantity is self.quantity
+            values.append((f"{quantity} ", palette.faint, False))
+            values.append((f"{self._number(quantity)}   ", palette.text, chosen))
+        return [
+            head,
+            values,
+            self._lens(),
+            self._answer(),
+            [(f" {self._notes()}", palette.faint, False)],
+        ]
+
+    def _notes(self) -> str:
+        """What is shown, what it was made from, and what to be careful about."""
+        table = self.tokens.table
+        again = ["the slice is measured by now: r asks again"] if self.measured and not table.residual else []
+        meaning = f"{self.quantity}: {MEANING[self.quantity]}"
+        if self.quantity is Quantity.RESIDUAL and table.fitted:
+            meaning += f" · {table.fitted:,} examples in the map"
+        return " · ".join((*again, *table.notes, meaning))
+
+    def _number(self, quantity: Quantity) -> str:
+        """The value at the cursor, or why there is none."""
+        values = self.tokens.shown(quantity, self.line)
+        if not values:
+            return "unknown"
+        if self.layer >= len(values):
+            return "– (no block starts here)" if self.layer == len(values) else "–"
+        value = values[self.layer]
+        if value is not None:
+            return f"{value:.6g}"
+        return {
+            Quantity.RESIDUAL: f"undefined (no map for {self.tokens.table.modality[self.line.start]})",
+            Quantity.UPDATE: "undefined (the norm before is 0)",
+            Quantity.NORM: "undefined (not a finite number)",
+        }[quantity]
+
+    def _lens(self) -> list[Part]:
+        """The likeliest words at the cursor; over a block, the words that are likeliest most often."""
+        palette, line = self.palette, self.line
+        parts: list[Part] = [(" lens ", palette.faint, False)]
+        if not self.tokens.table.lens:
+            return [*parts, ("not known for this model", palette.faint, False)]
+        layer = min(self.layer, len(self.tokens.table.lens) - 1)
+        if line.block is not None:
+            parts.append((f"likeliest at most of the {line.block.length}:", palette.faint, False))
+            for word, count in self.tokens.frequent(layer, line.block):
+                parts += [(f" “{word}”", palette.text, True), (f" {count}× ", palette.faint, False)]
+            return parts
+        for word, share in self.tokens.lens(layer, line.start):
+            parts += [(f" “{word}”", palette.text, True), (f" {share:.1%} ", palette.faint, False)]
+        return parts
+
+    def _answer(self) -> list[Part]:
+        """What was asked, and what the model chose."""
+        palette, card = self.palette, self.tokens.table.card
+        said = " ".join(card.question.split())
+        chosen = "" if card.chosen is None or card.chosen >= len(card.choices) else card.choices[card.chosen]
+        parts: list[Part] = []
+        if chosen:
+            margin = "" if card.margin is None else f" {card.margin:+.2f}"
+            verdict = {True: " ✓ ", False: " ✗ ", None: " "}[card.right]
+            parts = [
+                (verdict, palette.good if card.right else palette.error, True),
+                (f"{chosen}{margin}  ", palette.text, False),
+            ]
+        return [*parts, (f" {said}", palette.faint, False)]

@@ -1,0 +1,166 @@
+"""Looks: what the worker makes of single examples and rows, asked for and filed without holding up the screen.
+
+As the clerk does for measurements: everything is filed under what was asked, so an answer that comes after the user
+moved on is kept for later and never shown wrongly. All of it runs on the screen's own thread, but for the errands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from textual.message_pump import MessagePump
+
+from microscope_tui.terms import Job, JobKind, JobState, Request
+from microscope_tui.tui.errands import errand
+from microscope_tui.tui.source import Source, Value
+
+KEPT = 4
+"""Answers that are kept, the last ones asked for: the tokens of one example can take 50 MB."""
+CHECK_EVERY = 5.0
+"""Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A question: what a job of `kind` makes of a request, and of one example of its slice."""
+
+    request: Request
+    kind: JobKind
+    example: int | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Look:
+        return cls(job.request, job.kind, job.example)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a look. `error` is a sentence to show."""
+
+    value: Value | None = None
+    job: Job | None = None
+    error: str | None = None
+
+    @property
+    def waiting(self) -> bool:
+        return self.value is None and self.error is None
+
+
+class Looks:
+    """All looks of one screen, `pump`; `changed` is called when there is more to show."""
+
+    def __init__(self, source: Source, pump: MessagePump, changed: Callable[[], None], follow: Callable[[], None]):
+        self._source, self._pump, self._changed, self._follow = source, pump, changed, follow
+        self._seen: dict[Look, Seen] = {}
+        self._checking = False
+
+    def of(self, look: Look) -> Seen:
+        return self._seen.get(look, Seen())
+
+    def ask(self, look: Look) -> Seen:
+        """What is known of it; it is asked for when it was not yet."""
+        if look in self._seen:
+            self._seen[look] = self._seen.pop(look)  # the last asked for is forgotten last
+        else:
+            self._ask(look)
+        return self._seen[look]
+
+    def again(self, look: Look) -> None:
+        """Ask for it once more, unless it is under way."""
+        if not (seen := self.of(look)).waiting:
+            self._ask(look, anew=seen.value is not None)
+
+    def drop(self, look: Look) -> None:
+        """Nobody waits for it any more: who leafs through examples shall not wait for those that were passed over."""
+        seen = self.of(look)
+        if look in self._seen and seen.waiting:
+            del self._seen[look]
+            if seen.job and not seen.job.state.ended:
+                self._cancel(seen.job)
+
+    def arrived(self, jobs: Sequence[Job]) -> None:
+        """The worker tells of these jobs."""
+        for job in jobs:
+            self._job(job)
+
+    def worker_gone(self, sentence: str) -> None:
+        """The worker ended: what waited for it will not come."""
+        for look, seen in self._seen.items():
+            if seen.waiting and seen.job is not None:
+                self._seen[look] = replace(seen, error=sentence, job=None)
+
+    def _ask(self, look: Look, *, anew: bool = False) -> None:
+        """Look it up, and have it made where there is nothing or it shall be made `anew`."""
+        self._seen[look] = Seen()
+        for old in [each for each, seen in self._seen.items() if not seen.waiting][:-KEPT]:
+            del self._seen[old]
+
+        def find() -> Value | Job:
+            self._source.check(look.request)
+            value = None if anew else self._source.look(look.request, look.kind, look.example)
+            return value or self._source.submit(look.request, look.kind, look.example)
+
+        def found(answer: Value | Job) -> None:
+            if isinstance(answer, Job) and look not in self._seen:
+                self._cancel(answer)
+            elif isinstance(answer, Job):
+                self._follow()
+                self._job(answer)
+                self._check_later()
+            else:
+                self._put(look, Seen(answer))
+
+        errand(self._pump, find, found, lambda sentence: self._put(look, Seen(error=sentence)))
+
+    def _job(self, job: Job) -> None:
+        look, seen = Look.of(job), self._seen.get(Look.of(job))
+        if seen is None or not seen.waiting or (seen.job and _older(job, seen.job)):
+            return
+        if job.state is JobState.FAILED:
+            self._put(look, Seen(job=job, error=job.error or "The worker gave no reason: its log may."))
+        elif job.state is JobState.CANCELLED:
+            self._put(look, Seen(job=job, error="This was cancelled."))
+        else:
+            ended = job.state is JobState.DONE and not (seen.job and seen.job.state is JobState.DONE)
+            self._put(look, Seen(job=job))
+            if ended:
+                self._read(look)
+
+    def _read(self, look: Look) -> None:
+        """A job is done: read what it made."""
+
+        def found(value: Value | None) -> None:
+            gone = "What the worker made of it is no longer in the store."
+            self._put(look, Seen(value) if value else Seen(error=gone))
+
+        errand(
+            self._pump,
+            lambda: self._source.look(look.request, look.kind, look.example),
+            found,
+            lambda sentence: self._put(look, Seen(error=sentence)),
+        )
+
+    def _cancel(self, job: Job) -> None:
+        errand(self._pump, lambda: self._source.cancel(job.id), lambda _: None, lambda _: None)
+
+    def _put(self, look: Look, seen: Seen) -> None:
+        if look in self._seen:
+            self._seen[look] = seen
+            self._changed()
+
+    def _check_later(self) -> None:
+        if not self._checking:
+            self._checking = True
+            self._pump.set_timer(CHECK_EVERY, self._check)
+
+    def _check(self) -> None:
+        self._checking = False
+        if any(seen.waiting for seen in self._seen.values()):
+            errand(self._pump, self._source.jobs, self.arrived, lambda _: None)
+            self._check_later()
+
+
+def _older(news: Job, known: Job) -> bool:
+    """Whether a piece of news is of an earlier job, or of an earlier state of a job that has ended since."""
+    return news.created < known.created or (news.id == known.id and known.state.ended and not news.state.ended)

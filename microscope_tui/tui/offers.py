@@ -1,0 +1,264 @@
+"""What a picker offers: everything known by name, what it would take to load it, and what is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from textual.fuzzy import FuzzySearch
+
+from microscope_tui.catalogue import Entry, describe_model, describe_slice, size_text
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.memory import free_gpus, free_host
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Request, SliceSpec, filter_terms
+from microscope_tui.tui.source import Source
+
+FAVOURITE, RECENT = "favourite", "recent"
+
+WIDTHS: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "float8_e4m3fn": 1, "uint8": 1}
+"""Bytes of a number, by the names that configurations give."""
+
+COMPLETIONS: Final = ("count=200", "filter=image", "filter=text-only", "split=validation", "seed=1", "stream=1")
+"""What is offered behind the `?` of a slice."""
+
+FOLDERS: Final = 40
+"""Folders that are offered to complete a typed path, at most."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Free bytes, of the host and of each GPU, and the device and dtype of the settings."""
+
+    host: int
+    gpus: tuple[int, ...] = ()
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @classmethod
+    def now(cls, device: str, dtype: str) -> Room:
+        return cls(free_host(), free_gpus(), device, dtype)
+
+    @property
+    def on_gpu(self) -> bool:
+        return bool(self.gpus) and self.device != "cpu"
+
+    @property
+    def free(self) -> int:
+        """Bytes free where a model would be loaded to."""
+        if not self.on_gpu:
+            return self.host
+        _, _, number = self.device.partition(":")
+        if number.isdigit():
+            return self.gpus[int(number)] if int(number) < len(self.gpus) else 0
+        return sum(self.gpus) if self.device == "balanced" else self.gpus[0]
+
+    def needed(self, entry: Entry) -> int:
+        """Bytes that a model's weights take when they are loaded, 0 where that is not known.
+
+        A model in `auto` keeps its own precision on a GPU and is float32 on the CPU.
+        """
+        own = WIDTHS.get(entry.dtype, 2)
+        wanted = self.dtype if self.dtype != "auto" else entry.dtype if self.on_gpu else "float32"
+        return entry.weights * WIDTHS.get(wanted, own) // own
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One line of a picker. `tag` says why it stands in front; `measured`, whether its result is there already for
+    what else is chosen; `needs` and `free` are bytes, 0 where nothing is known."""
+
+    entry: Entry
+    tag: str = ""
+    measured: bool = False
+    needs: int = 0
+    free: int = 0
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def fit(self) -> str:
+        """How the weights fit into what is free, in a word: ``, `fits`, `tight` or `too large`."""
+        if not self.needs or not self.free:
+            return ""
+        return "too large" if self.needs > self.free else "tight" if self.needs > 0.8 * self.free else "fits"
+
+    @property
+    def doubt(self) -> str:
+        """Why one should think twice before choosing it, as a sentence; empty for no reason."""
+        entry = self.entry
+        if entry.refused:
+            return f"It cannot be measured: {entry.refused}."
+        if self.measured:
+            return ""
+        if entry.missing:
+            more = f" and {len(entry.missing) - 1} more" if entry.missing[1:] else ""
+            return f"It is incomplete: {entry.missing[0]}{more} must be downloaded first."
+        if not entry.here:
+            return "It is not on this machine: it will be downloaded from the hub, as a whole."
+        if self.fit == "too large":
+            return f"Its weights take {size_text(self.needs)} and {self.place} has {size_text(self.free)} free."
+        return ""
+
+    @property
+    def plan(self) -> str:
+        """What is known before it is loaded, in a line."""
+        entry = self.entry
+        said = [entry.architecture, entry.dtype, f"{size_text(entry.size)} on disk" if entry.size else ""]
+        if self.needs:
+            fit = f": {self.fit}" if self.fit else ""
+            said.append(f"weights {size_text(self.needs)} of {size_text(self.free)} free on {self.place}{fit}")
+        if entry.model_type:
+            said.append("kind is tested" if entry.tried else "kind is not tested here")
+        if not entry.here and not entry.refused:
+            said.append("not on this machine: measuring it downloads it")
+        said.append("measured" if self.measured else "not measured yet")
+        return " · ".join(part for part in said if part)
+
+
+def offers(
+    known: Sequence[Entry],
+    favourites: Sequence[str],
+    recent: Sequence[str],
+    describe: Callable[[str], Entry],
+    measured: Callable[[str], bool],
+    room: Room | None = None,
+) -> tuple[Offer, ...]:
+    """Favourites first, then what was looked at lately, then everything else. With `room`, how each fits.
+
+    A favourite that cannot be is offered with its reason. Blocks.
+    """
+    by_name = {entry.name: entry for entry in known}
+    tags = dict.fromkeys(recent, RECENT) | dict.fromkeys(favourites, FAVOURITE)
+    order = dict.fromkeys((*favourites, *recent, *by_name))
+    found = []
+    for name in order:
+        entry = by_name.get(name) or _described(name, describe, loud=name in favourites)
+        if entry:
+            offer = Offer(entry, tags.get(name, ""), measured(name))
+            found.append(fitted(offer, room) if room else offer)
+    return tuple(found)
+
+
+def fitted(offer: Offer, room: Room) -> Offer:
+    """An offer with how its weights fit."""
+    place = "the GPU" if room.on_gpu else "the host"
+    return replace(offer, needs=room.needed(offer.entry), free=room.free, place=place)
+
+
+def _described(name: str, describe: Callable[[str], Entry], *, loud: bool) -> Entry | None:
+    """What a name means; None for one that means nothing any more, unless the user should hear of that."""
+    try:
+        return describe(name)
+    except MicroscopeError as error:
+        return Entry(name, "", "", here=False, refused=str(error).rstrip(".")) if loud else None
+
+
+def search(offered: Sequence[Offer], typed: str) -> list[tuple[Offer, Sequence[int]]]:
+    """The offers in which every word typed is found, the best first, with the places in the name that matched."""
+    words = typed.split()
+    if not words:
+        return [(offer, ()) for offer in offered]
+    matcher = FuzzySearch()
+    found: list[tuple[float, Offer, list[int]]] = []
+    for offer in offered:
+        entry, score, places = offer.entry, 0.0, list[int]()
+        for word in words:
+            in_name, where = matcher.match(word, entry.name)
+            # Elsewhere only as it is typed: letters scattered over a long text are found in nearly every one.
+            elsewhere = word.lower() in f"{entry.title} {entry.architecture} {entry.detail} {offer.tag}".lower()
+            if not in_name and not elsewhere:
+                break
+            score += in_name or 1.0
+            places += where
+        else:
+            found.append((score, offer, places))
+    return [(offer, places) for _, offer, places in sorted(found, key=lambda each: -each[0])]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What there is to choose from for one place of a session; `requests` are what choosing a name asks for."""
+
+    source: Source
+    settings: Settings
+    requests: Callable[[str], Iterable[Request]]
+    slices: bool = False
+
+    def offers(self, recent: Sequence[str]) -> tuple[Offer, ...]:
+        """Everything known by name. Blocks. Raises `MicroscopeError`."""
+        known = self.source.slices() if self.slices else self.source.models()
+        if self.source.read_only:
+            return tuple(Offer(entry, measured=True) for entry in known)
+        favourites = self.settings.favourite_slices if self.slices else self.settings.favourite_models
+        room = None if self.slices else self._room()
+        return offers(known, favourites, recent, self._describe, self._measured, room)
+
+    def examine(self, name: str) -> Offer:
+        """What a typed name means. Blocks. Raises `MicroscopeError` when it cannot be."""
+        for request in self.requests(name):
+            self.source.check(request)
+        if self.source.read_only:
+            return Offer(Entry(name, "", ""), measured=self._measured(name))
+        offer = Offer(self._describe(name), measured=self._measured(name))
+        return offer if self.slices else fitted(offer, self._room())
+
+    def wrong(self, name: str) -> str:
+        return wrong_slice(name) if self.slices else ""
+
+    def complete(self, name: str) -> list[str]:
+        """What a typed name may become: options of a slice, or folders. Blocks."""
+        if self.slices and "?" in name:
+            return completions(name)
+        return folders(name) if name.startswith(("/", "./", "../", "~")) else []
+
+    def _describe(self, name: str) -> Entry:
+        return describe_slice(name) if self.slices else describe_model(name)
+
+    def _measured(self, name: str) -> bool:
+        try:
+            return all(self.source.recall(request) is not None for request in self.requests(name))
+        except MicroscopeError:
+            return False
+
+    def _room(self) -> Room:
+        return Room.now(self.settings.device, self.settings.dtype)
+
+
+def wrong_slice(text: str) -> str:
+    """Why a text can be no slice, as a sentence; empty when it can."""
+    try:
+        filter_terms(SliceSpec.parse(text).filter)
+    except MicroscopeError as error:
+        return str(error)
+    return ""
+
+
+def completions(text: str) -> list[str]:
+    """Slices that a typed one may become: its last option in full, or one more that it has not, after `?` or `&`."""
+    if "?" not in text:
+        return []
+    source, _, query = text.partition("?")
+    *whole, last = query.split("&")
+    endings = [each for each in COMPLETIONS if each.startswith(last) and each != last]
+    if not endings and last:
+        whole, endings = [*whole, last], list(COMPLETIONS)
+    have = {part.partition("=")[0] for part in whole}
+    return [f"{source}?{'&'.join((*whole, each))}" for each in endings if each.partition("=")[0] not in have]
+
+
+def folders(typed: str) -> list[str]:
+    """Folders whose path begins as typed, `~` kept as it was. Blocks."""
+    head, slash, tail = typed.rpartition("/")
+    parent = Path(head + slash).expanduser()
+    try:
+        inside: Iterable[Path] = sorted(parent.iterdir())
+        names = [p.name for p in inside if p.name.startswith(tail) and (tail or p.name[0] != ".") and p.is_dir()]
+    except OSError:
+        return []
+    return [f"{head}{slash}{name}" for name in names[:FOLDERS]]

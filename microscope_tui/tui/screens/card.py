@@ -1,0 +1,113 @@
+"""A card: sections of plain text over the explorer, which the cursor keys keep up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from microscope_tui.tui.cards import Row, Section, metric_card
+from microscope_tui.tui.contrast import contrast_card
+from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.view import labels_of, pane_views, shown
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.screens.explorer import Explorer
+
+
+WIDEST_NAME = 26
+"""Columns of what a line is about, at most."""
+
+
+class Card(ModalScreen[None]):
+    """Shows what `make` gives; left and right move the layer cursor of the explorer by `move` and show it again."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,i,k,q,enter", "dismiss", "Leave"),
+        Binding("left,h", "move(-1)", "Layer back", show=False),
+        Binding("right,l", "move(1)", "Layer on", show=False),
+    ]
+
+    def __init__(
+        self, title: str, make: Callable[[], Sequence[Section]], move: Callable[[int], None], palette: Palette
+    ) -> None:
+        super().__init__()
+        self._title, self._make, self._move, self._palette = title, make, move, palette
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="dialog"):
+            yield Static(self._title, id="title", markup=False)
+            yield Static(id="card")
+            yield Static("← → layer · ↑ ↓ scroll · esc leaves", id="said", markup=False)
+
+    def on_mount(self) -> None:
+        self._show()
+
+    def action_move(self, by: int) -> None:
+        self._move(by)
+        self._show()
+
+    @property
+    def text(self) -> str:
+        """What stands there now, line by line."""
+        return "\n".join(
+            line
+            for section in self._make()
+            for line in (section.heading, *(f"{row.name}: {row.text}" for row in section.rows))
+        )
+
+    def _show(self) -> None:
+        palette = self._palette
+        shown: list[RenderableType] = []
+        for section in self._make():
+            table = Table.grid(padding=(0, 2))
+            table.add_column(width=min(max((cell_len(row.name) for row in section.rows), default=1), WIDEST_NAME))
+            table.add_column()
+            for row in section.rows:
+                table.add_row(*self._cells(row))
+            shown += [Text(f"\n{section.heading}", style=f"bold {palette.key}"), table]
+        self.query_one("#card", Static).update(Group(*shown))
+
+    def _cells(self, row: Row) -> tuple[Text, Text]:
+        palette = self._palette
+        colour = palette.faint if row.slot is None else palette.of(row.slot)
+        text = Text()
+        if row.signed and row.slot is not None:
+            text.append(f"{MARKERS[row.slot % len(MARKERS)]} ", style=colour)
+        text.append(f"{'* ' * row.severe}{row.text}", style=palette.warn if row.severe else palette.text)
+        return Text(row.name, style=palette.faint if row.signed else colour), text
+
+
+def card_of_metric(explorer: Explorer) -> Card:
+    """The card of the metric in the pane in focus, with the explorer's cursor."""
+
+    def make() -> Sequence[Section]:
+        session, desk, requests = explorer.session, explorer.desk, explorer.requests
+        view = pane_views(session, desk, requests)[session.pane]
+        curves = {curve.slot: shown(desk, r) for curve, r in zip(session.curves, requests, strict=True)}
+        return metric_card(view, session.layer, session.metric, session.method(explorer.methods), curves)
+
+    modality, stream = explorer.session.focus
+    title = f"{explorer.session.metric} of {modality} · {stream}"
+    return Card(title, make, explorer.action_layer, explorer.palette)
+
+
+def card_of_differences(explorer: Explorer) -> Card:
+    """All in which the explorer's curves differ."""
+    curves = explorer.session.curves
+    labels = labels_of(curves)
+
+    def make() -> Sequence[Section]:
+        each = [shown(explorer.desk, request) for request in explorer.requests]
+        return contrast_card(each, labels, [curve.slot for curve in curves])
+
+    return Card(" against ".join(labels), make, explorer.action_layer, explorer.palette)

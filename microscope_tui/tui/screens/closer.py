@@ -1,0 +1,314 @@
+"""What the screens that look closer have in common: bars, the layer cursor, and sentences for what is not there yet."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.strip import Strip
+from textual.widgets import Static
+
+from microscope_tui.inspection import Preview
+from microscope_tui.terms import JobKind, JobState, Request
+from microscope_tui.tui.deeds import EXAMPLES
+from microscope_tui.tui.errands import errand
+from microscope_tui.tui.export import file_stem, write
+from microscope_tui.tui.keys import Deed
+from microscope_tui.tui.lines import header_line
+from microscope_tui.tui.looks import Look, Seen
+from microscope_tui.tui.readout import progress
+from microscope_tui.tui.records import Record, to_csv
+from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.widgets.bar import Bar, Span
+from microscope_tui.tui.widgets.canvas import row
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.desk import Desk
+    from microscope_tui.tui.screens.explorer import Explorer
+
+LEAST = (60, 20)
+"""Columns and rows below which nothing can be read."""
+
+
+class Closer(Screen[None]):
+    """A screen over the explorer, whose session, desk and looks it shows."""
+
+    DEFAULT_CSS = """
+    Closer { layout: vertical; background: $background; }
+    Closer #body { height: 1fr; }
+    Closer #footer { background: $bar; }
+    """
+    TABLE: ClassVar[tuple[Deed, ...]] = EXAMPLES
+    NAME: ClassVar[str] = ""
+    """What a file is called that holds what is shown."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__()
+        self.explorer = explorer
+        self._small = False
+
+    @abstractmethod
+    def body(self) -> ComposeResult:
+        """The widgets between the bars."""
+
+    @abstractmethod
+    def title_line(self) -> tuple[list[Span], list[Span]]:
+        """The second line, left and right."""
+
+    @abstractmethod
+    def show_body(self) -> None:
+        """Show what there is."""
+
+    @property
+    @abstractmethod
+    def asked(self) -> Sequence[Look]:
+        """What this screen shows."""
+
+    @abstractmethod
+    def records(self, *, everything: bool) -> Iterable[Record]:
+        """What there is as rows of a table: `everything`, or only what stands on the screen now."""
+
+    @abstractmethod
+    def at_cursor(self) -> str:
+        """What stands at the cursor, as text; empty when nothing does."""
+
+    def compose(self) -> ComposeResult:
+        yield Bar(id="header")
+        yield Bar(id="title")
+        yield from self.body()
+        yield Bar(id="footer")
+        yield Static(id="small")
+
+    def on_mount(self) -> None:
+        self.explorer.watchers.append(self.show)
+        self.call_after_refresh(self.show)
+
+    def on_unmount(self) -> None:
+        self.explorer.watchers.remove(self.show)
+
+    def on_resize(self, event: events.Resize) -> None:
+        width, height = event.size
+        small = width < LEAST[0] or height < LEAST[1]
+        for widget in self.query("#header, #title, #body, #detail, #footer, #small"):
+            widget.display = (widget.id == "small") == small
+        self._small = small
+        if small:
+            said = f"This window is {width}x{height}.\nIt must be {LEAST[0]}x{LEAST[1]} or more.\n\nesc goes back"
+            self.query_one("#small", Static).update(said)
+        self.call_after_refresh(self.show)
+
+    def show(self) -> None:
+        """Show what there is; every widget paints only what has changed."""
+        if not self.is_mounted or not self.is_current or self._small:
+            return
+        explorer, colours, width = self.explorer, self.palette, self.size.width
+        header = header_line(explorer.session, explorer.desk, explorer.requests, colours, width)
+        self.query_one("#header", Bar).show(*header, colours.bar)
+        self.show_body()
+        self.query_one("#title", Bar).show(*self.title_line(), colours.background)
+        self.query_one("#footer", Bar).show(footer(self.TABLE, colours, width), (), colours.bar)
+
+    def returned(self, _: None) -> None:
+        """Another screen was opened from here, and left."""
+        self.call_after_refresh(self.show)
+
+    # What all of them look at
+
+    @property
+    def palette(self) -> Palette:
+        return self.explorer.palette
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the terminal has colours enough for a scale of them."""
+        many = self.app.console.color_system in ("truecolor", "256")
+        return many and not self.app.no_color and not self.palette.ansi
+
+    @property
+    def ascii(self) -> bool:
+        return self.explorer.settings.ascii
+
+    @property
+    def thin(self) -> bool:
+        """Whether the user wants little to be drawn, for a slow line."""
+        return self.explorer.session.thin
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The requests on the slice that is looked at, one a model."""
+        return tuple(r for r in self.explorer.requests if r.slice == self.explorer.session.slice)
+
+    def slot(self, request: Request) -> int:
+        """The number that gives a model its colour and its sign."""
+        session = self.explorer.session
+        return session.slots[self.explorer.requests.index(request)] if request in self.explorer.requests else 0
+
+    def sign(self, request: Request) -> str:
+        return MARKERS[self.slot(request) % len(MARKERS)]
+
+    @property
+    def at_layer(self) -> int:
+        return max(self.explorer.session.layer, 0)
+
+    @property
+    def last_example(self) -> int | None:
+        """The number of the slice's last example, None while it is not known."""
+        request = self.requests[0]
+        preview, measured = self.explorer.looks.of(Look(request, JobKind.PREVIEW)).value, self.explorer.desk.of(request)
+        if isinstance(preview, Preview):
+            return preview.total - 1
+        if (measurement := measured.measurement) and measurement.complete:
+            return measurement.examples + len(measurement.skipped) - 1
+        return None
+
+    @property
+    def example(self) -> int:
+        """The number of the example that is looked at; another slice may have fewer than the one before."""
+        wanted, last = self.explorer.example, self.last_example
+        return wanted if last is None else max(0, min(wanted, last))
+
+    def see(self, look: Look) -> Seen:
+        """What is known of a look; it is asked for."""
+        return self.explorer.looks.ask(look)
+
+    def standing(self, seen: Seen) -> tuple[str, bool]:
+        """Why a look has no value, in a sentence, and whether something is wrong."""
+        return standing(seen, self.explorer.desk)
+
+    def message(self, said: str, severe: bool, width: int, height: int) -> list[Strip]:
+        """A sentence in the middle of a field."""
+        palette = self.palette
+        hint = "r asks again · esc goes back"
+        lines = textwrap.wrap(said, max(width - 4, 8)) + (["", hint] if severe else [])
+        colour = palette.error if severe else palette.faint
+        rows = [
+            row(
+                [
+                    (
+                        " " * max((width - cell_len(text)) // 2, 0) + text,
+                        palette.faint if text == hint else colour,
+                        False,
+                    )
+                ],
+                width,
+                palette.background,
+            )
+            for text in lines
+        ]
+        above = max((height - len(rows)) // 2, 0)
+        return [*[row([], width, palette.background)] * above, *rows][:height]
+
+    # What the user does
+
+    def move_layer(self, by: int, last: int) -> None:
+        """Move the cursor of layers, which is the explorer's own."""
+        session = self.explorer.session
+        self.explorer.session = replace(session, layer=max(0, min(self.at_layer + by, last)))
+        self.show()
+
+    def action_back(self) -> None:
+        self.dismiss()
+
+    def action_again(self) -> None:
+        for look in self.asked:
+            self.explorer.looks.again(look)
+        self.show()
+
+    def action_export(self) -> None:
+        """Save all that the screen has, in a thread: it can be 100,000 rows."""
+        values = [value for look in self.asked if (value := self.see(look).value)]
+        if not values:
+            self.notify("There is nothing to save yet.", severity="warning")
+            return
+        stem, records = f"{file_stem(self.explorer.session, datetime.now())}-{self.NAME}", self.records(everything=True)
+
+        def save() -> list[Path]:
+            data = json.dumps([value.to_json() for value in values], ensure_ascii=False)
+            return write(Path(), {f"{stem}.csv": to_csv(records), f"{stem}.json": data + "\n"})
+
+        errand(
+            self.explorer,
+            save,
+            lambda paths: self.app.notify("\n".join(map(str, paths)), title="saved", markup=False),
+            lambda sentence: self.app.notify(sentence, severity="error", markup=False),
+        )
+
+    def action_copy_value(self) -> None:
+        self._copy(self.at_cursor(), "what is at the cursor")
+
+    def action_copy_table(self) -> None:
+        self._copy(to_csv(self.records(everything=False)), "what is shown (CSV)")
+
+    def _copy(self, text: str, what: str) -> None:
+        if text:
+            self.explorer.copy(text, what)
+        else:
+            self.notify("There is nothing to copy yet.", severity="warning")
+
+    def action_theme(self) -> None:
+        self.explorer.action_theme()
+        self.show()
+
+    def action_picture(self) -> None:
+        self.explorer.action_picture()
+
+    def action_help(self) -> None:
+        from microscope_tui.tui.screens.help import Help
+
+        self.app.push_screen(Help(self.TABLE))
+
+
+def standing(seen: Seen, desk: Desk) -> tuple[str, bool]:
+    """Why a look has no value yet, in a sentence, and whether something is wrong."""
+    if seen.error:
+        return seen.error, True
+    if seen.job is None:
+        return "looking into the store …", False
+    if seen.job.state is JobState.QUEUED:
+        running = desk.running()
+        return (
+            f"queued · the worker is at: {progress(running)}" if running else "queued: the worker takes it up now"
+        ), False
+    if seen.job.state is JobState.DONE:
+        return "done: reading the result …", False
+    return progress(seen.job), False
+
+
+def footer(table: Sequence[Deed], colours: Palette, width: int) -> list[Span]:
+    """The keys most used, as many as fit, in the order of the table."""
+    fits: set[str] = set()
+    room = width
+    for deed in sorted((deed for deed in table if deed.footer), key=lambda deed: deed.footer):
+        room -= len(_key(deed)) + len(deed.label) + 3
+        if room < 0:
+            break
+        fits.add(deed.action)
+    spans: list[Span] = []
+    for deed in (deed for deed in table if deed.action in fits):
+        spans.append(Span(f" {_key(deed)} ", colours.key, True, deed.action))
+        spans.append(Span(f"{deed.label} ", colours.text, False, deed.action))
+    return spans
+
+
+def _key(deed: Deed) -> str:
+    pairs = {"layer(1)": "←→", "move(1)": "↑↓", "example(1)": "n p"}
+    return pairs.get(deed.action, deed.shown)
+
+
+def scrolled(top: int, at: int, height: int, count: int) -> int:
+    """The first line to show so that line `at` is seen: as it was, else half a page on, so that few moves scroll."""
+    if height < 1:
+        return 0
+    if not top <= at < top + height:
+        top = at - height // 2
+    return max(0, min(top, count - height))

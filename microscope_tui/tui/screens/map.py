@@ -1,0 +1,162 @@
+"""A sample of rows on the plane of their two main axes, layer by layer, for one model or two side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.strip import Strip
+
+from microscope_tui.inspection import Cloud
+from microscope_tui.terms import JobKind, Modality, Stream
+from microscope_tui.tui.deeds import MAP, bindings
+from microscope_tui.tui.looks import Look
+from microscope_tui.tui.readout import short_name, shorten
+from microscope_tui.tui.records import Record, cloud_records
+from microscope_tui.tui.screens.closer import Closer
+from microscope_tui.tui.themes import MARKERS
+from microscope_tui.tui.widgets.bar import Span
+from microscope_tui.tui.widgets.canvas import Canvas, Part, row
+from microscope_tui.tui.widgets.scatter import Scatter
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.screens.explorer import Explorer
+
+MOST = 2
+"""Models side by side."""
+STREAMS = (Stream.RESIDUAL, Stream.UPDATE, Stream.MAIN)
+
+
+class Map(Closer):
+    """One field a model, all at the layer under the cursor."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAP)]
+    TABLE = MAP
+    NAME = "map"
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__(explorer)
+        _, stream = explorer.session.focus
+        self.stream = stream
+        self.whole = False
+        self.by_model = False
+        self.modality: Modality | None = None
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="body"):
+            for number in range(MOST):
+                yield Canvas(id=f"map-{number}")
+
+    @property
+    def asked(self) -> Sequence[Look]:
+        return [Look(replace(r, streams=(self.stream,)), JobKind.MAP) for r in self.requests[:MOST]]
+
+    @property
+    def clouds(self) -> tuple[Cloud | None, ...]:
+        values = (self.see(look).value for look in self.asked)
+        return tuple(value if isinstance(value, Cloud) else None for value in values)
+
+    def title_line(self) -> tuple[list[Span], list[Span]]:
+        palette = self.palette
+        left = [
+            Span(" Map ", palette.text, True),
+            Span(f" layer {self.at_layer} ", palette.cursor_line, True),
+            Span(" u ", palette.key, False, "stream"),
+            Span(f"{self.stream} ", palette.text, True, "stream"),
+            Span(" the two main axes at each layer ", palette.faint),
+        ]
+        right = [Span(f" f {self.modality or 'all'} ", palette.faint, False, "filter")]
+        right.append(Span(f" z {'whole' if self.whole else 'core'} ", palette.faint, False, "whole"))
+        return left, right
+
+    def show_body(self) -> None:
+        clouds = self.clouds
+        for number in range(MOST):
+            canvas = self.query_one(f"#map-{number}", Canvas)
+            wanted = number < len(clouds)
+            if canvas.display != wanted:
+                canvas.display = wanted
+            if wanted:
+                canvas.show(partial(self._field, number), self.palette.background)
+
+    def _field(self, number: int, width: int, height: int) -> list[Strip]:
+        look, cloud = self.asked[number], self.clouds[number]
+        if cloud is None:
+            return self.message(*self.standing(self.see(look)), width, height)
+        if not cloud.points:
+            return self.message("No rows were sampled: there is nothing to show.", False, width, height)
+        palette, request = self.palette, self.requests[number]
+        if self.at_layer >= len(cloud.points):
+            return self.message(f"layer {self.at_layer}: the {self.stream} stream ends before it", False, width, height)
+        slot = self.slot(request)
+        kept = [i for i, modality in enumerate(cloud.modality) if self.modality in (None, modality)]
+        layer = cloud.points[self.at_layer]
+        series = [slot if self.by_model else tuple(Modality).index(cloud.modality[i]) for i in kept]
+        scatter = Scatter([layer[i] for i in kept], series, palette, self.whole)
+        label = shorten(short_name(request.model), width // 3)
+        named = (f" {MARKERS[slot % len(MARKERS)]} {label} ", palette.of(slot), True)
+        head: list[Part] = [
+            named if self.by_model else (f" {label} ", palette.text, True),
+            (f" {cloud.share[self.at_layer]:.0%} of the variance ", palette.text, False),
+            *self._legend(cloud),
+        ]
+        return [row(head, width, palette.background), *scatter.rows(width - 1, height - 1)]
+
+    def _legend(self, cloud: Cloud) -> list[Part]:
+        """What the colours mean, and how many rows there are of each."""
+        counts = Counter(cloud.modality)
+        parts: list[Part] = []
+        for modality in Modality:
+            if counts[modality] and self.modality in (None, modality):
+                if self.by_model:
+                    parts.append((f" {modality} {counts[modality]:,} ", self.palette.faint, False))
+                else:
+                    series = tuple(Modality).index(modality)
+                    parts.append(
+                        (f" {MARKERS[series]} {modality} {counts[modality]:,} ", self.palette.of(series), False)
+                    )
+        return parts
+
+    def records(self, *, everything: bool) -> Iterable[Record]:
+        clouds = [cloud for cloud in self.clouds if cloud]
+        last = max((len(cloud.points) for cloud in clouds), default=0)
+        return cloud_records(clouds, range(last) if everything else [self.at_layer])
+
+    def at_cursor(self) -> str:
+        known = [cloud for cloud in self.clouds if cloud and self.at_layer < len(cloud.share)]
+        said = (f"{cloud.model}: {cloud.share[self.at_layer]:.6g} of the variance" for cloud in known)
+        return "\n".join(f"{line} on the plane of layer {self.at_layer}, {self.stream} stream" for line in said)
+
+    # What the user does
+
+    def action_layer(self, by: int) -> None:
+        last = max((len(cloud.points) - 1 for cloud in self.clouds if cloud), default=0)
+        self.move_layer(by, last)
+
+    def action_stream(self) -> None:
+        self.stream = STREAMS[(STREAMS.index(self.stream) + 1) % len(STREAMS)]
+        self.show()
+
+    def action_whole(self) -> None:
+        self.whole = not self.whole
+        self.show()
+
+    def action_colour(self) -> None:
+        self.by_model = not self.by_model
+        self.show()
+
+    def action_filter(self) -> None:
+        found = dict.fromkeys(m for cloud in self.clouds if cloud for m in cloud.modality)
+        choices = (None, *sorted(found, key=tuple(Modality).index))
+        now = choices.index(self.modality) if self.modality in choices else 0
+        self.modality = choices[(now + 1) % len(choices)]
+        self.show()
+
+    def on_canvas_wheeled(self, message: Canvas.Wheeled) -> None:
+        self.action_layer(message.by)

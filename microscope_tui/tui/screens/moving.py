@@ -1,0 +1,138 @@
+"""What the keys make of the session: the part of the explorer that only goes from one session to the next."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from textual.screen import Screen
+
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Measurement, Metric, Request
+from microscope_tui.tui import session as moves
+from microscope_tui.tui.keys import key_of
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.view import fewest_rows, modalities_measured
+from microscope_tui.tui.widgets.pane import Pane
+
+
+class Moving(Screen[int]):
+    """A screen that shows a session, and its moves."""
+
+    session: Session
+    settings: Settings
+
+    @abstractmethod
+    def change(self, session: Session) -> None:
+        """Go on with another session."""
+
+    @property
+    @abstractmethod
+    def requests(self) -> tuple[Request, ...]:
+        """What is asked for, one request a curve."""
+
+    @property
+    @abstractmethod
+    def measurements(self) -> tuple[Measurement | None, ...]:
+        """What is shown of each curve."""
+
+    @property
+    @abstractmethod
+    def methods(self) -> Sequence[str]:
+        """The variants of the metric that were measured."""
+
+    @property
+    @abstractmethod
+    def last(self) -> int:
+        """The last position of the cursor."""
+
+    @property
+    @abstractmethod
+    def first(self) -> int:
+        """The first position of the cursor."""
+
+    def action_metric(self, name: str) -> None:
+        self.change(moves.choose_metric(self.session, Metric(name)))
+
+    def action_variant(self) -> None:
+        if len(self.methods) < 2:
+            self.notify(f"Only one variant of {self.session.metric} was measured.")
+        self.change(moves.next_method(self.session, self.methods))
+
+    def action_layer(self, by: int) -> None:
+        self.change(moves.move_layer(self.session, by, self.last, self.first))
+
+    def action_pane(self, by: int) -> None:
+        self.change(moves.move_pane(self.session, by))
+
+    def action_zoom(self) -> None:
+        self.change(moves.toggle_zoom(self.session))
+
+    def action_streams(self) -> None:
+        self.change(moves.next_streams(self.session))
+
+    def action_same_y(self) -> None:
+        self.change(moves.toggle_same_y(self.session))
+
+    def action_theme(self) -> None:
+        self.change(moves.next_theme(self.session, self.settings.theme_names))
+
+    def on_pane_picked(self, message: Pane.Picked) -> None:
+        session = moves.to_pane(self.session, message.number)
+        self.change(session if message.layer is None else moves.to_layer(session, message.layer, self.last, self.first))
+
+    def on_pane_wheeled(self, message: Pane.Wheeled) -> None:
+        self.action_layer(message.by)
+
+    def action_take_off(self) -> None:
+        self.change(moves.take_off(self.session))
+
+    def action_pin(self) -> None:
+        self.change(moves.pin_next(self.session))
+
+    def action_difference(self) -> None:
+        if not self.session.comparing:
+            self.notify(f"There is nothing to subtract: {key_of('compare')} lays a second model over the first.")
+            return
+        self.change(moves.toggle_difference(self.session))
+
+    def action_log(self) -> None:
+        self.change(moves.toggle_log(self.session))
+
+    def action_depth(self) -> None:
+        self.change(moves.toggle_depth(self.session))
+
+    def action_thin(self) -> None:
+        self.change(moves.toggle_thin(self.session))
+
+    def action_hide_row(self) -> None:
+        self.change(moves.hide_row(self.session))
+
+    def action_hide_column(self) -> None:
+        self.change(moves.hide_column(self.session))
+
+    def action_show_all(self) -> None:
+        self.change(moves.show_all(self.session, modalities_measured(self.measurements)))
+
+    def action_without(self, rows: str) -> None:
+        """Leave rows out, or count them again: measured anew, and meanwhile what there is stays on the screen."""
+        self.change(moves.toggle_without(self.session, rows, self.requests[0].without))
+
+    def action_reference(self) -> None:
+        self.change(moves.toggle_reference(self.session, self.requests[0].reference))
+
+    def action_before(self) -> None:
+        self.change(moves.toggle_before(self.session, self.requests[0].before))
+
+    def action_matched(self) -> None:
+        """The same number of rows for every curve and modality, where the number depends on it."""
+        fewest, usual = fewest_rows(self.measurements), self.settings.sample_tokens
+        if self.session.rows is None and fewest is None:
+            self.notify("Nothing is measured yet: how many rows all of them have is not known.")
+        elif self.session.rows is None and fewest is not None and fewest >= usual:
+            self.notify(f"All of them have {usual:,} rows already, but for repeated ones.")
+        else:
+            self.change(moves.toggle_rows(self.session, fewest or usual))
+
+    def action_one_tile(self) -> None:
+        self.change(moves.toggle_one_tile(self.session))

@@ -1,0 +1,109 @@
+"""The session of last time, kept beside the results in the cache folder as JSON, and read back with suspicion."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import types
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import SliceSpec
+from microscope_tui.tui.session import Session
+
+FILE: Final = "session.json"
+VERSION: Final = 1
+LARGEST: Final = 1_000_000
+"""Bytes of a file that is read at all."""
+RECENT: Final = 12
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Models and slices that were looked at, the last one first."""
+
+    models: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+
+    def after(self, session: Session) -> Recent:
+        """With those of a session in front."""
+        slices = (str(session.slice), *(str(spec) for spec in session.others))
+        return Recent(_first(session.models, self.models), _first(slices, self.slices))
+
+
+def _first(new: Collection[str], old: Collection[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*new, *old)))[:RECENT]
+
+
+def restore(folder: Path, start: Session, given: Collection[str]) -> tuple[Session, Recent, str]:
+    """The session kept in a cache folder with the fields named in `given` as `start` has them, what was looked at
+    lately, and a note: empty, or why nothing was restored. Never raises."""
+    file = folder / FILE
+    try:
+        with open(file, "rb") as opened:
+            text = opened.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise ValueError("it is too large")
+        data = json.loads(text)
+        if data["version"] != VERSION:
+            raise ValueError(f"it is of version {data['version']}")
+        hints = get_type_hints(Session)
+        kept = {name: _read(value, hints[name]) for name, value in data["session"].items() if name in hints}
+        if {"models", "slice"} & set(given):
+            given = {*given, "others", "slots", "top", "difference"}  # they belong to what was laid over what
+        session = replace(start, **{name: value for name, value in kept.items() if name not in given})
+        if session.pane < 0 or not (session.focus and session.curves):
+            raise ValueError("it shows nothing")
+        recent = Recent(_read(data["recent"]["models"], _TEXTS), _read(data["recent"]["slices"], _TEXTS))
+    except FileNotFoundError:
+        return start, Recent(), ""
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, MicroscopeError) as error:
+        why = " ".join(str(error).split())[:100] or type(error).__name__
+        return start, Recent(), f"The view of last time could not be restored from {file} ({why}): this is a new one."
+    return session, recent, ""
+
+
+def keep(folder: Path, session: Session, recent: Recent) -> None:
+    """Keep a session for the next time. That it cannot be written is no reason to trouble anybody at the end."""
+    values = {f.name: getattr(session, f.name) for f in fields(session)}
+    values["slice"] = str(session.slice)
+    values["others"] = [str(spec) for spec in session.others]
+    data = {"version": VERSION, "session": values, "recent": asdict(recent.after(session))}
+    part = folder / f"{FILE}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as opened:
+                json.dump(data, opened, indent=1)
+            part.replace(folder / FILE)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+_TEXTS: Final = tuple[str, ...]
+
+
+def _read(value: Any, kind: Any) -> Any:
+    """JSON as the type that a field has; `ValueError` for anything else."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return _read(value, next(each for each in inner if each is not type(None)))
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{value!r} is no list")
+        kinds = [inner[0]] * len(value) if inner[1:] == (...,) else list(inner)
+        return tuple(_read(part, each) for part, each in zip(value, kinds, strict=True))
+    if kind is SliceSpec:
+        return SliceSpec.parse(_read(value, str))
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(value)
+    if type(value) is not kind:
+        raise ValueError(f"{value!r} is no {kind.__name__}")
+    return value

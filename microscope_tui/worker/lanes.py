@@ -1,0 +1,134 @@
+"""Several GPUs: the first belongs to the worker's own process, each of the others to a process of its own.
+
+A process and not a thread, for CUDA and the interpreter's lock are shared by all threads of one, and an error of one
+GPU would end the work on all. Jobs for `auto` go to whichever GPU is free; all others name their devices, and are
+done by the first process, which sees them all. A lane's process starts with the first job for it and ends, and with
+it all that it holds on its GPU, when there was none for a while.
+
+The two sides talk over a socket pair, a JSON line for each call of the `Desk` and one for its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Job, JobState, Progress
+from microscope_tui.worker.jobs import Queue
+
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+
+PATIENCE_SECONDS: Final = 300.0
+"""A lane's process without a job for so long ends."""
+
+log = logging.getLogger(__name__)
+
+
+def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
+    """The GPUs that a process started here would see, as CUDA_VISIBLE_DEVICES names them; asks no driver."""
+    present = sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
+    if VISIBLE not in environ:
+        return tuple(str(number) for number in range(present))
+    named = [name.strip() for name in environ[VISIBLE].split(",")]
+    # CUDA takes the names up to the first that is none.
+    end = next((i for i, name in enumerate(named) if name in ("", "-1")), len(named))
+    return tuple(named[:end]) if present else ()
+
+
+class Lane(threading.Thread):
+    """Keeps a process for one GPU while there is work for it, and speaks for it at the queue."""
+
+    def __init__(self, queue: Queue, gpu: str, arguments: Sequence[str], ended: Callable[[], None]) -> None:
+        """`arguments` are those of the worker; `ended` is called when no job will be run any more."""
+        super().__init__(name=f"GPU {gpu}", daemon=True)
+        self._queue, self._gpu, self._arguments, self._ended = queue, gpu, arguments, ended
+        self._hands: list[str] = []
+        self.over = False
+
+    @property
+    def in_hand(self) -> tuple[str, ...]:
+        """The ids of the jobs that its process has begun."""
+        return tuple(self._hands)
+
+    def run(self) -> None:
+        try:
+            while self._queue.wait_for_spare():
+                self._employ()
+        except MicroscopeError as error:
+            log.error("GPU %s cannot be used: %s", self._gpu, error)
+        finally:
+            self.over = True
+            self._ended()
+
+    def _employ(self) -> None:
+        """One process, from its start to its end."""
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "microscope_tui.worker.hand", *self._arguments]
+        with ours:
+            with theirs:
+                process = subprocess.Popen(
+                    [*command, "--desk-fd", str(theirs.fileno())],
+                    stdin=subprocess.PIPE,  # closed with this process, however it ends: the other one ends with it
+                    env=os.environ | {VISIBLE: self._gpu},
+                    pass_fds=(theirs.fileno(),),
+                )
+            log.info("GPU %s: process %d", self._gpu, process.pid)
+            with contextlib.suppress(ConnectionError), ours.makefile("rb") as calls:
+                for line in calls:
+                    if not line.endswith(b"\n"):
+                        break  # it died in the middle of a word
+                    ours.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+        process.communicate()
+        if self._hands:
+            log.error("GPU %s: process %d died (exit code %d)", self._gpu, process.pid, process.returncode)
+            self._queue.recover(self._hands)
+            self._hands.clear()
+
+    def _answer(self, call: list[Any]) -> Any:
+        """What the queue says to a call of the other side: `[name, argument, …]`."""
+        queue = self._queue
+        match call:
+            case ["stopping"]:
+                return queue.stopping
+            case ["take"]:
+                return self._begun(queue.take(PATIENCE_SECONDS, spare=True))
+            case ["take_look", job_id]:
+                return self._begun(queue.take_look(job_id))
+            case ["should_stop", job_id]:
+                return queue.should_stop(job_id)
+            case ["progress", job_id, progress, keep]:
+                return queue.progress(job_id, Progress(**progress), keep=keep)
+            case ["partial", job_id]:
+                return queue.partial(job_id)
+            case ["died", job_id]:
+                return queue.died(job_id)
+            case ["halted", job_id, later]:
+                return self._done(queue.halted(job_id, later=later))
+            case ["end", job_id, state, error]:
+                return self._done(queue.end(job_id, JobState(state), error))
+            case ["wait_for_room", job_id, error]:
+                return self._done(queue.wait_for_room(job_id, error))
+            case ["log", level, text]:
+                return log.log(level, "%s", text)
+        raise ValueError(f"the process of GPU {self._gpu} asks {call!r}")
+
+    def _begun(self, job: Job | None) -> dict[str, Any] | None:
+        if job is None:
+            return None
+        self._hands.append(job.id)
+        return job.to_json()
+
+    def _done(self, job: Job) -> dict[str, Any]:
+        self._hands.remove(job.id)
+        return job.to_json()

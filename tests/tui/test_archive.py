@@ -1,0 +1,171 @@
+"""A cache that is only looked at: somebody else's results, and not a byte written."""
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import Settings
+from microscope_tui.store import Store
+from microscope_tui.terms import JobKind, Measurement, Metric, Request, SliceSpec
+from microscope_tui.tui.app import ExplorerApp
+from microscope_tui.tui.archive import ArchiveSource, stock_of
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.state import Recent, keep
+from tests.terminal import Terminal
+from tests.tui.driving import Driven, filled
+from tests.tui.fake import FakeSource, Shape, made_up
+
+THEIRS = "/home/ann/checkpoints/llava"
+SLICE = SliceSpec("ann/questions", count=40)
+
+
+def variant(**provenance: object) -> Measurement:
+    shape = Shape(layers=4, tilt=float(len(provenance)))
+    return replace(made_up(THEIRS, SLICE, shape), provenance={"dtype": "float32", **provenance})
+
+
+PLAIN = {"without": [], "one_tile": False, "before": False, "reference": False}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """What comes out of `cache export` and `cache import`: results without the names they were asked for by."""
+    folder = tmp_path / "theirs"
+    with Store(tmp_path / "made") as made:
+        made.put_measurement("old", made_up("demo:other", SLICE, Shape(layers=4)))
+        made.put_measurement("plain", variant(**PLAIN))
+        made.put_measurement("bare", variant(**{**PLAIN, "without": ["sinks"]}, more=1))
+        made.put_blob("state-abc-40-x", b"x" * 5000)
+        made.export_to(tmp_path / "results.tar")
+    with Store(folder) as theirs:
+        assert theirs.import_from(tmp_path / "results.tar") == 4
+    return folder
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+@pytest.fixture
+def source(cache: Path) -> ArchiveSource:
+    return ArchiveSource(Settings(cache=cache, read_only=True))
+
+
+def test_results_are_found_by_model_and_slice_though_their_files_are_elsewhere(source: ArchiveSource):
+    assert source.recall(Request(THEIRS, SLICE)).provenance == variant(**PLAIN).provenance
+    assert source.recall(Request(THEIRS, SLICE, without=("sinks",))).provenance["more"] == 1
+    assert source.recall(Request(THEIRS, SLICE, before=True)).provenance == variant(**PLAIN).provenance
+    assert source.recall(Request(THEIRS, SLICE, without=("duplicates",))) is None
+    assert source.recall(Request("demo:llava-next", SLICE)) is None
+
+
+def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
+    assert {entry.name for entry in source.models()} == {THEIRS, "demo:other"}
+    assert [entry.name for entry in source.slices()] == [str(SLICE)]
+    assert source.slices()[0].title == "2 models measured"
+
+
+def test_nothing_is_measured_removed_or_steered(source: ArchiveSource, cache: Path):
+    before = fingerprint(cache)
+    with pytest.raises(MicroscopeError, match=r"nothing of it.*--read-only"):
+        source.submit(Request("demo:llava-next", SLICE))
+    with pytest.raises(MicroscopeError, match="only other rows of it"):
+        source.submit(Request(THEIRS, SLICE, without=("duplicates",)))
+    with pytest.raises(MicroscopeError, match="read-only"):
+        source.submit(Request(THEIRS, SLICE), JobKind.TOKENS, 3)
+    for refused in (source.cancel, source.pause, source.resume, source.retry, source.remove):
+        with pytest.raises(MicroscopeError, match="read-only"):
+            refused("x")
+    for act in (lambda: source.reorder("x", 0), source.tidy):
+        with pytest.raises(MicroscopeError, match="read-only"):
+            act()
+    assert source.look(Request(THEIRS, SLICE), JobKind.MAP, None) is None
+    assert source.jobs() == []
+    assert source.verify() == []
+    assert fingerprint(cache) == before
+
+
+def test_the_stock_names_what_each_value_is_and_touches_nothing(cache: Path):
+    before = fingerprint(cache)
+    stock = stock_of(cache, 10**9)
+    assert fingerprint(cache) == before
+    assert [held.kind for held in stock.held].count("measurement") == 3
+    said = {held.what for held in stock.held}
+    assert f"{THEIRS} on {SLICE}: linearity, dimension, anisotropy" in said
+    assert "sums after 40 examples: a larger slice, or work that was stopped, goes on from here" in said
+    assert [held.size for held in stock.held] == sorted((held.size for held in stock.held), reverse=True)
+
+
+def test_damage_is_said_and_left_where_it_is(source: ArchiveSource, cache: Path):
+    blob = max((file for file in (cache / "store").rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    value = next(file for file in (cache / "store").rglob("*.val"))
+    assert blob.exists()
+    value.write_bytes(b"y" * value.stat().st_size)
+    before = fingerprint(cache)
+    assert len(source.verify()) == 1
+    assert fingerprint(cache) == before
+
+
+async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: ArchiveSource, cache: Path):
+    before = fingerprint(cache)
+    settings = Settings(cache=cache, read_only=True)
+    session = source.start(Session(("demo:llava-next",), SliceSpec("demo:scienceqa")), ())
+    assert session.models[0] in (THEIRS, "demo:other")
+    app = ExplorerApp(settings, replace(session, models=(THEIRS,)), source)
+    async with app.run_test(size=(120, 40)) as pilot:
+        e = Driven(app, pilot, FakeSource())
+        await filled(e)
+        assert "read-only" in e.bar("header")
+        assert any(ord(char) > 0x2800 for char in e.pane(0))
+        await e.press("D")
+        await e.until(lambda: any("only other rows" in (known.error or "") for known in e.explorer.desk.known.values()))
+        await e.press("K", "escape", "j", "escape")
+    source.close()
+    assert fingerprint(cache) == before
+    assert not (cache / "session.json").exists()
+
+
+def test_the_command_shows_the_view_of_last_time_and_writes_nothing(cache: Path):
+    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Recent())
+    before = fingerprint(cache)
+    terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache))
+    try:
+        shown = ("λ₁/Σλ", "read-only", "layer 2")
+        terminal.until(lambda: terminal.braille > 40 and all(text in terminal.text for text in shown))
+        terminal.press("1", lambda: "1 − min" in terminal.text)
+        terminal.child.send("q")
+        assert terminal.end() == 0
+        assert terminal.is_clean()
+    finally:
+        terminal.child.close(force=True)
+    assert fingerprint(cache) == before
+
+
+def test_flags_win_over_the_view_of_last_time(cache: Path):
+    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY), Recent())
+    terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache), "--metric", "dimension")
+    try:
+        terminal.until(lambda: terminal.braille > 40 and "TwoNN" in terminal.text)
+    finally:
+        terminal.child.close(force=True)
+
+
+def test_what_was_asked_for_by_name_is_shown_whatever_there_is(source: ArchiveSource):
+    wanted = Session(("demo:llava-next",), SliceSpec("demo:scienceqa"))
+    assert source.start(wanted, ("models",)) == wanted
+
+
+def test_an_empty_folder_is_an_empty_archive(tmp_path: Path):
+    empty = ArchiveSource(Settings(cache=tmp_path / "none", read_only=True))
+    assert empty.models() == []
+    wanted = Session(("demo:llava-next",), SliceSpec("demo:scienceqa"))
+    assert empty.start(wanted, ()) == wanted
+    assert os.listdir(tmp_path) == []

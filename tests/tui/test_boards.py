@@ -1,0 +1,140 @@
+"""The jobs of the worker and the cache, as screens."""
+
+from dataclasses import replace
+
+import pytest
+from textual.widgets import DataTable, Static
+
+from microscope_tui.terms import JobKind, JobState, Request
+from microscope_tui.tui.screens.cache import Cache, total_text
+from microscope_tui.tui.screens.jobs import Jobs, in_view, lines_of
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.source import Held, Stock
+from tests.tui.driving import Driven, explorer
+from tests.tui.fake import SLICE, FakeSource, made_up
+
+NAMES = ("demo:a", "demo:b", "demo:c")
+
+
+def text_of(e: Driven, name: str) -> str:
+    return str(e.app.screen.query_one(name, Static).render())
+
+
+def rows(e: Driven) -> list[list[str]]:
+    table = e.app.screen.query_one(DataTable)
+    return [[str(cell) for cell in table.get_row_at(row)] for row in range(table.row_count)]
+
+
+async def opened(e: Driven) -> None:
+    await e.until(lambda: len(e.source.worked) == len(NAMES))
+    await e.press("j")
+    assert isinstance(e.app.screen, Jobs)
+    await e.until(lambda: len(rows(e)) == len(NAMES))
+
+
+async def test_jobs_are_paused_ordered_and_tried_again():
+    source = FakeSource()
+    async with explorer(source, size=(140, 40), session=Session(NAMES, SLICE)) as e:
+        await opened(e)
+        assert [row[2] for row in rows(e)] == list(NAMES)
+        await e.press("down", "down", "plus")
+        await e.until(lambda: [row[2] for row in rows(e)] == ["demo:a", "demo:c", "demo:b"])
+        assert [job.request.model for job in source.jobs()] == ["demo:a", "demo:c", "demo:b"]
+        await e.press("p")
+        await e.until(lambda: "paused" in rows(e)[1][1])
+        assert source.worked["job-3"].state is JobState.PAUSED
+        await e.press("p")
+        await e.until(lambda: source.worked["job-3"].state is JobState.QUEUED)
+        await e.press("r")
+        assert "has not ended yet" in text_of(e, "#said")
+        await e.press("x")
+        await e.until(lambda: source.cancelled == ["job-3"])
+        await e.until(lambda: "cancelled" in rows(e)[2][1])
+        await e.press("minus")
+        assert "only waiting jobs" in text_of(e, "#said")
+        await e.press("r")
+        await e.until(lambda: len(source.submitted) == 4)
+        assert source.submitted[3].model == "demo:c"
+
+
+async def test_the_log_of_one_job_or_all_of_it():
+    source = FakeSource()
+    source.log = "worker: ready\n10:00 job job-1: measure of a\n10:01 halved\n10:02 job job-2: measure of b\n"
+    async with explorer(source, size=(140, 40), session=Session(NAMES, SLICE)) as e:
+        await opened(e)
+        await e.until(lambda: "worker: ready" in text_of(e, "#log"))
+        await e.press("o")
+        assert text_of(e, "#log").splitlines() == ["10:00 job job-1: measure of a", "10:01 halved"]
+        await e.press("down", "down")
+        await e.until(lambda: "says nothing of this job" in text_of(e, "#log"))
+
+
+def test_the_lines_of_a_job_are_those_from_its_mention_to_the_next():
+    job = FakeSource().submit(Request("a", SLICE))
+    lines = ["boot", "job job-1: starts", "batch halved", "job job-2: starts", "other", "job job-1 is done"]
+    assert lines_of(job, lines) == ["job job-1: starts", "batch halved", "job job-1 is done"]
+
+
+def test_running_jobs_stand_first_then_the_queue_then_the_newest():
+    source = FakeSource()
+    jobs = [source.submit(Request(name, SLICE)) for name in "abcde"]
+    states = (JobState.DONE, JobState.FAILED, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+    moved = [replace(job, state=state) for job, state in zip(jobs, states, strict=True)]
+    assert [job.request.model for job in in_view(moved)] == ["d", "c", "e", "b", "a"]
+
+
+async def test_a_look_is_named_as_such():
+    source = FakeSource([made_up()])
+    source.submit(Request("demo:a", SLICE), JobKind.TOKENS, 7)
+    async with explorer(source, size=(140, 40)) as e:
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 1)
+        await e.until(lambda: "tokens, example 7: demo:a" in text_of(e, "#detail"))
+
+
+def stocked(source: FakeSource) -> None:
+    for number, (kind, size, in_use) in enumerate(
+        [("blob", 300_000_000, True), ("measurement", 2_000_000, False), ("blob", 1_000_000, False)]
+    ):
+        key = f"{kind}/{number}"
+        source.held[key] = Held(key, kind, f"of {number}", size, 1_700_000_000.0, in_use)
+
+
+async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice():
+    source = FakeSource([made_up()])
+    stocked(source)
+    async with explorer(source) as e:
+        await e.press("K")
+        assert isinstance(e.app.screen, Cache)
+        await e.until(lambda: len(rows(e)) == 3)
+        assert [row[0].strip() for row in rows(e)] == ["300.0 MB", "2.0 MB", "1.0 MB"]
+        assert "(30%)" in text_of(e, "#total")
+        await e.press("x")
+        assert "cancel the job first" in text_of(e, "#said")
+        await e.press("down", "x")
+        assert "x once more removes 2.0 MB" in text_of(e, "#said")
+        await e.press("down", "x")
+        assert "x once more removes 1.0 MB" in text_of(e, "#said")
+        assert len(source.held) == 3
+        await e.press("x")
+        await e.until(lambda: len(rows(e)) == 2)
+        assert "blob/2" not in source.held
+        await e.press("escape")
+        assert e.app.screen is e.explorer
+
+
+async def test_the_cache_is_verified_and_tidied_up():
+    source = FakeSource([made_up()])
+    async with explorer(source) as e:
+        await e.press("K", "v")
+        await e.until(lambda: "as it was stored" in text_of(e, "#said"))
+        source.damage = ["blob/1: its digest differs; set aside in damaged/x"]
+        await e.press("v")
+        await e.until(lambda: "its digest differs" in text_of(e, "#said"))
+        await e.press("g")
+        await e.until(lambda: "2 orphan files" in text_of(e, "#said"))
+
+
+@pytest.mark.parametrize(("size", "full"), [(0, 0), (50, 12), (100, 24), (250, 24)])
+def test_the_meter_shows_how_full_the_cache_is(size: int, full: int):
+    assert total_text(Stock("/x", (), size, 100)).count("█") == full

@@ -1,0 +1,210 @@
+"""The cards: what a number is, what can go wrong with it here, and all in which two curves differ."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from microscope_tui.terms import (
+    METHODS,
+    Estimate,
+    Measurement,
+    Metric,
+    Modality,
+    Profile,
+    Request,
+    Stream,
+)
+from microscope_tui.tui.cards import ESTIMATORS, Section, metric_card
+from microscope_tui.tui.contrast import contrast, contrast_card
+from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.screens.card import Card
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.view import pane_views, shown
+from tests.tui.driving import Driven, explorer, filled
+from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
+
+
+def _measured(*numbers: tuple[Metric, str, Stream, Estimate], model: str = MODELS[0], **more: Any) -> Measurement:
+    profiles = tuple(
+        Profile.of(metric, method, Modality.TEXT, stream, [estimate], d=estimate.d, examples=200)
+        for metric, method, stream, estimate in numbers
+    )
+    return replace(Measurement(model, SLICE, profiles, examples=200, tokens={"text": 1000}), **more)
+
+
+def _card(session: Session, *measurements: Measurement) -> tuple[Section, ...]:
+    desk = Desk()
+    requests = [Request(model, SLICE) for model in session.models]
+    for request, measurement in zip(requests, measurements, strict=True):
+        desk.forget(request)
+        desk.measured(request, measurement)
+    found = {curve.slot: shown(desk, request) for curve, request in zip(session.curves, requests, strict=True)}
+    return metric_card(pane_views(session, desk, requests)[session.pane], 0, session.metric, session.method(), found)
+
+
+def _warned(sections: tuple[Section, ...]) -> str:
+    return "\n".join(row.text for section in sections for row in section.rows if row.severe)
+
+
+def _all(sections: tuple[Section, ...]) -> str:
+    return "\n".join(f"{row.name} {row.text}" for section in sections for row in section.rows)
+
+
+RESIDUAL = Session(MODELS[:1], SLICE, streams=(Stream.RESIDUAL,))
+
+
+def test_every_method_has_an_estimator_and_a_source():
+    assert set(ESTIMATORS) == {(metric, method) for metric in Metric for method in METHODS[metric]}
+    assert all(text for pair in ESTIMATORS.values() for text in pair)
+
+
+def test_few_rows_a_dimension_inflate_the_in_sample_score():
+    estimate = Estimate(0.95, n=141, d=100)
+    said = _warned(_card(RESIDUAL, _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate))))
+    # adjusted: 1 − 0.05 · 140/40 = 0.825; rows without any relation: 100/140
+    assert "n/d = 1.4: in-sample score inflated by about 0.13" in said
+    assert "rows without any relation would score 0.71" in said
+
+
+def test_many_rows_a_dimension_do_not():
+    estimate = Estimate(0.95, n=10_000, d=100)
+    sections = _card(RESIDUAL, _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate)))
+    assert "inflated" not in _warned(sections)
+    assert "inflated by about 0.0005" in _all(sections)
+
+
+def test_a_small_update_is_told_with_what_a_linear_map_explains_of_it():
+    numbers = (
+        (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.98, n=10_000, d=10)),
+        (Metric.LINEARITY, "in-sample", Stream.UPDATE, Estimate(0.6, n=10_000, d=10)),
+        (Metric.LINEARITY, "held-out", Stream.RESIDUAL, Estimate(0.85, n=10_000, d=10)),
+    )
+    said = _warned(_card(RESIDUAL, _measured(*numbers)))
+    assert "ρ = 0.05" in said  # (1 − 0.98)/(1 − 0.6)
+    assert "pure noise would score 0.95" in said
+    assert "explains 0.6" in said
+    assert "held out by examples it is 0.8500" in said
+
+
+def test_sinks_are_counted_and_the_key_that_leaves_them_out_is_named():
+    estimate = Estimate(0.4, n=1000, d=10)
+    measured = _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate), sinks={"text": 12})
+    assert "12 of 1,000 rows (1.2 %) have a massive norm" in _warned(_card(RESIDUAL, measured))
+    assert "S leaves them out" in _warned(_card(RESIDUAL, measured))
+    none = replace(measured, sinks={"text": 0})
+    assert "no row has a massive norm" in _all(_card(RESIDUAL, none))
+    assert "massive" not in _warned(_card(RESIDUAL, none))
+
+
+def test_an_anisotropy_near_that_of_even_rows_is_told():
+    session = replace(RESIDUAL, metric=Metric.ANISOTROPY)
+    even = _measured((Metric.ANISOTROPY, "top-eigenvalue", Stream.RESIDUAL, Estimate(0.04, n=100, d=100)))
+    assert "would give about 0.04 at n/d = 1.0" in _warned(_card(session, even))
+    clear = _measured((Metric.ANISOTROPY, "top-eigenvalue", Stream.RESIDUAL, Estimate(0.5, n=100, d=100)))
+    assert "would give" not in _warned(_card(session, clear))
+
+
+def test_dimensions_of_different_n_are_not_compared_in_silence():
+    session = Session(MODELS, SLICE, metric=Metric.DIMENSION, streams=(Stream.RESIDUAL,))
+    few = _measured((Metric.DIMENSION, "mle", Stream.RESIDUAL, Estimate(9.0, n=300, d=10)))
+    many = _measured((Metric.DIMENSION, "mle", Stream.RESIDUAL, Estimate(12.0, n=4000, d=10)), model=MODELS[1])
+    said = _warned(_card(session, few, many))
+    assert "different n (llava-next 300, omnifusion 4,000)" in said
+    assert "off by about 0.52" in said  # 9/√300
+    assert "different n" not in _warned(_card(session, few, replace(few, model=MODELS[1])))
+
+
+def test_the_main_stream_and_partial_results_are_warned_of():
+    session = Session(MODELS[:1], SLICE, streams=(Stream.MAIN,))
+    measured = _measured((Metric.LINEARITY, "in-sample", Stream.MAIN, Estimate(0.9, n=1000, d=10)), complete=False)
+    said = _warned(_card(session, measured))
+    assert "counterfactual" in said
+    assert "only 200 examples so far" in said
+
+
+def test_an_undefined_value_gives_its_reason():
+    estimate = Estimate(None, n=40, d=64, reason="n = 40 ≤ d + 1 = 65")
+    said = _warned(_card(RESIDUAL, _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate))))
+    assert "undefined: n = 40 ≤ d + 1 = 65" in said
+
+
+ONE = {"model": "a1", "architecture": "Llava", "dtype": "float32", "versions": {"torch": "2.13"}, "key": "x"}
+
+
+def _contrast(first: Measurement, second: Measurement) -> str:
+    desk = Desk()
+    requests = [Request(model, SLICE) for model in MODELS]
+    for request, measurement in zip(requests, (first, second), strict=True):
+        desk.forget(request)
+        desk.measured(request, measurement)
+    return _all(contrast_card([shown(desk, request) for request in requests], ("a", "b"), (0, 1)))
+
+
+def test_everything_that_differs_is_listed_and_what_is_the_same_too():
+    first = replace(made_up(), provenance=ONE)
+    other = {**ONE, "model": "b2", "dtype": "bfloat16", "versions": {"torch": "2.14"}, "key": "y"}
+    second = replace(made_up(MODELS[1]), provenance=other, tokens={"text": 4812, "image": 2000})
+    said = _contrast(first, second)
+    for line in ("weights a1", " b2", "dtype float32", " bfloat16", "versions · torch 2.13", "architecture Llava"):
+        assert line in said
+    assert "tokens an example · image 72.2" in said
+    assert "4 things differ at once: no difference between the curves can be put down to any one of them" in said
+    assert "key" not in said
+    assert "set dtype in the settings" in said
+
+
+def test_one_difference_allows_a_causal_reading_and_none_is_said():
+    first = replace(made_up(), provenance=ONE)
+    second = replace(made_up(MODELS[1]), provenance={**ONE, "dtype": "bfloat16"})
+    assert "Only one thing differs (dtype)" in _contrast(first, second)
+    assert "Nothing that is recorded differs" in _contrast(first, replace(first, model=MODELS[1]))
+
+
+def test_the_depth_of_the_models_is_a_difference():
+    desk = Desk()
+    requests = [Request(model, SLICE) for model in MODELS]
+    for request, layers in zip(requests, (16, 24), strict=True):
+        desk.forget(request)
+        desk.measured(request, made_up(request.model, shape=Shape(layers=layers)))
+    facts = {fact.name: fact for fact in contrast([shown(desk, request) for request in requests])}
+    assert facts["layers L"].values == ("16", "24")
+    assert facts["layers L"].differs
+    assert not facts["width d"].differs
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    return FakeSource([made_up(), made_up(MODELS[1], shape=Shape(tilt=1.0))])
+
+
+def _open(e: Driven) -> Card:
+    card = e.app.screen_stack[-1]
+    assert isinstance(card, Card)
+    return card
+
+
+async def test_i_opens_the_card_and_the_cursor_moves_in_it(source: FakeSource):
+    async with explorer(source) as e:
+        await filled(e)
+        await e.press("i")
+        card = _open(e)
+        profile = source.stored[MODELS[0], str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+        assert f"layer 12: {profile.value[12]:.4f}" in card.text
+        assert "arXiv 2405.12250" in card.text
+        await e.press("right")
+        assert e.session.layer == 13
+        assert f"layer 13: {profile.value[13]:.4f}" in card.text
+        await e.press("escape")
+        assert e.app.screen is e.explorer
+
+
+async def test_k_lists_the_differences_of_two_curves(source: FakeSource):
+    async with explorer(source) as e:
+        await filled(e)
+        await e.press("k")
+        assert "nothing to compare" in e.notes
+    async with explorer(source, session=Session(MODELS, SLICE)) as e:
+        await filled(e)
+        await e.press("k")
+        assert "are the same" in _open(e).text

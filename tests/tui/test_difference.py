@@ -1,0 +1,104 @@
+"""B − A: against intervals combined by hand and quantiles of scipy."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from microscope_tui.terms import Estimate, Metric, Modality, Profile, Stream
+from microscope_tui.tui.difference import DIFFERS, MAY_BE_ZERO, difference
+
+PLACES = (0.0, 1.0, 2.0)
+
+
+def _profile(*estimates: Estimate, metric: Metric = Metric.LINEARITY) -> Profile:
+    return Profile.of(metric, "any", Modality.TEXT, Stream.RESIDUAL, estimates, d=64, examples=200)
+
+
+def _sure(value: float, half: float, n: int = 500) -> Estimate:
+    return Estimate(value, value - half, value + half, n, 64)
+
+
+def test_equal_intervals_are_combined_by_squares():
+    a, b = _profile(_sure(0.5, 0.03)), _profile(_sure(0.7, 0.04))
+    found = difference(a, b, (0.0,), (0.0,), groups=10).profile
+    assert found.value[0] == pytest.approx(0.2)
+    assert found.low[0] == pytest.approx(0.2 - 0.05)
+    assert found.high[0] == pytest.approx(0.2 + 0.05)
+    assert found.facts[0] == (DIFFERS, "0.7000 against 0.5000")
+
+
+def test_lopsided_intervals_give_a_lopsided_interval():
+    a, b = Estimate(0.5, 0.49, 0.6, 500, 64), Estimate(0.7, 0.6, 0.72, 400, 64)
+    found = difference(_profile(a), _profile(b), (0.0,), (0.0,), groups=10).profile
+    assert found.low[0] == pytest.approx(0.2 - math.hypot(0.7 - 0.6, 0.6 - 0.5))
+    assert found.high[0] == pytest.approx(0.2 + math.hypot(0.72 - 0.7, 0.5 - 0.49))
+    assert found.n == (400,)
+
+
+@pytest.mark.parametrize("layers", [1, 8, 32])
+@pytest.mark.parametrize("groups", [3, 10])
+def test_a_layer_is_significant_where_a_t_test_with_bonferronis_correction_says_so(layers: int, groups: int):
+    error = 0.01
+    half = stats.t.ppf(0.975, groups - 1) * error
+    critical = stats.t.ppf(1 - 0.025 / layers, groups - 1) * error * math.sqrt(2)
+    places = tuple(float(layer) for layer in range(layers))
+    a = _profile(*[_sure(0.5, half)] * layers)
+    for scale, expected in ((0.99, False), (1.01, True)):
+        for sign in (1, -1):
+            b = _profile(*[_sure(0.5 + sign * scale * critical, half)] * layers)
+            found = difference(a, b, places, places, groups=groups)
+            assert found.tested == layers
+            assert found.significant == (expected,) * layers
+            assert (DIFFERS if expected else MAY_BE_ZERO) in found.profile.facts[0]
+
+
+def test_only_layers_with_an_interval_are_tested():
+    a = _profile(_sure(0.5, 0.01), Estimate(0.5, n=9, d=64), _sure(0.5, 0.01))
+    b = _profile(_sure(0.9, 0.01), _sure(0.9, 0.01), Estimate(None, n=9, d=64, reason="n = 9 is too few"))
+    found = difference(a, b, PLACES, PLACES, groups=10)
+    assert found.tested == 1
+    assert found.significant == (True, False, False)
+    assert found.profile.value[:2] == pytest.approx((0.4, 0.4))
+    assert found.profile.low[1] is None
+    assert found.profile.notes[2] == ("n = 9 is too few",)
+
+
+def test_a_gap_of_the_first_says_so():
+    a = _profile(Estimate(None, n=9, d=64, reason="n = 9 is too few"))
+    found = difference(a, _profile(_sure(0.9, 0.01)), (0.0,), (0.0,), groups=10).profile
+    assert found.value == (None,)
+    assert found.notes[0] == ("the first is undefined here: n = 9 is too few",)
+
+
+def test_a_layer_that_the_first_does_not_have():
+    a, b = _profile(_sure(0.5, 0.01)), _profile(_sure(0.9, 0.01), _sure(0.9, 0.01))
+    found = difference(a, b, (0.0,), (0.0, 1.0), groups=10).profile
+    assert found.value[1] is None
+    assert found.notes[1] == ("the first has no such layer",)
+
+
+def test_between_layers_the_first_is_interpolated():
+    a, b = _profile(_sure(0.4, 0.02), _sure(0.6, 0.04)), _profile(*[_sure(0.8, 0.0)] * 3)
+    found = difference(a, b, (0.0, 2.0), PLACES, groups=10).profile
+    assert found.value == pytest.approx((0.4, 0.3, 0.2))
+    assert found.high[1] - found.value[1] == pytest.approx(0.03)
+    assert "between layers 0 and 1 of the first" in found.facts[1]
+
+
+def test_stages_are_subtracted_only_from_the_same_stage():
+    def stages(*names: str) -> Profile:
+        profile = _profile(*[_sure(0.5, 0.01)] * 3)
+        return Profile(**{**profile.__dict__, "layers": (-2, -1, 0), "stages": names})
+
+    places = (-2.0, -1.0, 0.0)
+    a, b = stages("vision tower", "connector", ""), stages("connector", "connector", "")
+    found = difference(a, b, places, places, groups=10).profile
+    assert found.notes[0] == ("the first has another stage here: vision tower",)
+    assert found.value[1:] == (0.0, 0.0)
+
+
+def test_a_dimension_of_other_n_is_warned_of():
+    a, b = (_profile(_sure(9.0, 0.5, n), metric=Metric.DIMENSION) for n in (4000, 500))
+    found = difference(a, b, (0.0,), (0.0,), groups=10).profile
+    assert found.notes[0] == ("n = 500 against 4,000 rows: dimension depends on n",)

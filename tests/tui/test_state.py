@@ -1,0 +1,153 @@
+"""The session of last time: restored whole, refused when it is damaged, beaten by flags."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Metric, Modality, SliceSpec, Stream
+from microscope_tui.tui.app import ExplorerApp
+from microscope_tui.tui.session import LIGHT, Session
+from microscope_tui.tui.state import FILE, LARGEST, Recent, keep, restore
+from tests.tui.driving import Driven, filled
+from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
+
+START = Session(("demo:start",), SliceSpec("demo:scienceqa"))
+RICH = Session(
+    ("demo:a", "demo:b"),
+    SliceSpec("demo:scienceqa", filter="image", count=40),
+    Metric.DIMENSION,
+    methods=((Metric.LINEARITY, "held-out"),),
+    modalities=(Modality.IMAGE,),
+    streams=(Stream.UPDATE, Stream.RESIDUAL),
+    layer=-2,
+    pane=1,
+    zoomed=True,
+    theme=LIGHT,
+    others=(SliceSpec("other/data", count=3),),
+    logs=(Metric.DIMENSION,),
+    without=("sinks",),
+    before=True,
+)
+
+
+def test_everything_comes_back(tmp_path: Path):
+    keep(tmp_path, RICH, Recent())
+    session, recent, note = restore(tmp_path, START, ())
+    assert session == RICH
+    assert recent == Recent(("demo:a", "demo:b"), (str(RICH.slice), "other/data?count=3"))
+    assert note == ""
+
+
+def test_the_file_is_private_and_nothing_else_is_left(tmp_path: Path):
+    keep(tmp_path / "new", RICH, Recent())
+    keep(tmp_path / "new", START, Recent())
+    assert os.listdir(tmp_path / "new") == [FILE]
+    assert (tmp_path / "new" / FILE).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_given_wins_and_takes_along_what_was_laid_over(tmp_path: Path):
+    keep(tmp_path, RICH, Recent())
+    session, _, _ = restore(tmp_path, replace(START, metric=Metric.ANISOTROPY), ("models", "metric"))
+    assert session.models == START.models
+    assert session.metric is Metric.ANISOTROPY
+    assert (session.others, session.slots) == ((), (0,))
+    assert (session.slice, session.theme, session.layer) == (RICH.slice, LIGHT, -2)
+
+
+def test_what_was_looked_at_comes_first_and_the_list_has_an_end():
+    recent = Recent(tuple(f"m{i}" for i in range(30)))
+    after = recent.after(START)
+    assert after.models[:2] == ("demo:start", "m0")
+    assert len(after.models) == 12
+
+
+def test_without_a_file_one_starts_anew_and_without_a_word(tmp_path: Path):
+    assert restore(tmp_path / "none", START, ()) == (START, Recent(), "")
+
+
+def _with(name: str, value: object) -> str:
+    session = {"models": ["demo:a"], "slice": "demo:x", name: value}
+    return json.dumps({"version": 1, "session": session, "recent": {"models": [], "slices": []}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"version": 99}',
+        "[" * 100_000,
+        _with("models", []),
+        _with("models", [3]),
+        _with("models", "demo:a"),
+        _with("slice", "demo:x?count=none"),
+        _with("metric", "beauty"),
+        _with("layer", "3"),
+        _with("layer", True),
+        _with("pane", 99),
+        _with("pane", -1),
+        _with("streams", []),
+        _with("methods", [["linearity"]]),
+        " " * (LARGEST + 1),
+    ],
+)
+def test_a_damaged_file_is_said_and_ignored(tmp_path: Path, text: str):
+    (tmp_path / FILE).write_text(text)
+    session, recent, note = restore(tmp_path, START, ())
+    assert (session, recent) == (START, Recent())
+    assert "could not be restored" in note
+    assert len(note) < 400
+
+
+def test_fields_of_another_version_are_left_alone(tmp_path: Path):
+    (tmp_path / FILE).write_text(_with("from_the_future", {"x": 1}))
+    assert restore(tmp_path, START, ())[0].models == ("demo:a",)
+
+
+def test_a_folder_that_cannot_be_written_is_no_trouble(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    keep(tmp_path / "file" / "sub", START, Recent())
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / FILE).symlink_to(outside)
+    keep(cache, START, Recent())
+    assert outside.read_text() == "mine"
+    assert not (cache / FILE).is_symlink()
+
+
+async def test_a_change_is_kept_before_the_connection_can_be_lost(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("microscope_tui.tui.app.KEEP_EVERY", 0.05)
+    kept: list[Session] = []
+    source = FakeSource([made_up()])
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE), source, keep=kept.append)
+    async with app.run_test(size=(120, 40)) as pilot:
+        e = Driven(app, pilot, source)
+        await filled(e)
+        settled = len(kept)
+        await e.press("2", "right")
+        await e.until(lambda: kept and kept[-1].metric is Metric.DIMENSION and kept[-1].layer == 1)
+        count = len(kept)
+        await pilot.pause(0.3)
+        assert settled <= 1
+        assert len(kept) == count
+
+
+async def test_why_nothing_was_restored_is_said():
+    source = FakeSource([made_up()])
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE), source, note="It is torn.")
+    async with app.run_test(size=(120, 40)) as pilot:
+        e = Driven(app, pilot, source)
+        await e.until(lambda: "It is torn." in e.notes)
