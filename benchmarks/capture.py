@@ -1,6 +1,6 @@
 """What capturing costs: a captured forward against a plain one of the same batch, and peak memory by examples.
 
-The model is a LLaVA with random weights, 8 blocks of width 512; the batch has 2 examples of about 700 tokens. Plain and
+The model is a LLaVA with random weights, 8 blocks of width 512; the batch has 2 examples of about 300 tokens. Plain and
 captured passes take turns, so that whatever else runs here slows both; the ratio is that of their medians.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-WIDTH, BLOCKS, WORDS, BATCH, ROUNDS = 512, 8, 700, 2, 9
+WIDTH, BLOCKS, WORDS, BATCH, ROUNDS = 512, 8, 300, 2, 9
 
 
 def build(folder: Path) -> Path:

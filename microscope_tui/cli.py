@@ -36,6 +36,8 @@ DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo
 INTERRUPTED = 130
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 SHOWN = ("model", "compare", "slice")
+NO_SCREEN = ("dumb", "unknown")
+"""Kinds of terminals, as TERM names them, on which nothing can be drawn."""
 JOB_ACTS = ("cancel", "pause", "resume", "move", "retry")
 
 
@@ -87,6 +89,11 @@ def explore(options: argparse.Namespace) -> int:
     """Open the explorer on what the flags name, else on the demo."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise MicroscopeError("The explorer needs a terminal: run it in one, or use `microscope-tui measure … --json`.")
+    if (kind := os.environ.get("TERM", "")).lower() in NO_SCREEN:
+        raise MicroscopeError(
+            f"The explorer needs a terminal that can move its cursor, and TERM={kind} is none: set TERM to what the "
+            "terminal is (xterm-256color, tmux-256color), or use `microscope-tui measure … --json`."
+        )
     from microscope_tui.tui import app
     from microscope_tui.tui.session import Session
 
@@ -488,6 +495,8 @@ def _talk() -> Iterator[Callable[[Progress], None]]:
 def describe(progress: Progress) -> str:
     """One line for people: `measuring 120/600 examples · 9,812 tokens · 12.3/s · 0:39 left`."""
     parts = [progress.phase]
+    if progress.stage != progress.phase:  # it counts by itself, and something else than examples
+        return parts[0]
     if progress.done:
         parts[0] += f" {progress.done}/{progress.total} examples"
         parts.append(f"{progress.tokens:,} tokens")

@@ -199,6 +199,17 @@ def test_the_explorer_needs_a_terminal():
     assert "terminal" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["dumb", "unknown", "DUMB"])
+def test_the_explorer_refuses_a_terminal_that_cannot_draw(kind: str, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", kind)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert f"TERM={kind}" in said
+    assert said.count("\n") == 1
+
+
 def test_lists_are_text_or_json(capsys):
     assert main(["models"]) == 0
     assert "demo:omnifusion" in capsys.readouterr().out
@@ -366,6 +377,7 @@ def test_help_and_lists_load_nothing_heavy():
         (Progress("loading model", total=9), "loading model"),
         (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 examples · 1,200 tokens · 1.5/s · 1:04 left"),
         (Progress("measuring", 9, 9, 1200, 1.5, 0.0), "measuring 9/9 examples · 1,200 tokens · 1.5/s"),
+        (Progress("computing profiles 53 %", 9, 9, 1200, 1.5, 0.0), "computing profiles 53 %"),
     ],
 )
 def test_progress_is_one_line(progress, text):

@@ -188,10 +188,12 @@ class Walk:
         """The profiles so far; a stop is heard before every layer, and with a `phase` progress is told."""
         making = Making(self.request.metrics, heed=self._heed, **options)
         made: list[Profile] = []
+        parts = len(self.request.metrics) * len(self.accumulator.modalities) * len(self.accumulator.streams)
         for profile in profiles(self.accumulator, making):
             made.append(profile)
             if phase:
-                self.tell.progress(self._progress(f"{phase} {len(made)}"))
+                done = len({(p.metric, p.modality, p.stream) for p in made})
+                self.tell.progress(self._progress(f"{phase} {100 * done // parts} %"))
         return tuple(made)
 
     def _heed(self) -> None:

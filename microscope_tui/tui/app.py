@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.filter import LineFilter
@@ -20,7 +21,7 @@ from microscope_tui.tui import keys
 from microscope_tui.tui.ascii import AsciiFilter
 from microscope_tui.tui.clipboard import hand_over
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.screens.explorer import Explorer
+from microscope_tui.tui.screens.explorer import LEAST, Explorer
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.source import Source
 from microscope_tui.tui.state import Recent, keep, restore
@@ -75,6 +76,11 @@ class ExplorerApp(App[int]):
         if self._keep:
             # A connection that is lost ends the screen without a word: what is on it is kept before that.
             self.set_interval(KEEP_EVERY, self.keep_session)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """In a window that is too small dialogs give way to the sentence that says so."""
+        width, height = event.size
+        self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
 
     def keep_session(self) -> None:
         """Store the session if it has changed; in a thread, for the disk may be slow."""

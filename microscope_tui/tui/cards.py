@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from microscope_tui.tables import interval, number
@@ -42,6 +42,9 @@ RAZZHIGAEV_2023 = "Razzhigaev et al. 2023, The Shape of Learning, arXiv 2311.059
 FACCO = "Facco, d'Errico, Rodriguez & Laio 2017, Scientific Reports 7:12140"
 DENTI = "Denti, Doimo, Laio & Mira 2022, Scientific Reports 12:20005"
 MICROSCOPE = "the code of LLM-Microscope 0.0.7, its faults kept"
+
+NAMED = 8
+"""Examples that a card names of those that were skipped."""
 
 EVERY_ROW = "from running moments of every row"
 
@@ -109,22 +112,40 @@ def metric_card(
     ]
     numbers: list[Row] = []
     traps: list[Row] = []
+    whole: list[Row] = []
     for series in view.series:
         of = shown[series.number]
         name = f"{MARKERS[series.number % len(MARKERS)]} {series.label}"
         numbers += _numbers(series, name, position, of.measurement, bool(view.less))
         profile = of.measurement.profile(metric, view.modality, view.stream, method) if of.measurement else None
         found = list(_traps(profile, series.layer(position), of)) if profile and of.measurement else []
-        first = True
-        for severe, text in sorted(found, key=lambda trap: not trap[0]):
-            traps.append(Row(name if first else "", text, severe, series.number))
-            first = False
+        found.sort(key=lambda trap: not trap[0])
+        traps += _named(name, found, series.number)
+        whole += _named(name, _of_all(of.measurement) if of.measurement else (), series.number)
     traps += [Row("", text, True) for text in _between(view, position, metric)]
-    return (
-        Section(f"{metric} · {method}", tuple(row for row in what if row.text)),
+    sections = (
         Section("At the cursor", tuple(numbers)),
         Section("What can go wrong here", tuple(traps)),
+        Section("Of the whole measurement", tuple(whole)),
+        Section(f"{metric} · {method}", tuple(row for row in what if row.text)),
     )
+    return tuple(section for section in sections if section.rows)
+
+
+def _named(name: str, told: Iterable[tuple[bool, str]], slot: int) -> Iterator[Row]:
+    """What is told of a curve, whose name stands before the first line alone."""
+    for i, (severe, text) in enumerate(told):
+        yield Row("" if i else name, text, severe, slot)
+
+
+def _of_all(measurement: Measurement) -> Iterator[tuple[bool, str]]:
+    """Which examples could not be used and why, and what else is to know wherever the cursor is."""
+    skipped = measurement.skipped
+    yield from ((True, f"skipped {each.example}: {each.reason}") for each in skipped[:NAMED])
+    if len(skipped) > NAMED:
+        yield True, f"{len(skipped) - NAMED:,} more examples were skipped: {key_of('examples')} names each of them"
+    yield from ((True, f"no {stream} stream: {reason}") for stream, reason in measurement.refused.items())
+    yield from ((False, note) for note in measurement.notes)
 
 
 def _numbers(

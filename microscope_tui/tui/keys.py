@@ -37,13 +37,13 @@ class Deed:
 
 
 DEEDS: tuple[Deed, ...] = (
-    Deed("m", "m", "pick_model", "Model", "Choose the model to look at", "Choose", footer=1),
-    Deed("d", "d", "pick_slice", "Slice", "Choose the slice of a data set", "Choose", footer=2),
+    Deed("m", "m", "pick_model", "Model", "Choose the model to look at", "Choose", footer=3),
+    Deed("d", "d", "pick_slice", "Slice", "Choose the slice of a data set", "Choose", footer=4),
     Deed("1", "1", "metric('linearity')", "Linearity", "Show linearity: R² of the best linear map", "Choose"),
     Deed("2", "2", "metric('dimension')", "Dimension", "Show intrinsic dimension: TwoNN", "Choose"),
     Deed("3", "3", "metric('anisotropy')", "Anisotropy", "Show anisotropy: share of the top eigenvalue", "Choose"),
     Deed("v", "v", "variant", "Variant", "Next variant of the metric that was measured", "Variants", footer=9),
-    Deed("c", "c", "compare", "Compare", "Lay another model over the first, four curves at most", "Compare", footer=3),
+    Deed("c", "c", "compare", "Compare", "Lay another model over the first, four curves at most", "Compare", footer=5),
     Deed("C", "C", "compare_slice", "Compare slices", "Lay another slice over the first", "Compare"),
     Deed("minus,delete", "-", "take_off", "Take off", "Take off the curve on top, or the last one", "Compare"),
     Deed("p", "p", "pin", "Pin", "Pin the next curve on top", "Compare"),
@@ -62,7 +62,7 @@ DEEDS: tuple[Deed, ...] = (
     Deed("end,dollar_sign", "end $", "layer(10000)", "Last layer", "Layer cursor to the last layer", "Look"),
     Deed("tab,down", "tab", "pane(1)", "Pane", "Next pane", "Look"),
     Deed("shift+tab,up", "shift+tab", "pane(-1)", "Pane back", "Pane before", "Look"),
-    Deed("z,enter", "z", "zoom", "Zoom", "One pane over the whole screen, and back", "Look", footer=4),
+    Deed("z,enter", "z", "zoom", "Zoom", "One pane over the whole screen, and back", "Look", footer=6),
     Deed("u", "u", "streams", "Streams", "Next columns: main, residual, update, all three", "Look", footer=11),
     Deed("y", "y", "same_y", "Y axes", "The same y axis in all panes, or each its own", "Look"),
     Deed("g", "g", "log", "Log y", "A logarithmic y axis, or a linear one", "Look"),
@@ -76,16 +76,16 @@ DEEDS: tuple[Deed, ...] = (
     Deed("T", "T", "tokens", "Tokens", "The tokens of an example at every layer, with the logit lens", "Closer"),
     Deed("X", "X", "worst", "Worst tokens", "The tokens that the linear map of this layer explains worst", "Closer"),
     Deed("M", "M", "map", "Map", "A sample of rows on the plane of their two main axes", "Closer"),
-    Deed("j", "j", "jobs", "Jobs", "What the worker does: progress, pause, order, cancel, log", "Work", footer=5),
+    Deed("j", "j", "jobs", "Jobs", "What the worker does: progress, pause, order, cancel, log", "Work", footer=7),
     Deed("r", "r", "again", "Ask again", "Measure again what failed or stopped; start the worker if it died", "Work"),
     Deed("s", "s", "picture", "Screenshot", "Save the screen as SVG", "Work", footer=12),
     Deed("K", "K", "cache", "Cache", "What is kept on disk: sizes, remove, verify, tidy up", "Work"),
     Deed("e", "e", "export", "Export", "Save what is on the screen: CSV, JSON, HTML, PDF, SVG, PNG", "Work", footer=8),
     Deed("Y", "Y", "copy_value", "Copy value", "Copy the values at the cursor to the clipboard", "Work"),
     Deed("ctrl+y", "ctrl+y", "copy_table", "Copy table", "Copy what is on the screen as CSV to the clipboard", "Work"),
-    Deed("question_mark", "?", "help", "Help", "This page", "Work", footer=7),
+    Deed("question_mark", "?", "help", "Help", "This page", "Work", footer=1),
     Deed("ctrl+p", "ctrl+p", "app.command_palette", "Palette", "Every action by name", "Work", palette=False),
-    Deed("q", "q", "leave", "Quit", "Leave; the worker goes on until its jobs are done", "Work", footer=6),
+    Deed("q", "q", "leave", "Quit", "Leave; the worker goes on until its jobs are done", "Work", footer=2),
 )
 
 NAMES: Mapping[str, str] = {

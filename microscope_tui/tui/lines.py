@@ -29,10 +29,12 @@ Line = tuple[list[Span], list[Span]]
 
 def header_line(session: Session, desk: Desk, requests: Sequence[Request], colours: Palette, width: int) -> Line:
     """Models and slices on the left, the worker on the right."""
-    state, how = worker_state(desk, requests, width // 2)
+    share = width * 9 // 20
+    state, how = worker_state(desk, requests, share)
     colour = {"idle": colours.faint, "busy": colours.good, "waiting": colours.warn, "failed": colours.error}[how]
-    right = [Span(f" {shorten_end(state, width // 2)} ", colour, action="jobs")]
-    room = width - len(right[0].text)
+    right = [Span(f" {shorten_end(state, share)} ", colour, action="jobs")]
+    # While it works its share is fixed: else the names would be shortened anew with every word that it says.
+    room = width - (len(right[0].text) if how == "idle" else share + 2)
     models = short_names([curve.model for curve in session.curves])
     slices = slice_names([curve.slice for curve in session.curves])
     common = slices[0] if not session.others else models[0] if len(session.models) == 1 else ""
@@ -55,11 +57,24 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
 
 
 BRIEF = {Metric.LINEARITY: "lin", Metric.DIMENSION: "dim", Metric.ANISOTROPY: "aniso"}
-SHORT_FORMULAS: Mapping[Metric | tuple[Metric, str], str] = {
+SHORT_FORMULAS: Mapping[tuple[Metric, str], str] = {
+    (Metric.LINEARITY, "in-sample"): "1 − min‖XA − Y‖²",
+    (Metric.LINEARITY, "held-out"): "R² on other examples",
+    (Metric.LINEARITY, "adjusted"): "R² less what chance explains",
     (Metric.LINEARITY, "update"): "1 − min‖XA − Δ‖²",
-    Metric.LINEARITY: "1 − min‖XA − Y‖²",
-    Metric.DIMENSION: "TwoNN, μ = r₂/r₁",
+    (Metric.LINEARITY, "llm-microscope"): "1 − min‖XA − Y‖²",
+    (Metric.DIMENSION, "mle"): "(n − 1)/Σ log(r₂/r₁)",
+    (Metric.DIMENSION, "facco"): "slope on log(r₂/r₁)",
+    (Metric.DIMENSION, "llm-microscope"): "slope on log(r₂/r₁)",
+    (Metric.DIMENSION, "dadapy"): "slope on log(r₂/r₁)",
+    (Metric.DIMENSION, "scikit-dimension"): "slope on log(r₂/r₁)",
+    (Metric.DIMENSION, "gride"): "r₂ₖ/rₖ, k = 8",
     (Metric.ANISOTROPY, "top-eigenvalue"): "λ₁/Σλ",
+    (Metric.ANISOTROPY, "mean-cosine"): "mean cosine",
+    (Metric.ANISOTROPY, "participation-ratio"): "(Σλ)²/Σλ²",
+    (Metric.ANISOTROPY, "effective-rank"): "exp(−Σ p log p)",
+    (Metric.ANISOTROPY, "isoscore"): "((Σλ)²/Σλ² − 1)/(d − 1)",
+    (Metric.ANISOTROPY, "llm-microscope"): "σ₁²/Σσ²",
 }
 """The formula where there is no room for its whole line."""
 
@@ -96,7 +111,7 @@ def metric_line(
         right, room = [], 0
     formula = FORMULAS.get((session.metric, method), "")
     if len(formula) > room:
-        formula = SHORT_FORMULAS.get((session.metric, method), SHORT_FORMULAS.get(session.metric, ""))
+        formula = SHORT_FORMULAS.get((session.metric, method), "")
     left.append(Span(formula if len(formula) <= room else "", colours.faint))
     return left, right
 
@@ -122,6 +137,12 @@ def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> lis
         chips.append(("depth", "depth"))
     if session.thin:
         chips.append(("thin line", "thin"))
+    curves = views[0].series
+    if any(curve.skipped for curve in curves):
+        counts = dict.fromkeys(f"{curve.skipped:,}" for curve in curves)
+        chips.append((f"{' and '.join(counts)} skipped", "card"))
+    if notes := sum(curve.noted for curve in curves):
+        chips.append(("1 note" if notes == 1 else f"{notes} notes", "card"))
     return chips
 
 

@@ -118,10 +118,11 @@ def progress(job: Job, width: int = 200) -> str:
     if job.state is not JobState.RUNNING:
         return str(job.state)
     now = job.progress
-    said = [(0, now.phase if not now.total else f"{now.phase} {now.done:,}/{now.total:,} ex")]
-    if now.eta is not None:
+    counts = now.phase != now.stage  # the phase counts by itself, and something else than examples
+    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} ex")]
+    if now.eta is not None and not counts:
         said.append((1, f"ETA {duration(now.eta)}"))
-    if now.rate:
+    if now.rate and not counts:
         said.insert(1, (2, f"{now.rate:.3g} ex/s"))
     if now.skipped:
         said.append((3, f"{now.skipped} skipped"))

@@ -25,6 +25,10 @@ STREAM_MEANING = {
 }
 
 
+REMEDIES = {"pick_model": "other model", "pick_slice": "other slice", "cache": "cache", "jobs": "log"}
+"""The deeds that may mend what is wrong, and what they give, in two words."""
+
+
 @dataclass(frozen=True)
 class Shown:
     """What is known of one curve. `measurement` answers the request `of`: until the one that is asked for is there,
@@ -41,7 +45,9 @@ class Series:
     """One curve in one pane: its profile, or the sentence that stands where it would be.
 
     `places` are where its layers stand on the x axis. `sinks` is the share of rows with a massive norm, None where it
-    is not known. `marks` say of a difference which layers are significant.
+    is not known. `marks` say of a difference which layers are significant. `remedy` is the deed of `REMEDIES` that may
+    mend what is `severe`. `skipped` counts the examples that could not be used, `noted` what else is to know of the
+    whole measurement.
     """
 
     number: int
@@ -53,6 +59,9 @@ class Series:
     sinks: float | None = None
     marks: tuple[bool, ...] = ()
     pinned: bool = False
+    remedy: str = "pick_model"
+    skipped: int = 0
+    noted: int = 0
 
     def layer(self, position: int) -> int:
         """The layer of its own that the cursor means."""
@@ -63,7 +72,8 @@ class Series:
 @dataclass(frozen=True)
 class PaneView:
     """All that a pane shows, but for the cursor. `stand_in` says what is shown until what is asked for is there;
-    `less` is the label of the curve that was subtracted from these, empty where they are shown themselves."""
+    `less` is the label of the curve that was subtracted from these, empty where they are shown themselves. `widest` is
+    the length of the longest title beside it."""
 
     modality: Modality
     stream: Stream
@@ -72,6 +82,7 @@ class PaneView:
     partial: str = ""
     stand_in: str = ""
     less: str = ""
+    widest: int = 0
 
     @property
     def title(self) -> str:
@@ -221,6 +232,8 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
         )
         for modality, stream in session.panes
     ]
+    widest = max(len(view.title) for view in views)
+    views = [replace(view, widest=widest) for view in views]
     if session.differing:
         views = [_differences(view, requests) for view in views]
     if not session.same_y:
@@ -300,7 +313,15 @@ def _series(
     last: int,
 ) -> Series:
     measurement = shown.measurement
-    series = Series(curve.slot, label, None, pinned=session.comparing and curve.slot == session.top)
+    series = Series(
+        curve.slot,
+        label,
+        None,
+        pinned=session.comparing and curve.slot == session.top,
+        remedy=_remedy(shown.known.error or "", shown.request),
+        skipped=len(measurement.skipped) if measurement else 0,
+        noted=len(measurement.notes) if measurement else 0,
+    )
     profile = measurement.profile(session.metric, modality, stream, method) if measurement else None
     if measurement is None or profile is None:
         status, severe = _status(session, desk, shown.known, measurement, modality, stream, method)
@@ -318,6 +339,17 @@ def _series(
         reason = next((notes[0] for notes in profile.notes if notes), "no value at any layer")
         return replace(series, status=f"undefined: {reason}")
     return replace(series, status=shown.known.error, severe=True) if shown.known.error else series
+
+
+def _remedy(error: str, request: Request) -> str:
+    """The deed of `REMEDIES` that may mend an error, told by what its sentence speaks of."""
+    said = error.lower()
+    about = {
+        "jobs": ("the worker",),
+        "cache": ("cache folder", "--cache", "the store in", "the disk"),
+        "pick_slice": ("data set", "slice", request.slice.source.lower()),
+    }
+    return next((deed for deed, words in about.items() if any(word in said for word in words)), "pick_model")
 
 
 def _differences(view: PaneView, requests: Sequence[Request]) -> PaneView:
@@ -363,12 +395,14 @@ def _status(
     if job is None:
         return "looking into the store …", False
     if job.state is JobState.QUEUED:
-        ahead = desk.ahead(job)
-        return (
-            "queued: the worker takes it up now"
-            if not ahead
-            else f"queued behind {ahead} · {key_of('jobs')} shows the jobs"
-        ), False
+        ahead, first = desk.ahead(job), desk.running()
+        if not ahead:
+            return "queued: the worker takes it up now", False
+        shown = [(curve.model, curve.slice) for curve in session.curves]
+        if first and (first.request.model, first.request.slice) not in shown:
+            of = f"{short_name(first.request.model)} on {slice_names([first.request.slice])[0]}"
+            return f"queued behind {of} · {key_of('jobs')}: p pauses it, x cancels it", False
+        return f"queued behind {ahead} · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.PAUSED:
         return f"paused · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.CANCELLED:

@@ -158,6 +158,15 @@ def test_a_result_is_read_the_second_time_and_found_by_content_under_another_nam
         measure("demo:omnifusion", "demo:scienceqa?count=7", cache=tmp_path / "cache")
 
 
+def test_the_share_of_the_profiles_made_is_told_while_they_are_computed():
+    progress: list[Progress] = []
+    spec = SliceSpec.parse("demo:scienceqa?count=4")
+    run(Request("demo:omnifusion", spec, metrics=(Metric.ANISOTROPY,)), None, on_progress=progress.append)
+    phases = [p.phase for p in progress if p.stage == "computing profiles"]
+    told = list(dict.fromkeys(phases))
+    assert told == [f"computing profiles {100 * part // 6} %" for part in range(1, 7)]  # 2 modalities in 3 streams
+
+
 def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("microscope_tui.engine.walk.PARTIAL_SECONDS", 0.0)
     progress: list[Progress] = []

@@ -138,3 +138,41 @@ async def test_the_cache_is_verified_and_tidied_up():
 @pytest.mark.parametrize(("size", "full"), [(0, 0), (50, 12), (100, 24), (250, 24)])
 def test_the_meter_shows_how_full_the_cache_is(size: int, full: int):
     assert total_text(Stock("/x", (), size, 100)).count("█") == full
+
+
+async def test_with_many_jobs_in_a_small_window_it_opens_on_the_running_one_and_x_cancels_what_is_chosen():
+    source = FakeSource([made_up()])
+    jobs = [source.submit(Request(f"demo:m{number}", SLICE)) for number in range(9)]
+    for job in jobs[:6]:
+        source.worked[job.id] = replace(job, state=JobState.DONE)
+    source.worked["job-7"] = replace(jobs[6], state=JobState.RUNNING)
+    async with explorer(source, size=(80, 24)) as e:
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 9)
+        await e.until(lambda: "demo:m6" in text_of(e, "#detail"))
+        table = e.app.screen.query_one(DataTable)
+        assert table.cursor_row == 0
+        assert "running" in rows(e)[0][1]
+        await e.press(*["down"] * 8)
+        assert table.cursor_row == 8
+        assert "demo:m0" in text_of(e, "#detail")
+        seen = range(int(table.scroll_y), int(table.scroll_y) + table.size.height - 1)
+        assert table.cursor_row in seen
+        await e.press(*["up"] * 7)
+        assert "demo:m7" in text_of(e, "#detail")
+        await e.press("x")
+        await e.until(lambda: source.cancelled)
+        assert source.cancelled == ["job-8"]
+
+
+async def test_the_newest_lines_of_the_log_are_seen_however_long_lines_are():
+    source = FakeSource([made_up()])
+    source.log = "".join(f"12:00:{number:02} line {number} {'word ' * 30}\n" for number in range(40)) + "12:01:00 newest"
+    async with explorer(source, size=(80, 24)) as e:
+        await e.press("j")
+        await e.until(lambda: "newest" in text_of(e, "#log"))
+        log = e.app.screen.query_one("#log", Static)
+        lines = text_of(e, "#log").splitlines()
+        assert len(lines) <= log.size.height
+        assert max(map(len, lines)) <= log.size.width
+        assert lines[-1] == "12:01:00 newest"

@@ -102,6 +102,11 @@ def test_progress_before_the_first_example():
     assert progress(_job(JobState.RUNNING, Progress("loading model"))) == "loading model"
 
 
+def test_a_phase_that_counts_by_itself_is_not_followed_by_another_count():
+    now = Progress("computing profiles 53 %", 700, 700, 90_000, 12.34, 0.0, skipped=2)
+    assert progress(_job(JobState.RUNNING, now)) == "computing profiles 53 % · 2 skipped"
+
+
 def test_progress_of_jobs_that_do_not_run():
     assert progress(_job(JobState.QUEUED, Progress("queued"))) == "queued"
     assert progress(_job(JobState.FAILED, Progress("measuring"), "no shard 2")) == "failed: no shard 2"

@@ -183,13 +183,16 @@ class Explorer(Moving):
         views = pane_views(session, self.desk, requests)
         self._fit_panes()
         roomy = self.has_class("-roomy")
+        columns = self._grid[0]
+        least = (width - (0 if roomy else columns - 1)) // columns - 2 * roomy
         for pane in self.query(Pane):
             visible = pane.number < len(views) and (not session.zoomed or pane.number == session.pane)
             if pane.display != visible:
                 pane.display = visible
             if visible:
                 focused = pane.number == session.pane
-                pane.show(views[pane.number], session.layer, colours, focused=focused, titled=not roomy)
+                view = views[pane.number]
+                pane.show(view, session.layer, colours, focused=focused, titled=not roomy, least=least)
         self.query_one("#header", Bar).show(*header_line(session, self.desk, requests, colours, width), colours.bar)
         self.query_one("#metric", Bar).show(
             *metric_line(session, views, method, methods, requests, colours, width), colours.background

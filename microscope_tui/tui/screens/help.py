@@ -52,6 +52,7 @@ class Help(ModalScreen[None]):
             yield Static(_table(WORDS))
             yield Static("Formulas", classes="heading")
             yield Static(_table([(f"{metric} · {method}", text) for (metric, method), text in FORMULAS.items()]))
+            yield Static("↑ ↓ scroll · esc leaves", id="said", markup=False)
 
 
 def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Table:

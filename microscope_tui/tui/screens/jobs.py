@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
@@ -56,6 +57,7 @@ class Jobs(ModalScreen[Job | None]):
         self._source, self._jobs, self._changed = source, list(jobs), changed
         self._log = ""
         self._own_log = False
+        self._fresh = True
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -83,9 +85,9 @@ class Jobs(ModalScreen[Job | None]):
 
     def show(self, jobs: Sequence[Job]) -> None:
         """Show these jobs, as the store orders them; the cursor stays on its job."""
-        chosen = self._chosen()
-        self._jobs = in_view(jobs)
         table = self.query_one(DataTable)
+        chosen = self._chosen() if table.row_count else None
+        self._jobs = in_view(jobs)
         room = min(self.size.width * 9 // 10, 110) - 38
         rows = [_row(job, max(room // 4, 8), max(room - 2 * (room // 4), 12)) for job in self._jobs]
         if table.row_count != len(rows):
@@ -163,8 +165,14 @@ class Jobs(ModalScreen[Job | None]):
         return None
 
     def _listed(self, jobs: Sequence[Job]) -> None:
+        """The list as the store has it. The first one may begin with another job than the one shown until then."""
         self._changed(jobs)
+        table = self.query_one(DataTable)
+        begin, self._fresh = self._fresh and table.cursor_row == 0, False
         self.show(jobs)
+        if begin:
+            table.move_cursor(row=0)
+            self._detail()
 
     def _logged(self, text: str) -> None:
         self._log = text
@@ -172,8 +180,9 @@ class Jobs(ModalScreen[Job | None]):
         if job and self._own_log:
             lines = lines_of(job, lines) or ["The log says nothing of this job any more: o shows all of it."]
         log = self.query_one("#log", Static)
-        room = max(log.size.height - 1, 3)
-        log.update("\n".join(lines[-room:]))
+        width, room = max(log.size.width, 20), max(log.size.height, 2)
+        wrapped = [part for line in lines for part in textwrap.wrap(line, width) or [""]]
+        log.update("\n".join(wrapped[-room:]))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._logged, self._log)

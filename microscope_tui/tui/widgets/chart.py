@@ -90,7 +90,8 @@ class Drawing:
         ys = axes.ys or limits(lines, zero=axes.zero)
         most = max(2, min(self.rows // 2, 8))
         ticks, labels = ([], []) if self.rows <= 1 else (_log_ticks if axes.log else _ticks)(*ys, most)
-        gutter = max((len(label) for label in labels), default=0)
+        # As wide as `0.75` at least: else the plot would jump aside whenever a partial result changes the ticks.
+        gutter = max((max(len(label), min(4, width // 8)) for label in labels), default=0)
         if width - gutter - 1 < 4:
             ticks, labels, gutter = [], [], 0
         self.left = gutter + 1
@@ -113,10 +114,13 @@ class Drawing:
         return max(self.axes.first, min(self.axes.last, round(self.x.value(column - self.left))))
 
     def tick_span(self, layer: int) -> tuple[int, int]:
-        """First column and text width of the cursor's number below the plot."""
-        length = min(len(self.axes.label(layer)) + 2, self.width)
+        """First column and width of the cursor's number below the plot: with a blank on both sides where there is room
+        for it, and the number where it stands without the cursor."""
+        length = min(len(self.axes.label(layer)), self.width)
         start = min(max(self.column(layer) - length // 2, 0), self.width - length)
-        return start, length
+        end = min(start + length + 1, self.width)
+        start = max(start - 1, 0)
+        return start, end - start
 
     def line(self, y: int, layer: int | None = None) -> Strip:
         """Row `y`, with the cursor on `layer`."""
@@ -150,7 +154,7 @@ class Drawing:
     def _number(self, y: int, layer: int) -> Strip:
         start, length = self.tick_span(layer)
         back, front = self.palette.background, self.palette.cursor_line
-        text = f" {self.axes.label(layer)} "[:length]
+        text = f" {self.axes.label(layer)} "[:length] if start else f"{self.axes.label(layer)} "[:length]
         cells = [Cell(char, back, front, bold=True) for char in text]
         if layer < 0:  # it stands for all names of stages, of which it would leave bits
             begin, blank = min(start, self.left), Cell(" ", front, back)
@@ -172,7 +176,7 @@ class Drawing:
         self._name_stages()
         # The first line comes last: where two share a cell, the dots are joined and the first gives the colour.
         for line in reversed(lines):
-            self._lay(line)
+            self._lay(line, signs=self.palette.marked and len(lines) > 1)
 
     def _dot_grid(self, ticks: list[float]) -> None:
         """Dots at the ticks, a line at 0 where that means something, and one before the decoder's first layer."""
@@ -200,7 +204,8 @@ class Drawing:
                 self._base[self.rows][x] = Cell(char, self.palette.faint, self.palette.background)
             end = start - 1
 
-    def _lay(self, line: Line) -> None:
+    def _lay(self, line: Line, signs: bool) -> None:
+        """Draw a line, with its sign at every fourth of its points where it needs `signs` to be told from others."""
         colour, base = self.palette.of(line.colour), self._base
         for y, row in enumerate(self._canvas(line, [], [])[: self.rows]):
             for x, char in enumerate(row[: self.x.cells], start=self.left):
@@ -215,7 +220,7 @@ class Drawing:
             at = self.rows - 1 - self.y.cell(value)
             if 0 <= at < self.rows:
                 found[i] = Mark(line.colour, at, hollow if line.marks and not line.marks[i] else sign)
-                signed = line.marks[i] if line.marks else self.palette.marked and number % 4 == 2 * (line.colour % 2)
+                signed = line.marks[i] if line.marks else signs and number % 4 == 2 * (line.colour % 2)
                 if signed:
                     column = self.column(place)
                     base[at][column] = base[at][column]._replace(char=sign, colour=colour)

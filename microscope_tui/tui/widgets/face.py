@@ -13,17 +13,9 @@ from textual.strip import Strip
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.readout import WARNING, choose, fit, shorten, shorten_end
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import PaneView, Series, said_of
+from microscope_tui.tui.view import REMEDIES, PaneView, Series, said_of
 from microscope_tui.tui.widgets.canvas import Part, row
 from microscope_tui.tui.widgets.chart import Drawing, drawing
-
-HINTS = (
-    (0, "again", "tries again"),
-    (1, "pick_model", "other model"),
-    (3, "pick_slice", "other slice"),
-    (2, "jobs", "log"),
-)
-"""What can be done where something is wrong: rank, action and what it does."""
 
 LEAST_CHART = 6
 """Rows that a chart needs: so many are kept from the lines of values where there are several."""
@@ -33,7 +25,8 @@ LEAST_CHART = 6
 class Face:
     """How a view looks with the cursor on `layer`.
 
-    `titled`: title and legend are in the first line, because there is no border to hold the title.
+    `titled`: title and legend are in the first line, because there is no border to hold the title. `least` is the
+    width of the narrowest pane beside it: names are shortened alike in all of them.
     """
 
     view: PaneView
@@ -41,6 +34,7 @@ class Face:
     palette: Palette
     focused: bool
     titled: bool
+    least: int
     width: int
     height: int
 
@@ -88,7 +82,8 @@ class Face:
         title: Part = (("▌" if self.focused else " ") + view.title, colour, True)
         meaning: Part = (f" {view.meaning}", palette.faint, False)
         partial: Part = (f" · {view.warning}" if view.warning else "", palette.warn, False)
-        room = max((self.width - _length(title, partial)) // len(view.series) - 4, 5)
+        widest = max(view.widest + 1, _length(title))
+        room = max((min(self.width, self.least) - widest - _length(partial)) // len(view.series) - 4, 5)
         signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
         legend = [
             (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), series.pinned)
@@ -110,7 +105,7 @@ class Face:
         palette, colour = self.palette, self.palette.of(series.number)
         parts: list[Part] = [(f" {_sign(series)} ", colour, True)]
         if not self.titled:
-            length = min(max(len(s.label) for s in self.view.series), max(self.width // 4, 8))
+            length = min(max(len(s.label) for s in self.view.series), max(min(self.width, self.least) // 4, 8))
             parts.append((f"{shorten(series.label, length):<{length}}  ", colour, series.pinned))
         room = self.width - _length(*parts)
         if series.profile is None:
@@ -136,8 +131,10 @@ class Face:
             name = "" if len(of) == len(series) else f"{of[0].label}: "
             colour = palette.error if severe else palette.faint
             said += [(line, colour, False) for line in textwrap.wrap(name + status, max(self.width - 4, 8))]
-        if any(s.severe for s in series):
-            hint = fit([(rank, f"{key_of(action)} {does}") for rank, action, does in HINTS], self.width - 4, " · ")
+        if wrong := [s for s in series if s.severe]:
+            deeds = {"again": "tries again"} | {s.remedy: REMEDIES[s.remedy] for s in wrong} | {"jobs": "log"}
+            ranked = [(rank, f"{key_of(deed)} {does}") for rank, (deed, does) in enumerate(deeds.items())]
+            hint = fit(ranked, self.width - 4, " · ")
             said += [("", palette.faint, False), (hint, palette.faint, False)]
         above = max((height - len(said)) // 2, 0)
         rows = [self._row([(" " * max((self.width - cell_len(t)) // 2, 0) + t, c, b)]) for t, c, b in said]

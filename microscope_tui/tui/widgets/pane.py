@@ -65,7 +65,7 @@ class Pane(Widget):
     def __init__(self, number: int) -> None:
         super().__init__(id=f"pane-{number}")
         self.number = number
-        self._shown: tuple[PaneView, int, Palette, bool, bool] | None = None
+        self._shown: tuple[PaneView, int, Palette, bool, bool, int] | None = None
         self._title = ""
         self._face: Face | None = None
         self._rows: list[Strip] = []
@@ -74,13 +74,14 @@ class Pane(Widget):
         for _ in range(SLICES):
             yield Slice()
 
-    def show(self, view: PaneView, layer: int, palette: Palette, *, focused: bool, titled: bool) -> None:
-        """Show a view. `titled`: draw the title in the first line, because there is no border to hold it."""
+    def show(self, view: PaneView, layer: int, palette: Palette, *, focused: bool, titled: bool, least: int) -> None:
+        """Show a view. `titled`: draw the title in the first line, because there is no border to hold it; `least` is
+        the width of the narrowest pane."""
         self.set_class(focused, "-focused")
         title = "" if titled else f"{view.title} [dim]· {view.warning or view.meaning}[/]"
         if title != self._title:
             self._title = self.border_title = title
-        shown = (view, layer, palette, focused and titled, titled)
+        shown = (view, layer, palette, focused and titled, titled, least)
         if shown == self._shown:
             return
         self._shown = shown
