@@ -30,7 +30,7 @@ from microscope_tui.geometry.links import link_inflation, positions_of, ratio_in
 from microscope_tui.geometry.masks import duplicates, sinks
 from microscope_tui.geometry.neighbours import Neighbours, nearest
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, lengths_of, nonfinite_reason
-from microscope_tui.geometry.twonn import facco, llm_microscope, mle, scikit_dimension
+from microscope_tui.geometry.twonn import facco, llm_microscope, marked_ratios, mle, scikit_dimension
 from microscope_tui.terms import METHODS, Estimate, Metric
 
 FORMULAS = {"mle": mle, "facco": facco, "dadapy": facco, "scikit-dimension": scikit_dimension}
@@ -213,18 +213,23 @@ def _estimate(ratios: Ratios, method: str, blank: Estimate) -> Estimate:
         if k < 2 * SINGLE_SCALE:
             return replace(blank, reason=f"n = {blank.n}: needs more than {2 * SINGLE_SCALE} rows")
         return gride_estimate(ratios.radii, SINGLE_SCALE, blank, codes=ratios.codes, inflation=ratios.inflation)
-    statistic: Callable[[Tensor], float]
+    formula: Callable[[Tensor], float]
     if method == "llm-microscope":
         if ratios.scale == 0:
             return replace(blank, reason="all rows are equal")
-        statistic = lambda keep: llm_microscope(r1[keep], r2[keep], ratios.scale)  # noqa: E731
+        formula, mu = llm_microscope, marked_ratios(r1, r2, ratios.scale)
     else:
-        log_mu = (r2 / r1).log()
-        statistic = lambda keep: FORMULAS[method](log_mu[keep])  # noqa: E731
+        formula, mu = FORMULAS[method], (r2 / r1).log()
+    mu, order = mu.sort()
+    codes = None if ratios.codes is None else ratios.codes[order]
+
+    def statistic(keep: Tensor) -> float:
+        return formula(mu[keep])
+
     value = statistic(torch.ones_like(r1, dtype=torch.bool))
     if not usable(value):
         return replace(blank, reason=_why_undefined(r1, r2))
-    low, high = ratio_interval(value, statistic, ratios.codes, ratios.inflation)
+    low, high = ratio_interval(value, statistic, codes, ratios.inflation)
     return replace(blank, value=value, low=low, high=high)
 
 

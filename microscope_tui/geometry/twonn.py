@@ -1,6 +1,7 @@
 """The TwoNN formulas, one a convention: distances to the two nearest neighbours in, a dimension out.
 
-See `microscope_tui.geometry.dimension` for what sets them apart.
+See `microscope_tui.geometry.dimension` for what sets them apart. Ratios come in ascending order: a jackknife leaves
+some out many times over, and what is left is still in order.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def slope(log_mu: Tensor, cumulative: Tensor) -> float:
 
 
 def facco(log_mu: Tensor) -> float:
-    """Facco et al. 2017, and DADApy's `base`: F = i/N, the highest 10 % of the ratios left out."""
+    """Facco et al. 2017, and DADApy's `base`: F = i/N, the highest 10 % of the ascending ratios left out."""
     kept = int(0.9 * len(log_mu))
     ranks = torch.arange(1, kept + 1, dtype=torch.float64, device=log_mu.device)
-    return slope(log_mu.sort().values[:kept], ranks / len(log_mu))
+    return slope(log_mu[:kept], ranks / len(log_mu))
 
 
 def scikit_dimension(log_mu: Tensor) -> float:
@@ -31,15 +32,21 @@ def scikit_dimension(log_mu: Tensor) -> float:
     return facco(log_mu[log_mu.isfinite()])
 
 
-def llm_microscope(r1: Tensor, r2: Tensor, scale: float) -> float:
-    """LLM-Microscope 0.0.7 and the paper's code: only the lowest 20 % of the ratios.
+TINY = 1e-8
 
-    `scale` is the mean norm of the centred rows. Points with r₁ < 1e-8·scale or μ ≤ 1 + 1e-8 are left out,
-    yet keep the lowest ranks: F of the i-th other is (i + u)/(N + u), in float32 as there.
+
+def marked_ratios(r1: Tensor, r2: Tensor, scale: float) -> Tensor:
+    """μ = r₂/r₁ as `llm_microscope` takes them: −1 where r₁ < 1e-8·scale, the mean norm of the centred rows."""
+    return torch.where(r1 / scale < TINY, -1.0, r2 / r1)
+
+
+def llm_microscope(mu: Tensor) -> float:
+    """LLM-Microscope 0.0.7 and the paper's code: only the lowest 20 % of the ascending `marked_ratios`.
+
+    Points with a mark or μ ≤ 1 + 1e-8 are left out, yet keep the lowest ranks: F of the i-th other is
+    (i + u)/(N + u), in float32 as there.
     """
-    tiny = 1e-8
-    mu = torch.where(r1 / scale < tiny, -1.0, r2 / r1).sort().values
-    dropped = int((mu <= 1 + tiny).sum())
+    dropped = int((mu <= 1 + TINY).sum())
     mu = mu[dropped:]
     used = min(len(mu) // 5, len(mu) - 1)
     ranks = torch.arange(1 + dropped, len(mu) + 1 + dropped, device=mu.device) / (len(mu) + dropped)

@@ -34,7 +34,7 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
     colour = {"idle": colours.faint, "busy": colours.good, "waiting": colours.warn, "failed": colours.error}[how]
     right = [Span(f" {shorten_end(state, share)} ", colour, action="jobs")]
     # While it works its share is fixed: else the names would be shortened anew with every word that it says.
-    room = width - (len(right[0].text) if how == "idle" else share + 2)
+    room = width - (len(right[0].text) if how == "idle" or desk.read_only else share + 2)
     models = short_names([curve.model for curve in session.curves])
     slices = slice_names([curve.slice for curve in session.curves])
     common = slices[0] if not session.others else models[0] if len(session.models) == 1 else ""

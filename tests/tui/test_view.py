@@ -54,8 +54,32 @@ def test_a_pane_without_a_profile_says_what_happens(job: Job | None, said: str):
 
 def test_a_queued_job_says_how_many_are_before_it():
     desk = _desk(job=JOB)
-    desk.job(Job("0", Request("demo:other", SLICE), JobState.RUNNING, created=1.0))
+    desk.job(Job("0", Request(MODELS[0], SLICE, folds=3), JobState.RUNNING, created=1.0))
     assert _status(desk) == ("queued behind 1 · j shows the jobs", False)
+
+
+def test_a_job_that_waits_for_one_of_something_else_says_how_that_is_put_off():
+    desk = _desk(job=JOB)
+    desk.job(Job("0", Request(MODELS[0], SliceSpec("demo:other", count=9)), JobState.RUNNING, created=1.0))
+    said, severe = _status(desk)
+    assert said == "queued behind llava-next on other count=9 · j: p pauses it, x cancels it"
+    assert not severe
+
+
+@pytest.mark.parametrize(
+    ("sentence", "remedy"),
+    [
+        ("The data set owner/pictures has no image column: name it.", "pick_slice"),
+        ("There is no folder /data/none: give the path of a local model, or a hub id.", "pick_model"),
+        (f"No example of {SLICE.source} could be used.", "pick_slice"),
+        ("The cache folder /x is read-only: make it writable or name another with --cache.", "cache"),
+        ("The worker has ended: r starts it again.", "jobs"),
+    ],
+)
+def test_the_deed_that_mends_is_the_one_for_what_is_at_fault(sentence: str, remedy: str):
+    series = _views(_desk(error=sentence))[0].series[0]
+    assert series.severe
+    assert series.remedy == remedy
 
 
 def test_an_error_is_shown_where_the_curve_would_be():

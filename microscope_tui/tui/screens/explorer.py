@@ -124,6 +124,8 @@ class Explorer(Moving):
     @property
     def _inspected(self) -> int:
         """How many lines there are below the panes."""
+        if self.has_class("-small"):
+            return 0
         curves = len(self.session.slots) - self.session.differing
         return curves if self.has_class("-roomy") else 1
 

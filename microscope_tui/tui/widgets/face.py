@@ -82,8 +82,9 @@ class Face:
         title: Part = (("▌" if self.focused else " ") + view.title, colour, True)
         meaning: Part = (f" {view.meaning}", palette.faint, False)
         partial: Part = (f" · {view.warning}" if view.warning else "", palette.warn, False)
+        brief = partial if view.stand_in or not view.partial else (" · partial", palette.warn, False)
         widest = max(view.widest + 1, _length(title))
-        room = max((min(self.width, self.least) - widest - _length(partial)) // len(view.series) - 4, 5)
+        room = max((min(self.width, self.least) - widest - _length(brief)) // len(view.series) - 4, 5)
         signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
         legend = [
             (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), series.pinned)
@@ -92,7 +93,8 @@ class Face:
         for left, right in (
             ([title, meaning, partial], legend),
             ([title, partial], legend),
-            ([title, partial], signs),
+            ([title, brief], legend),
+            ([title, brief], signs),
             ([title, _cut(partial, self.width - _length(title))], []),
         ):
             spare = self.width - _length(*left, *right)
