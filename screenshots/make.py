@@ -26,6 +26,7 @@ from microscope_tui.settings import Settings
 from microscope_tui.terms import SliceSpec
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.live import WorkerSource
+from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.session import DARK, LIGHT, Session
 from microscope_tui.worker.client import Client
 
@@ -36,7 +37,8 @@ PATIENCE = 600.0
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: the size of the terminal, the theme, whether two models are compared, and the keys to press."""
+    """One picture: the size of the terminal, the theme, whether two models are compared, and the keys to press; what
+    the first of them asks of the worker is waited for."""
 
     name: str
     size: tuple[int, int]
@@ -51,6 +53,8 @@ SHOTS = (
     Shot("light", (110, 34), theme=LIGHT, keys=("3", "right")),
     Shot("80x24", (80, 24)),
     Shot("zoom", (110, 34), keys=("2", "tab", "tab", "tab", "z", "right", "right", "right")),
+    Shot("tokens", (120, 40), keys=("T", "tab", "tab", "y", "y")),
+    Shot("examples", (110, 34), keys=("E", "n", "n")),
 )
 
 
@@ -64,8 +68,13 @@ async def take(shot: Shot, settings: Settings, source: WorkerSource) -> None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{shot.name}: the worker did not finish in {PATIENCE:.0f} s")
             await pilot.pause(0.1)
-        await pilot.press(*shot.keys)
-        await pilot.pause()
+        for key in shot.keys:
+            await pilot.press(key)
+            await pilot.pause()
+            while isinstance(app.screen, Closer) and not all(app.screen.see(look).value for look in app.screen.asked):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{shot.name}: what {key} shows did not come in {PATIENCE:.0f} s")
+                await pilot.pause(0.1)
         svg = app.export_screenshot(title="microscope-tui")
     (HERE / f"{shot.name}.svg").write_text(svg)
     (HERE / f"{shot.name}.png").write_bytes(png(svg))

@@ -104,15 +104,16 @@ def metric_line(
     variant = f"{key_of('variant')} {method}" if len(methods) > 1 else method
     left.append(Span(f"│ {variant} ", colours.cursor_line, False, "variant"))
     waiting = any(view.stand_in for view in views)
-    for text, action in _chips(session, requests[0], views):
+    chips = _chips(session, requests[0], views)
+    for text, action in chips:
         left.append(Span(f"· {text} ", colours.warn if waiting else colours.cursor_line, False, action))
     room = width - sum(len(span.text) for span in (*left, *right))
     if room < 0:  # what is not as usual matters more than the streams, whose names stand above the panes
         right, room = [], 0
-    formula = FORMULAS.get((session.metric, method), "")
-    if len(formula) > room:
-        formula = SHORT_FORMULAS.get((session.metric, method), "")
-    left.append(Span(formula if len(formula) <= room else "", colours.faint))
+    between = "· " if chips else ""
+    formulas = (each.get((session.metric, method), "") for each in (FORMULAS, SHORT_FORMULAS))
+    formula = next((between + text for text in formulas if len(between + text) <= room), "")
+    left.append(Span(formula, colours.faint))
     return left, right
 
 

@@ -167,7 +167,9 @@ async def test_with_many_jobs_in_a_small_window_it_opens_on_the_running_one_and_
 
 async def test_the_newest_lines_of_the_log_are_seen_however_long_lines_are():
     source = FakeSource([made_up()])
-    source.log = "".join(f"12:00:{number:02} line {number} {'word ' * 30}\n" for number in range(40)) + "12:01:00 newest"
+    source.log = (
+        "".join(f"12:00:{number:02} line {number} {'word ' * 30}\n" for number in range(40)) + "12:01:00 newest"
+    )
     async with explorer(source, size=(80, 24)) as e:
         await e.press("j")
         await e.until(lambda: "newest" in text_of(e, "#log"))

@@ -13,6 +13,7 @@ from microscope_tui.terms import (
     Modality,
     Profile,
     Request,
+    Skipped,
     Stream,
 )
 from microscope_tui.tui.cards import ESTIMATORS, Section, metric_card
@@ -95,6 +96,22 @@ def test_sinks_are_counted_and_the_key_that_leaves_them_out_is_named():
     none = replace(measured, sinks={"text": 0})
     assert "no row has a massive norm" in _all(_card(RESIDUAL, none))
     assert "massive" not in _warned(_card(RESIDUAL, none))
+
+
+def test_examples_that_were_skipped_are_named_with_their_reasons_and_so_are_notes():
+    estimate = Estimate(0.4, n=1000, d=10)
+    skipped = tuple(Skipped(f"row {number}", "the picture is corrupt") for number in range(10))
+    measured = _measured(
+        (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate),
+        skipped=skipped,
+        notes=("the moments are kept on the host",),
+    )
+    sections = _card(RESIDUAL, measured)
+    assert "skipped row 7: the picture is corrupt" in _warned(sections)
+    assert "row 8" not in _warned(sections)
+    assert "2 more examples were skipped: E names each of them" in _warned(sections)
+    assert "the moments are kept on the host" in _all(sections)
+    assert "skipped" not in _all(_card(RESIDUAL, replace(measured, skipped=())))
 
 
 def test_an_anisotropy_near_that_of_even_rows_is_told():

@@ -104,6 +104,32 @@ def test_the_number_of_the_layer_is_marked_below():
     assert marked == " 7 "
 
 
+@pytest.mark.parametrize("last", [8, 24, 100])
+def test_the_numbers_at_both_ends_stand_still_when_the_cursor_is_on_them(last: int):
+    d = Drawing((_line(last + 1),), Axes(last), 40, 12, PALETTE)
+    for layer in (0, last):
+        assert d.line(d.rows, layer).text == d.line(d.rows).text
+
+
+def test_the_plot_stays_where_it_is_when_the_ticks_get_another_decimal():
+    lefts = {
+        Drawing((_line(25),), Axes(24, ys=ys), 39, 9, PALETTE).left for ys in ((0.0, 2.0), (0.4, 1.1), (0.0, 20.0))
+    }
+    assert lefts == {5}
+
+
+def test_without_colours_signs_tell_lines_apart_and_a_single_line_needs_none():
+    palette = in_colours(PALETTE, None)
+    assert palette.marked
+
+    def signs(*lines: Line) -> int:
+        d = Drawing(lines, Axes(24), 56, 16, palette)
+        return sum(d.line(y).text.count(sign) for y in range(d.rows) for sign in "●◆")
+
+    assert signs(_line(25)) == 0
+    assert signs(_line(25), _line(25, colour=1, shift=0.4)) > 4
+
+
 def test_columns_and_layers_are_each_others_inverse():
     d = Drawing((_line(25),), Axes(24), 56, 16, PALETTE)
     assert [d.layer_at(d.column(layer)) for layer in range(25)] == list(range(25))

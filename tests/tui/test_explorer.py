@@ -8,8 +8,10 @@ from rich.console import Console
 from textual.widgets import DataTable, Input, OptionList, Static
 
 from microscope_tui.settings import THEMES
-from microscope_tui.terms import Metric, Modality, Stream
+from microscope_tui.terms import FORMULAS, JobState, Metric, Modality, Progress, Stream
 from microscope_tui.tui.keys import DEEDS
+from microscope_tui.tui.lines import SHORT_FORMULAS
+from microscope_tui.tui.screens.explorer import LEAST
 from microscope_tui.tui.screens.help import Help
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import LIGHT, Session
@@ -397,3 +399,62 @@ async def test_a_model_of_a_hundred_layers():
         await e.press("2", "end")
         assert e.session.layer == 100
         assert e.pane(0).splitlines()[-1].endswith(" 100")
+
+
+async def test_names_are_shortened_alike_in_all_panes_and_stand_still_while_the_worker_talks():
+    source = FakeSource([made_up()])
+    async with explorer(source, size=(80, 24), session=Session(MODELS, SLICE)) as e:
+        await e.until(lambda: len(source.worked) == 1)
+        names = e.bar("header")[:42]
+        assert "llava-next" in names
+        assert "omnifusion" in names
+        for done in (3, 300):
+            now = Progress("measuring", done, 60_000, rate=12.34, eta=4100.0)
+            source.move(source.worked["job-1"], JobState.RUNNING, now)
+            await e.until(lambda done=done: f"measuring {done}/60,000" in e.bar("header"))
+            assert e.bar("header")[:42] == names
+        legends = {line[line.index("●") :] for line in (e.pane(number).splitlines()[0] for number in range(4))}
+        assert len({legend.strip() for legend in legends}) == 1
+
+
+async def test_the_short_formula_is_that_of_the_method_shown():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        assert "1 − min‖XA − Y‖²" in e.bar("metric")
+        await e.press("v")
+        assert e.session.method() == "held-out"
+        assert "min‖XA" not in e.bar("metric")
+
+
+def test_every_method_has_a_short_formula():
+    assert set(SHORT_FORMULAS) == set(FORMULAS)
+    assert all(len(text) < len(FORMULAS[method]) for method, text in SHORT_FORMULAS.items())
+
+
+async def test_in_the_smallest_window_the_footer_tells_how_to_get_help_and_how_to_leave():
+    async with explorer(FakeSource([made_up()]), size=LEAST) as e:
+        await filled(e)
+        assert "? Help" in e.bar("footer")
+        assert "q Quit" in e.bar("footer")
+
+
+async def test_help_tells_how_to_scroll_and_leave_where_it_is_seen_at_once():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await e.press("question_mark")
+        said = e.app.screen.query_one("#said")
+        assert "scroll · esc leaves" in str(said.render())
+        assert said.region.bottom <= 24
+        assert said.region.height == 1
+
+
+async def test_a_dialog_gives_way_in_a_window_that_is_too_small_and_comes_back():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        await e.press("j")
+        dialog = e.app.screen.query_one("#dialog")
+        await e.pilot.resize_terminal(58, 18)
+        await e.until(lambda: not dialog.region.size)
+        assert e.explorer.query_one("#small").display
+        assert not e.explorer.query_one("#inspector").display
+        await e.pilot.resize_terminal(80, 24)
+        await e.until(lambda: dialog.region.size)

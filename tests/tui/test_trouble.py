@@ -1,11 +1,13 @@
 """What goes wrong is said where the result would be, and the explorer goes on."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Job, JobState, Measurement, Progress, Request
+from microscope_tui.terms import Job, JobState, Measurement, Progress, Request, Skipped, SliceSpec
+from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled
@@ -76,6 +78,29 @@ async def test_a_model_that_does_not_exist_is_said_and_another_can_be_chosen():
         await e.until(lambda: e.session.models == (MODELS[0],))
         await filled(e)
         assert MISSING not in _said(e)
+
+
+async def test_a_slice_that_cannot_be_read_offers_another_slice():
+    source = FakeSource()
+    source.refuse["/data/rows"] = "The folder /data/rows holds no data set: there are no parquet files."
+    async with explorer(source, session=Session(MODELS[:1], SliceSpec("/data/rows"))) as e:
+        await e.until(lambda: "holds no data set" in _said(e))
+        assert "r tries again · d other slice · j log" in _said(e)
+
+
+async def test_a_skipped_example_is_counted_on_the_screen_and_named_on_the_card():
+    skipped = (Skipped("row 7", "the picture is corrupt"),)
+    source = FakeSource([replace(made_up(), skipped=skipped), made_up(MODELS[1])])
+    async with explorer(source, size=(80, 24)) as e:
+        await filled(e)
+        assert "· 1 skipped" in e.bar("metric")
+        await e.press("i")
+        assert isinstance(e.app.screen, Card)
+        assert "skipped row 7: the picture is corrupt" in e.app.screen.text
+        await e.press("escape", "m", *MODELS[1], "enter")
+        await e.until(lambda: e.session.models == MODELS[1:])
+        await filled(e)
+        assert "skipped" not in e.bar("metric")
 
 
 async def test_a_picker_explains_a_choice_that_cannot_be():

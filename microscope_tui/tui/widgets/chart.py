@@ -116,8 +116,12 @@ class Drawing:
     def tick_span(self, layer: int) -> tuple[int, int]:
         """First column and width of the cursor's number below the plot: with a blank on both sides where there is room
         for it, and the number where it stands without the cursor."""
-        length = min(len(self.axes.label(layer)), self.width)
+        label = self.axes.label(layer)
+        length = min(len(label), self.width)
         start = min(max(self.column(layer) - length // 2, 0), self.width - length)
+        drawn = "".join(cell.char for cell in self._base[-1])
+        near = (match.start() for match in re.finditer(rf"(?<!\S){re.escape(label)}(?!\S)", drawn))
+        start = next((place for place in near if abs(place - start) <= length), start)
         end = min(start + length + 1, self.width)
         start = max(start - 1, 0)
         return start, end - start
