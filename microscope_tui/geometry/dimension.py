@@ -223,13 +223,13 @@ def _estimate(ratios: Ratios, method: str, blank: Estimate) -> Estimate:
     mu, order = mu.sort()
     codes = None if ratios.codes is None else ratios.codes[order]
 
-    def statistic(keep: Tensor) -> float:
-        return formula(mu[keep])
+    def without(piles: Tensor, count: int) -> list[float]:
+        return [formula(mu[piles != pile]) for pile in range(count)]
 
-    value = statistic(torch.ones_like(r1, dtype=torch.bool))
+    value = formula(mu)
     if not usable(value):
         return replace(blank, reason=_why_undefined(r1, r2))
-    low, high = ratio_interval(value, statistic, codes, ratios.inflation)
+    low, high = ratio_interval(value, without, codes, ratios.inflation)
     return replace(blank, value=value, low=low, high=high)
 
 

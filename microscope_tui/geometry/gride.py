@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -41,20 +42,19 @@ class ScalePoint:
     estimate: Estimate
 
 
-def gride_mle(log_mu: Tensor, k: int, *, start: float | None = None) -> float | None:
+def gride_mle(log_mu: Tensor, k: int) -> float | None:
     """The dimension that maximises the likelihood of log ratios (n,); None if they are all zero.
 
-    The score  n/d + (k − 1) Σ log μ/(1 − μ^−d) − (2k − 1) Σ log μ  falls in d and is convex: from any `start`
-    Newton's steps end on the left of its zero and then only rise.
+    The score  n/d + (k − 1) Σ log μ/(1 − μ^−d) − (2k − 1) Σ log μ  falls in d and is convex: from anywhere Newton's
+    steps end on the left of its zero and then only rise.
     """
     total = float(log_mu.sum())
     if not total > 0:
         return None
     count = len(log_mu)
-    d = start or count / total
+    d = count / total
     for _ in range(STEPS):
-        held = torch.where(log_mu > 0, log_mu / -torch.expm1(-d * log_mu), 1 / d)
-        score = count / d + (k - 1) * float(held.sum()) - (2 * k - 1) * total
+        score = count / d + (k - 1) * float(_held(log_mu, d).sum()) - (2 * k - 1) * total
         before, d = d, max(d + score * gride_error(log_mu, k, d) ** 2, d / 10)
         if d > LARGEST:
             return None
@@ -65,9 +65,32 @@ def gride_mle(log_mu: Tensor, k: int, *, start: float | None = None) -> float | 
 
 def gride_error(log_mu: Tensor, k: int, d: float) -> float:
     """Standard error of the estimate from the observed Fisher information, for independent ratios."""
+    return float(1 / _information(log_mu, k, d).sum().sqrt())
+
+
+def gride_without(log_mu: Tensor, k: int, d: float, piles: Tensor, count: int) -> list[float]:
+    """The estimate without each of `count` piles, one Newton step from the estimate d of all; `piles` (n,) each row's.
+
+    The score of all ratios is zero at d, so what is left without a pile has minus that pile's. One step differs from
+    the end of all steps by the square of what a pile moves the estimate.
+    """
+    zeros = torch.zeros(count, dtype=log_mu.dtype, device=log_mu.device)
+    score = zeros.index_add(0, piles, 1 / d + (k - 1) * _held(log_mu, d) - (2 * k - 1) * log_mu)
+    information = zeros.index_add(0, piles, _information(log_mu, k, d))
+    moved: list[float] = (d - score / (information.sum() - information)).tolist()
+    return moved
+
+
+def _held(log_mu: Tensor, d: float) -> Tensor:
+    """log μ/(1 − μ^−d), and its limit 1/d at μ = 1."""
+    return torch.where(log_mu > 0, log_mu / -torch.expm1(-d * log_mu), 1 / d)
+
+
+def _information(log_mu: Tensor, k: int, d: float) -> Tensor:
+    """What each ratio adds to the observed Fisher information: minus the slope of its score."""
     grown = d * log_mu
     curve = torch.where(grown > 0, (log_mu / (2 * torch.sinh(grown / 2))).square(), 1 / d**2)
-    return float(1 / (len(log_mu) / d**2 + (k - 1) * curve.sum()).sqrt())
+    return 1 / d**2 + (k - 1) * curve
 
 
 def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | None, inflation: float = 1.0) -> Estimate:
@@ -85,7 +108,7 @@ def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | No
         return replace(blank, reason=f"neighbours {k} and {2 * k} are equally far")
     error = gride_error(log_mu, k, value)
     notes = (*blank.notes, f"scale k = {k}: r_{2 * k}/r_{k}", f"Fisher standard error {error:.2g}")
-    low, high = ratio_interval(value, lambda keep: gride_mle(log_mu[keep], k, start=value) or 0.0, codes, inflation)
+    low, high = ratio_interval(value, partial(gride_without, log_mu, k, value), codes, inflation)
     return replace(blank, value=value, low=low, high=high, notes=notes)
 
 

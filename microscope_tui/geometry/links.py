@@ -8,7 +8,7 @@ a pair of mutual neighbours r₁ is the same number. An error from sums by examp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,25 +25,22 @@ def usable(value: float) -> bool:
 
 
 def ratio_interval(
-    value: float, statistic: Callable[[Tensor], float], codes: Tensor | None, inflation: float
+    value: float, without: Callable[[Tensor, int], Sequence[float]], codes: Tensor | None, inflation: float
 ) -> tuple[float | None, float | None]:
     """The interval from leaving out the ratios of one pile of examples at a time; `codes` (m,) the examples.
 
-    `statistic` is the dimension from the rows to keep, bool (m,). Made on the scale of 1/dimension, which is a mean
-    of log ratios. (None, None) without codes, or where the upper end would be infinite.
+    `without` gives the dimension without each of so many piles, from the pile of each row (m,). Made on the scale of
+    1/dimension, which is a mean of log ratios. (None, None) without codes, or where the upper end would be infinite.
     """
     if codes is None:
         return None, None
     piles = torch.unique(codes, return_inverse=True)[1] % MAX_GROUPS
     sizes = torch.bincount(piles).tolist()
-    without: list[float] = []
-    for pile in range(len(sizes)):
-        rest = statistic(piles != pile)
-        if not usable(rest):
-            return None, None
-        without.append(rest)
+    left = without(piles, len(sizes))
+    if not all(usable(each) for each in left):
+        return None, None
     low, high = jackknife_interval(
-        value, without, sizes, forward=lambda v: 1 / v, back=lambda v: 1 / v if v > 0 else -1.0, inflation=inflation
+        value, left, sizes, forward=lambda v: 1 / v, back=lambda v: 1 / v if v > 0 else -1.0, inflation=inflation
     )
     return (None, None) if low is None or low < 0 else (low, high)
 

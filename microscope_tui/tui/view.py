@@ -318,7 +318,7 @@ def _series(
         label,
         None,
         pinned=session.comparing and curve.slot == session.top,
-        remedy=_remedy(shown.known.error or "", shown.request),
+        remedy=_remedy(shown.known, shown.request),
         skipped=len(measurement.skipped) if measurement else 0,
         noted=len(measurement.notes) if measurement else 0,
     )
@@ -341,9 +341,12 @@ def _series(
     return replace(series, status=shown.known.error, severe=True) if shown.known.error else series
 
 
-def _remedy(error: str, request: Request) -> str:
-    """The deed of `REMEDIES` that may mend an error, told by what its sentence speaks of."""
-    said = error.lower()
+def _remedy(known: Known, request: Request) -> str:
+    """The deed of `REMEDIES` that may mend an error, told by what its sentence speaks of; empty where the user has
+    cancelled, which needs none."""
+    if known.error is None and known.job and known.job.state is JobState.CANCELLED:
+        return ""
+    said = (known.error or "").lower()
     about = {
         "jobs": ("the worker",),
         "cache": ("cache folder", "--cache", "the store in", "the disk"),
@@ -401,7 +404,7 @@ def _status(
         shown = [(curve.model, curve.slice) for curve in session.curves]
         if first and (first.request.model, first.request.slice) not in shown:
             of = f"{short_name(first.request.model)} on {slice_names([first.request.slice])[0]}"
-            return f"queued behind {of} · {key_of('jobs')}: p pauses it, x cancels it", False
+            return f"queued behind {ahead}: {of} runs · {key_of('jobs')}: p pauses it, x cancels it", False
         return f"queued behind {ahead} · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.PAUSED:
         return f"paused · {key_of('jobs')} shows the jobs", False

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import betaln
 
 from microscope_tui.geometry import dimension
-from microscope_tui.geometry.gride import gride_curve, gride_error, gride_mle
+from microscope_tui.geometry.gride import gride_curve, gride_error, gride_mle, gride_without
 from microscope_tui.geometry.neighbours import nearest
 
 
@@ -69,3 +69,19 @@ def test_a_curve_needs_more_rows_than_neighbours():
     x[3, 1] = np.nan
     assert gride_curve(x)[0].estimate.reason == "1 of 20 rows hold NaN or infinity"
     assert dimension(np.random.default_rng(4).uniform(size=(16, 3)), method="gride").value is None
+
+
+def test_leaving_out_a_pile_by_one_step_is_fitting_the_rest_anew():
+    rng = np.random.default_rng(5)
+    k, n, count = 8, 4000, 100
+    # The ratio of Gamma sums: r_2k/r_k in d dimensions, for independent shells.
+    inner = rng.gamma(k, size=n)
+    log_mu = torch.tensor(np.log(1 + rng.gamma(k, size=n) / inner) / 6.5)
+    piles = torch.tensor(rng.integers(0, count, n))
+    whole = gride_mle(log_mu, k)
+    assert whole is not None
+    one_step = gride_without(log_mu, k, whole, piles, count)
+    for pile in range(count):
+        anew = gride_mle(log_mu[piles != pile], k)
+        assert anew is not None
+        assert abs(one_step[pile] - anew) < 0.01 * abs(anew - whole) + 1e-6

@@ -295,5 +295,5 @@ def test_a_slice_larger_than_the_data_is_all_of_it(parquet: Path) -> None:
 
 
 def test_errors_are_sentences_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(MicroscopeError, match=r"^The split 'test' of the data set .* is empty: choose another split=\.$"):
+    with pytest.raises(MicroscopeError, match=r"^The split 'test' of .* is empty: choose another split=\.$"):
         opened(data.write_parquet(tmp_path, []))

@@ -62,7 +62,7 @@ def test_a_job_that_waits_for_one_of_something_else_says_how_that_is_put_off():
     desk = _desk(job=JOB)
     desk.job(Job("0", Request(MODELS[0], SliceSpec("demo:other", count=9)), JobState.RUNNING, created=1.0))
     said, severe = _status(desk)
-    assert said == "queued behind llava-next on other count=9 · j: p pauses it, x cancels it"
+    assert said == "queued behind 1: llava-next on other count=9 runs · j: p pauses it, x cancels it"
     assert not severe
 
 
@@ -80,6 +80,12 @@ def test_the_deed_that_mends_is_the_one_for_what_is_at_fault(sentence: str, reme
     series = _views(_desk(error=sentence))[0].series[0]
     assert series.severe
     assert series.remedy == remedy
+
+
+def test_what_the_user_has_cancelled_needs_no_remedy():
+    series = _views(_desk(job=replace(JOB, state=JobState.CANCELLED)))[0].series[0]
+    assert series.severe
+    assert series.remedy == ""
 
 
 def test_an_error_is_shown_where_the_curve_would_be():

@@ -95,7 +95,7 @@ class Face:
             ([title, partial], legend),
             ([title, brief], legend),
             ([title, brief], signs),
-            ([title, _cut(partial, self.width - _length(title))], []),
+            ([title, _cut(brief, self.width - _length(title))], []),
         ):
             spare = self.width - _length(*left, *right)
             if spare >= 0:
@@ -134,7 +134,9 @@ class Face:
             colour = palette.error if severe else palette.faint
             said += [(line, colour, False) for line in textwrap.wrap(name + status, max(self.width - 4, 8))]
         if wrong := [s for s in series if s.severe]:
-            deeds = {"again": "tries again"} | {s.remedy: REMEDIES[s.remedy] for s in wrong} | {"jobs": "log"}
+            deeds = (
+                {"again": "tries again"} | {s.remedy: REMEDIES[s.remedy] for s in wrong if s.remedy} | {"jobs": "log"}
+            )
             ranked = [(rank, f"{key_of(deed)} {does}") for rank, (deed, does) in enumerate(deeds.items())]
             hint = fit(ranked, self.width - 4, " · ")
             said += [("", palette.faint, False), (hint, palette.faint, False)]
