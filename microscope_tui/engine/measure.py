@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # wants a core. Read by OpenMP when torch is first imported, hence before any function here does so.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ESTIMATORS_VERSION = 1
+ESTIMATORS_VERSION = 2
 """Goes up whenever the same rows would give other numbers: part of every cache key."""
 
 OnProgress = Callable[[Progress], None]

@@ -4,10 +4,11 @@ import threading
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
+from textual.widgets import Static
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job, JobState, Measurement, Progress, Request, Skipped, SliceSpec
-from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled
@@ -95,8 +96,10 @@ async def test_a_skipped_example_is_counted_on_the_screen_and_named_on_the_card(
         await filled(e)
         assert "· 1 skipped" in e.bar("metric")
         await e.press("i")
-        assert isinstance(e.app.screen, Card)
-        assert "skipped row 7: the picture is corrupt" in e.app.screen.text
+        card = e.app.screen.query_one("#card", Static)
+        with (console := Console(width=200)).capture() as said:
+            console.print(card.content)
+        assert "skipped row 7: the picture is corrupt" in said.get()
         await e.press("escape", "m", *MODELS[1], "enter")
         await e.until(lambda: e.session.models == MODELS[1:])
         await filled(e)
