@@ -111,8 +111,8 @@ def test_quitting_leaves_the_worker_alive_until_its_job_ends(cache):
 def test_what_is_wrong_is_said_in_place_and_the_app_goes_on(cache, arguments, words):
     with explorer(cache, *arguments, width=120, height=40) as terminal:
         terminal.until(lambda: all(word in " ".join(terminal.text.split()) for word in words), PATIENCE)
-        terminal.press("?", lambda: "the worker goes on until" in terminal.text)
-        terminal.press("\x1b", lambda: "the worker goes on until" not in terminal.text)
+        terminal.press("?", lambda: "finds everything by name" in terminal.text)
+        terminal.press("\x1b", lambda: "finds everything by name" not in terminal.text)
         leave(terminal)
 
 
