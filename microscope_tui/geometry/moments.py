@@ -249,7 +249,9 @@ class ChainMoments:
         for name in _TENSORS:
             if name in shapes and state[name].shape != shapes[name]:
                 raise MicroscopeError(f"these saved moments are damaged: {name} has shape {tuple(state[name].shape)}.")
-            setattr(chain, name, state[name].to("cpu" if name in ("units", "nonfinite") else device))
+            # A copy in memory of torch's own: what a file was read into may begin anywhere, and products may round
+            # otherwise there.
+            setattr(chain, name, state[name].to("cpu" if name in ("units", "nonfinite") else device, copy=True))
         chain.n, chain.left_out = (int(v) for v in state["counts"])
         return chain
 
