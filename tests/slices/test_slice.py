@@ -172,9 +172,9 @@ def test_several_pictures_a_row(tmp_path: Path) -> None:
 
 def test_a_picture_that_is_only_a_path_is_named(tmp_path: Path) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    cell = pa.array([{"bytes": None, "path": "/tmp/x.png"}], kind)
+    cell = pa.array([{"bytes": None, "path": "/elsewhere/x.png"}], kind)
     pq.write_table(pa.table({"image": cell, "question": ["a?"]}), tmp_path / "test.parquet")
-    with pytest.raises(BadExample, match=r"^row 0: its picture is not in the data set, only its path /tmp/x.png"):
+    with pytest.raises(BadExample, match=r"^row 0: its picture is not in the data set, only its path /elsewhere/x.png"):
         opened(tmp_path).example(0)
 
 
