@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import errno
 import io
-import json
 import os
 import sys
 import time
@@ -24,7 +23,8 @@ from microscope_tui import __version__
 from microscope_tui.catalogue import full_name
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.settings import REQUEST_SETTINGS, THEMES, Settings
-from microscope_tui.terms import JobState, Metric, Modality, Progress, Request, SliceSpec, Stream, words
+from microscope_tui.talk import print_json, table, talk
+from microscope_tui.terms import JobState, Metric, Modality, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace) -> int:
     """Measure without a screen; the same pipeline, and the same store."""
     settings = _settings(options)
     request = _request(options, settings)
-    with _store(settings) as store, _talk() as on_progress:
+    with _store(settings) as store, talk() as on_progress:
         measurement = store.recall(request)
         if measurement is None:
             from microscope_tui.engine.measure import run
@@ -127,7 +127,7 @@ def measure(options: argparse.Namespace) -> int:
     for stream, reason in measurement.refused.items():
         print(f"no {stream} stream: {reason}", file=sys.stderr)
     if options.format == "json":
-        _print_json(measurement.to_json())
+        print_json(measurement.to_json())
     elif options.format == "csv":
         from microscope_tui.tables import profile_csv
 
@@ -145,7 +145,7 @@ def plan(options: argparse.Namespace) -> int:
 
     expected = forecast(_request(options, _settings(options)))
     if options.json:
-        _print_json(expected.to_json())
+        print_json(expected.to_json())
     else:
         print("\n".join(forecast_lines(expected)))
     return 0
@@ -182,7 +182,7 @@ def jobs(options: argparse.Namespace) -> int:
     with _store(settings) as store:
         known = store.jobs()
     if options.json:
-        _print_json([job.to_json() for job in known])
+        print_json([job.to_json() for job in known])
         return 0
     rows = [
         (
@@ -196,7 +196,7 @@ def jobs(options: argparse.Namespace) -> int:
         )
         for job in known
     ]
-    _table(("job", "state", "kind", "examples", "model", "slice", "error"), rows)
+    table(("job", "state", "kind", "examples", "model", "slice", "error"), rows)
     return 0
 
 
@@ -230,14 +230,14 @@ def _list_cache(settings: Settings, options: argparse.Namespace) -> int:
     with Store(settings.cache, read_only=True) as store:
         held, size = contents(store), store.size()
     if options.json:
-        _print_json([asdict(of.entry) | {"what": of.what} for of in held])
+        print_json([asdict(of.entry) | {"what": of.what} for of in held])
         return 0
     when = [time.strftime("%Y-%m-%d %H:%M", time.localtime(of.entry.stored)) for of in held]
     rows = [
         (of.entry.key, f"{of.entry.size / 1e6:.2f} MB", stored, "in use" if of.entry.in_use else "", of.what)
         for of, stored in zip(held, when, strict=True)
     ]
-    _table(("key", "size", "stored", "", "what"), rows)
+    table(("key", "size", "stored", "", "what"), rows)
     print(f"{settings.cache}: {len(rows)} entries, {size / 1e6:.1f} MB", file=sys.stderr)
     return 0
 
@@ -468,61 +468,9 @@ def _queue(settings: Settings, *, start: bool) -> Iterator[Queue | Client]:
         yield client
 
 
-@contextlib.contextmanager
-def _talk() -> Iterator[Callable[[Progress], None]]:
-    """Progress on stderr: one line rewritten in a terminal, else a line every few seconds."""
-    live = sys.stderr.isatty()
-    every = 0.2 if live else 5.0
-    last, last_phase, width = 0.0, "", 0
-
-    def show(progress: Progress) -> None:
-        nonlocal last, last_phase, width
-        now, phase = time.monotonic(), progress.stage
-        if now - last < every and phase == last_phase:
-            return
-        last, last_phase = now, phase
-        text = describe(progress)
-        print(f"\r{text:<{width}}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
-        width = len(text)
-
-    try:
-        yield show
-    finally:
-        if live and width:
-            print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
-
-
-def describe(progress: Progress) -> str:
-    """One line for people: `measuring 120/600 examples · 9,812 tokens · 12.3/s · 0:39 left`."""
-    parts = [progress.phase]
-    if progress.stage != progress.phase:  # it counts by itself, and something else than examples
-        return parts[0]
-    if progress.done:
-        parts[0] += f" {progress.done}/{progress.total} examples"
-        parts.append(f"{progress.tokens:,} tokens")
-    if progress.done and progress.rate:
-        parts.append(f"{progress.rate:.1f}/s")
-    if progress.eta is not None and progress.done < progress.total:
-        parts.append(f"{int(progress.eta) // 60}:{int(progress.eta) % 60:02d} left")
-    return " · ".join(parts)
-
-
 def _list(entries: Sequence[Any], options: argparse.Namespace) -> int:
     if options.json:
-        _print_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
     else:
-        _table(("name", "title", "where"), [(e.name, e.title, e.detail) for e in entries])
+        table(("name", "title", "where"), [(e.name, e.title, e.detail) for e in entries])
     return 0
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on stdout; never cut, so that it can be piped."""
-    lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _print_json(data: Any) -> None:
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False, allow_nan=False)
-    print()
