@@ -25,7 +25,7 @@ from microscope_tui.cli import DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
 from microscope_tui.settings import Settings
 from microscope_tui.terms import SliceSpec
 from microscope_tui.tui.app import ExplorerApp
-from microscope_tui.tui.live import WorkerSource
+from microscope_tui.tui.data.live import WorkerSource
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.session import DARK, LIGHT, Session
 from microscope_tui.worker.client import Client

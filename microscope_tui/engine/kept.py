@@ -11,13 +11,13 @@ import torch
 from safetensors import safe_open
 
 from microscope_tui.engine.accumulate import captured_streams
-from microscope_tui.engine.looking import Tell
-from microscope_tui.engine.maps import QUOTA_SHARE, LinearMaps, maps_bytes, maps_name
+from microscope_tui.engine.looks.looking import Tell
+from microscope_tui.engine.looks.maps import QUOTA_SHARE, LinearMaps, maps_bytes, maps_name
+from microscope_tui.engine.looks.pooled import Unexplained, unexplained
+from microscope_tui.engine.looks.worst import Worst, worst_of
 from microscope_tui.engine.measure import plan_of, provenance_of
-from microscope_tui.engine.pooled import Unexplained, unexplained
 from microscope_tui.engine.state import Keeper
 from microscope_tui.engine.sums import Committed
-from microscope_tui.engine.worst import Worst, worst_of
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.slices import Slice

@@ -111,7 +111,7 @@ def run(
         if store:
             store.put_measurement(key, measurement)
             if keeper and keeper.notes:
-                from microscope_tui.engine.maps import keep_maps, maps_name
+                from microscope_tui.engine.looks.maps import keep_maps, maps_name
 
                 keep_maps(store, maps_name(state, slice_.digest), walk)
     if store:

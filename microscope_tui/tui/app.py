@@ -18,12 +18,12 @@ from textual.screen import Screen
 
 from microscope_tui.settings import THEMES, Settings
 from microscope_tui.tui import keys
-from microscope_tui.tui.ascii import AsciiFilter
-from microscope_tui.tui.clipboard import hand_over
+from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
+from microscope_tui.tui.output.ascii import AsciiFilter
+from microscope_tui.tui.output.clipboard import hand_over
 from microscope_tui.tui.screens.explorer import LEAST, Explorer
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.source import Source
 from microscope_tui.tui.state import Recent, keep, restore
 from microscope_tui.tui.themes import palettes, widget_theme
 
@@ -125,11 +125,11 @@ def run(settings: Settings, session: Session, *, given: Collection[str] = (), so
     if session.theme not in settings.theme_names:
         session = replace(session, theme=settings.theme)
     if settings.read_only:
-        from microscope_tui.tui.archive import ArchiveSource
+        from microscope_tui.tui.data.archive import ArchiveSource
 
         archive = ArchiveSource(settings)
         return _shown(ExplorerApp(settings, archive.start(session, given), archive, recent=recent, note=note), archive)
-    from microscope_tui.tui.live import WorkerSource  # here, so that a screen over another source never loads it
+    from microscope_tui.tui.data.live import WorkerSource  # here, so that a screen over another source never loads it
 
     live, store = WorkerSource(settings), partial(keep, settings.cache, recent=recent)
     app = ExplorerApp(settings, session, live, recent=recent, note=note, keep=store)

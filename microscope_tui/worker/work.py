@@ -19,7 +19,7 @@ from microscope_tui.terms import Job, JobKind, JobState, Measurement, Progress, 
 from microscope_tui.worker.jobs import same_model
 
 RUNNER: Final = "microscope_tui.engine.measure:run"
-LOOK: Final = "microscope_tui.engine.look:run"
+LOOK: Final = "microscope_tui.engine.looks.look:run"
 """What does the work, imported when the first job wants it."""
 
 FREE_SECONDS: Final = 300.0

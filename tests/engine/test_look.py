@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from microscope_tui.engine import cards
-from microscope_tui.engine.look import run
+from microscope_tui.engine.looks import cards
+from microscope_tui.engine.looks.look import run
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, TokenTable

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from microscope_tui.engine import measure, state
-from microscope_tui.engine.look import run
+from microscope_tui.engine.looks.look import run
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, TokenTable, WorstTokens
 from microscope_tui.store import Store

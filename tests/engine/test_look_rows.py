@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from microscope_tui.engine import cloud as cloud_module
 from microscope_tui.engine import measure
 from microscope_tui.engine.accumulate import example_hash
-from microscope_tui.engine.cloud import plane_of, turned
-from microscope_tui.engine.look import run
-from microscope_tui.engine.worst import ALIKE, WORST
+from microscope_tui.engine.looks import cloud as cloud_module
+from microscope_tui.engine.looks.cloud import plane_of, turned
+from microscope_tui.engine.looks.look import run
+from microscope_tui.engine.looks.worst import ALIKE, WORST
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.sample import token_hash
 from microscope_tui.inspection import Cloud, WorstTokens

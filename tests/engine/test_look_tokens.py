@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from microscope_tui.engine import left_out, measure
-from microscope_tui.engine import lens as lens_module
 from microscope_tui.engine.answers import Answers
-from microscope_tui.engine.lens import lens
-from microscope_tui.engine.look import run
+from microscope_tui.engine.looks import lens as lens_module
+from microscope_tui.engine.looks.lens import lens
+from microscope_tui.engine.looks.look import run
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.geometry.masks import massive
 from microscope_tui.inspection import TokenTable

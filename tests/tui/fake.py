@@ -24,7 +24,7 @@ from microscope_tui.terms import (
     SliceSpec,
     Stream,
 )
-from microscope_tui.tui.source import Held, Stock, Value
+from microscope_tui.tui.data.source import Held, Stock, Value
 
 SLICE = SliceSpec("demo:scienceqa")
 MODELS = ("demo:llava-next", "demo:omnifusion")

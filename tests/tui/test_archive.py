@@ -12,7 +12,7 @@ from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Measurement, Metric, Request, SliceSpec
 from microscope_tui.tui.app import ExplorerApp
-from microscope_tui.tui.archive import ArchiveSource, stock_of
+from microscope_tui.tui.data.archive import ArchiveSource, stock_of
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent, keep
 from tests.terminal import Terminal

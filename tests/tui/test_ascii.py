@@ -7,7 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from microscope_tui.settings import Settings
-from microscope_tui.tui.ascii import ascii_text
+from microscope_tui.tui.output.ascii import ascii_text
 from microscope_tui.tui.session import Session
 from tests.terminal import Terminal
 from tests.tui.driving import explorer, filled

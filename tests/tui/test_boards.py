@@ -6,10 +6,10 @@ import pytest
 from textual.widgets import DataTable, Static
 
 from microscope_tui.terms import JobKind, JobState, Request
+from microscope_tui.tui.data.source import Held, Stock
 from microscope_tui.tui.screens.cache import Cache, total_text
 from microscope_tui.tui.screens.jobs import Jobs, in_view, lines_of
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.source import Held, Stock
 from tests.tui.driving import Driven, explorer
 from tests.tui.fake import SLICE, FakeSource, made_up
 

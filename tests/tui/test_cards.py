@@ -16,12 +16,12 @@ from microscope_tui.terms import (
     Skipped,
     Stream,
 )
-from microscope_tui.tui.cards import ESTIMATORS, Section, metric_card
-from microscope_tui.tui.contrast import contrast, contrast_card
-from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.content.cards import ESTIMATORS, Section, metric_card
+from microscope_tui.tui.content.contrast import contrast, contrast_card
+from microscope_tui.tui.content.view import pane_views, shown
+from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.view import pane_views, shown
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 

@@ -6,7 +6,7 @@ import pytest
 from rich.style import Style
 from textual.strip import Strip
 
-from microscope_tui.tui.curves import Axes, Line, limits, nearest
+from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.session import DARK, LIGHT
 from microscope_tui.tui.themes import PALETTES, in_colours
 from microscope_tui.tui.widgets import chart

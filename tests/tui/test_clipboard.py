@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from microscope_tui.tui.clipboard import LIMIT, hand_over, osc52, wrapped
+from microscope_tui.tui.output.clipboard import LIMIT, hand_over, osc52, wrapped
 from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 

@@ -11,7 +11,8 @@ from textual.strip import Strip
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import JobKind, JobState, Progress, Stream
-from microscope_tui.tui.ramp import RAMPS
+from microscope_tui.tui.content.ramp import RAMPS
+from microscope_tui.tui.content.tokens import Quantity
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.screens.examples import Examples
 from microscope_tui.tui.screens.help import Help
@@ -19,7 +20,6 @@ from microscope_tui.tui.screens.map import Map
 from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.screens.worst import Worst
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.tokens import Quantity
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.canvas import Canvas
 from microscope_tui.tui.widgets.heat import Columns, Heat

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.terms import Job, JobState, Request
-from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.data.desk import Desk
 from tests.tui.fake import MODELS, SLICE, made_up
 
 REQUEST = Request(MODELS[0], SLICE)

@@ -9,8 +9,8 @@ from textual.widgets import DataTable, Input, OptionList, Static
 
 from microscope_tui.settings import THEMES
 from microscope_tui.terms import FORMULAS, JobState, Metric, Modality, Progress, Stream
+from microscope_tui.tui.content.lines import SHORT_FORMULAS
 from microscope_tui.tui.keys import DEEDS
-from microscope_tui.tui.lines import SHORT_FORMULAS
 from microscope_tui.tui.screens.explorer import LEAST
 from microscope_tui.tui.screens.help import Help
 from microscope_tui.tui.screens.picker import Picker

@@ -14,8 +14,19 @@ from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Measurement, Profile
-from microscope_tui.tui.desk import Desk
-from microscope_tui.tui.export import FORMATS, Seen, bare, file_stem, save, seen, to_csv, to_figure, to_json, write
+from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.output.export import (
+    FORMATS,
+    Seen,
+    bare,
+    file_stem,
+    save,
+    seen,
+    to_csv,
+    to_figure,
+    to_json,
+    write,
+)
 from microscope_tui.tui.screens.save import Save
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled

@@ -8,7 +8,7 @@ import pytest
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "pyarrow", "pandas", "scipy", "huggingface_hub")
 STARTS = {
     "the screens": "import microscope_tui.tui.app, microscope_tui.tui.screens.explorer",
-    "the real source": "import microscope_tui.tui.live",
+    "the real source": "import microscope_tui.tui.data.live",
     "the first paint": """
 import asyncio
 from pathlib import Path

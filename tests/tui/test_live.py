@@ -8,8 +8,8 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec
-from microscope_tui.tui.live import WorkerSource
-from microscope_tui.tui.source import Value
+from microscope_tui.tui.data.live import WorkerSource
+from microscope_tui.tui.data.source import Value
 from tests.tui import looked
 from tests.tui.fake import made_up
 

@@ -6,7 +6,7 @@ import pytest
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.tui.offers import Offer, Room, completions, fitted, folders, offers, search, wrong_slice
+from microscope_tui.tui.content.offers import Offer, Room, completions, fitted, folders, offers, search, wrong_slice
 
 GB = 10**9
 SEVEN_B = Entry("ann/seven", "SevenForX", "", size=15 * GB, weights=14 * GB, dtype="bfloat16", model_type="llava")

@@ -9,7 +9,7 @@ import pytest
 
 from microscope_tui.figures import Figure, Panel, Track
 from microscope_tui.terms import Profile
-from microscope_tui.tui.page import page, runs, ticks
+from microscope_tui.tui.output.page import page, runs, ticks
 from tests.tui.fake import Shape, made_up
 
 MEASURED = made_up("<b>odd & long</b>", shape=Shape(layers=6, gap=(2,)))

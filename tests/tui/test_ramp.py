@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from microscope_tui.tui.ramp import RAMPS, SHADES, Range, range_of
+from microscope_tui.tui.content.ramp import RAMPS, SHADES, Range, range_of
 
 # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
 SEEN = {

@@ -14,7 +14,7 @@ from microscope_tui.terms import (
     SliceSpec,
     Stream,
 )
-from microscope_tui.tui.readout import (
+from microscope_tui.tui.content.readout import (
     choose,
     duration,
     fit,

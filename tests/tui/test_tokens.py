@@ -7,9 +7,9 @@ import pytest
 
 from microscope_tui.inspection import Patch
 from microscope_tui.terms import Modality
-from microscope_tui.tui.ramp import Range
+from microscope_tui.tui.content.ramp import Range
+from microscope_tui.tui.content.tokens import Block, Quantity, Scale, Tokens, line_of, owners
 from microscope_tui.tui.themes import DARK, PALETTES
-from microscope_tui.tui.tokens import Block, Quantity, Scale, Tokens, line_of, owners
 from microscope_tui.tui.widgets.heat import Columns, Heat
 from microscope_tui.tui.widgets.patches import Patches
 from microscope_tui.tui.widgets.picture import fitted, picture_rows, pixels

@@ -202,7 +202,7 @@ async def test_a_result_that_comes_late_is_not_shown_for_another_choice():
 
 
 async def test_news_that_went_missing_are_found_by_looking(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("microscope_tui.tui.clerk.CHECK_EVERY", 0.05)
+    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 0.05)
     source = FakeSource()
     async with explorer(source) as e:
         await _measuring(e)

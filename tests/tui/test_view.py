@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.terms import Job, JobState, Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
-from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.content.view import PaneView, labels_of, methods_measured, pane_views, worker_state
+from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.view import PaneView, labels_of, methods_measured, pane_views, worker_state
 from tests.tui.fake import MODELS, SLICE, Shape, made_up
 
 SESSION = Session(MODELS[:1], SLICE)

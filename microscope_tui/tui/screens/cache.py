@@ -14,9 +14,9 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Label, Static
 
 from microscope_tui.catalogue import size_text
+from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.data.source import Held, Source, Stock
 from microscope_tui.tui.errands import Returned, errand
-from microscope_tui.tui.readout import shorten
-from microscope_tui.tui.source import Held, Source, Stock
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from microscope_tui.tui.cards import Row, Section, metric_card
-from microscope_tui.tui.contrast import contrast_card
+from microscope_tui.tui.content.cards import Row, Section, metric_card
+from microscope_tui.tui.content.contrast import contrast_card
+from microscope_tui.tui.content.view import labels_of, pane_views, shown
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import labels_of, pane_views, shown
 
 if TYPE_CHECKING:
     from microscope_tui.tui.screens.explorer import Explorer

@@ -20,20 +20,20 @@ from textual.widgets import Static
 
 from microscope_tui.inspection import Preview
 from microscope_tui.terms import JobKind, JobState, Request
+from microscope_tui.tui.content.lines import header_line
+from microscope_tui.tui.content.readout import progress
+from microscope_tui.tui.data.looks import Look, Seen
 from microscope_tui.tui.deeds import EXAMPLES
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.export import file_stem, write
 from microscope_tui.tui.keys import Deed
-from microscope_tui.tui.lines import header_line
-from microscope_tui.tui.looks import Look, Seen
-from microscope_tui.tui.readout import progress
-from microscope_tui.tui.records import Record, to_csv
+from microscope_tui.tui.output.export import file_stem, write
+from microscope_tui.tui.output.records import Record, to_csv
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.bar import Bar, Span
 from microscope_tui.tui.widgets.canvas import row
 
 if TYPE_CHECKING:
-    from microscope_tui.tui.desk import Desk
+    from microscope_tui.tui.data.desk import Desk
     from microscope_tui.tui.screens.explorer import Explorer
 
 LEAST = (60, 20)

@@ -13,9 +13,9 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import ExampleCard, Preview
 from microscope_tui.terms import Answer, JobKind, Request
+from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.deeds import EXAMPLES, bindings
-from microscope_tui.tui.looks import Look
-from microscope_tui.tui.records import Record, example_records
+from microscope_tui.tui.output.records import Record, example_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
 from microscope_tui.tui.widgets.bar import Span
 from microscope_tui.tui.widgets.canvas import Canvas, Part, row

@@ -21,21 +21,9 @@ from microscope_tui.catalogue import full_name
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, Measurement, Request, SliceSpec
-from microscope_tui.tui import clipboard
 from microscope_tui.tui import session as moves
-from microscope_tui.tui.clerk import Clerk
-from microscope_tui.tui.desk import Desk
-from microscope_tui.tui.errands import Returned
-from microscope_tui.tui.inbox import Arrived, Post
-from microscope_tui.tui.keys import bindings, key_of
-from microscope_tui.tui.lines import footer_line, header_line, inspector_lines, metric_line
-from microscope_tui.tui.looks import Looks
-from microscope_tui.tui.screens.moving import Moving
-from microscope_tui.tui.session import Session
-from microscope_tui.tui.source import Source
-from microscope_tui.tui.state import Recent
-from microscope_tui.tui.themes import Palette, in_colours, palettes
-from microscope_tui.tui.view import (
+from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
+from microscope_tui.tui.content.view import (
     first_layer,
     last_layer,
     methods_measured,
@@ -43,11 +31,23 @@ from microscope_tui.tui.view import (
     pane_views,
     shown,
 )
+from microscope_tui.tui.data.clerk import Clerk
+from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.data.inbox import Arrived, Post
+from microscope_tui.tui.data.looks import Looks
+from microscope_tui.tui.data.source import Source
+from microscope_tui.tui.errands import Returned
+from microscope_tui.tui.keys import bindings, key_of
+from microscope_tui.tui.output import clipboard
+from microscope_tui.tui.screens.moving import Moving
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.state import Recent
+from microscope_tui.tui.themes import Palette, in_colours, palettes
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from microscope_tui.tui.export import Seen
+    from microscope_tui.tui.output.export import Seen
     from microscope_tui.tui.screens.jobs import Jobs
 
 LEAST = (60, 20)
@@ -315,7 +315,7 @@ class Explorer(Moving):
         slices: bool,
     ) -> None:
         """Have a name chosen, and go where `move` leads from here with it."""
-        from microscope_tui.tui.offers import Shop
+        from microscope_tui.tui.content.offers import Shop
         from microscope_tui.tui.screens.picker import Picker  # the screens that wait are imported when they come
 
         session = self.session
@@ -386,7 +386,7 @@ class Explorer(Moving):
         self.app.exit(0)
 
     def action_picture(self) -> None:
-        from microscope_tui.tui import export  # what saves and copies is imported when it is asked for
+        from microscope_tui.tui.output import export  # what saves and copies is imported when it is asked for
 
         folder = Path("screenshots")
         name = f"{export.file_stem(self.session, datetime.now())}.svg"
@@ -397,7 +397,7 @@ class Explorer(Moving):
     @property
     def _seen(self) -> Seen | None:
         """What is on the screen, None with a word about it when that is nothing."""
-        from microscope_tui.tui import export
+        from microscope_tui.tui.output import export
 
         found = export.seen(self.session, self.desk, self.requests)
         if found is None:
@@ -406,7 +406,7 @@ class Explorer(Moving):
 
     def action_export(self) -> None:
         if seen := self._seen:
-            from microscope_tui.tui.export import file_stem
+            from microscope_tui.tui.output.export import file_stem
             from microscope_tui.tui.screens.save import Save
 
             stem = file_stem(self.session, datetime.now())
@@ -414,14 +414,14 @@ class Explorer(Moving):
 
     def action_copy_value(self) -> None:
         if seen := self._seen:
-            from microscope_tui.tui.export import value_text
+            from microscope_tui.tui.output.export import value_text
 
             view = seen.views[0 if self.session.zoomed else self.session.pane]
             self.copy(value_text(seen, view), "the values at the cursor")
 
     def action_copy_table(self) -> None:
         if seen := self._seen:
-            from microscope_tui.tui.export import to_csv
+            from microscope_tui.tui.output.export import to_csv
 
             self.copy(to_csv(seen), "the table (CSV)")
 
@@ -440,7 +440,7 @@ class Explorer(Moving):
         self.app.push_screen(Cache(self.source))
 
     def _write(self, folder: Path, files: dict[str, str]) -> None:
-        from microscope_tui.tui import export
+        from microscope_tui.tui.output import export
 
         try:
             written = export.write(folder, files)

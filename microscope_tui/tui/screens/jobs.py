@@ -16,9 +16,9 @@ from textual.widgets import DataTable, Label, Static
 
 from microscope_tui.catalogue import size_text
 from microscope_tui.terms import Job, JobKind, JobState
+from microscope_tui.tui.content.readout import duration, progress, shorten, shorten_end
+from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import Returned, errand
-from microscope_tui.tui.readout import duration, progress, shorten, shorten_end
-from microscope_tui.tui.source import Source
 
 COLUMNS = ("asked", "state", "model", "slice", "progress")
 

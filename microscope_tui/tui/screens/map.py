@@ -15,10 +15,10 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import Cloud
 from microscope_tui.terms import JobKind, Modality, Stream
+from microscope_tui.tui.content.readout import short_name, shorten
+from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.deeds import MAP, bindings
-from microscope_tui.tui.looks import Look
-from microscope_tui.tui.readout import short_name, shorten
-from microscope_tui.tui.records import Record, cloud_records
+from microscope_tui.tui.output.records import Record, cloud_records
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.themes import MARKERS
 from microscope_tui.tui.widgets.bar import Span

@@ -10,9 +10,9 @@ from textual.screen import Screen
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Measurement, Metric, Request
 from microscope_tui.tui import session as moves
+from microscope_tui.tui.content.view import fewest_rows, modalities_measured
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.view import fewest_rows, modalities_measured
 from microscope_tui.tui.widgets.pane import Pane
 
 

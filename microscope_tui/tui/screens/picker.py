@@ -15,8 +15,8 @@ from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from microscope_tui.catalogue import Entry, size_text
+from microscope_tui.tui.content.offers import FAVOURITE, RECENT, Offer, Shop, search
 from microscope_tui.tui.errands import Returned, errand
-from microscope_tui.tui.offers import FAVOURITE, RECENT, Offer, Shop, search
 
 PAUSE = 0.15
 """Seconds without a key until what is typed is looked at on the disk."""

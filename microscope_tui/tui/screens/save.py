@@ -14,7 +14,7 @@ from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from microscope_tui.tui.errands import Returned, errand
-from microscope_tui.tui.export import FORMATS, Format, Seen, save
+from microscope_tui.tui.output.export import FORMATS, Format, Seen, save
 
 
 class Save(ModalScreen[None]):

@@ -12,13 +12,13 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import Thumbnail, TokenTable
 from microscope_tui.terms import JobKind, Request
+from microscope_tui.tui.content.detail import Detail
+from microscope_tui.tui.content.ramp import SHADES, Range, colours
+from microscope_tui.tui.content.tokens import Line, Quantity, Scale, Tokens, line_of
+from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.deeds import TOKENS, bindings
-from microscope_tui.tui.detail import Detail
-from microscope_tui.tui.looks import Look
-from microscope_tui.tui.ramp import SHADES, Range, colours
-from microscope_tui.tui.records import Record, token_record, token_records
+from microscope_tui.tui.output.records import Record, token_record, token_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
-from microscope_tui.tui.tokens import Line, Quantity, Scale, Tokens, line_of
 from microscope_tui.tui.widgets.bar import Span
 from microscope_tui.tui.widgets.canvas import Canvas, Part, row
 from microscope_tui.tui.widgets.heat import HEAD, Heat

@@ -11,10 +11,10 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import WorstToken, WorstTokens
 from microscope_tui.terms import JobKind, Modality, Request
+from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.deeds import WORST, bindings
-from microscope_tui.tui.looks import Look
-from microscope_tui.tui.readout import shorten
-from microscope_tui.tui.records import Record, worst_records
+from microscope_tui.tui.output.records import Record, worst_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
 from microscope_tui.tui.themes import MARKERS
 from microscope_tui.tui.widgets.bar import Span

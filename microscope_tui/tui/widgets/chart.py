@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from microscope_tui.tui.curves import Axes, Line, limits, nearest
+from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.themes import MARKERS, Palette
 
 BRAILLE = 0x2800

@@ -10,10 +10,10 @@ from functools import cached_property
 from rich.cells import cell_len
 from textual.strip import Strip
 
+from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end
+from microscope_tui.tui.content.view import REMEDIES, PaneView, Series, said_of
 from microscope_tui.tui.keys import key_of
-from microscope_tui.tui.readout import WARNING, choose, fit, shorten, shorten_end
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import REMEDIES, PaneView, Series, said_of
 from microscope_tui.tui.widgets.canvas import Part, row
 from microscope_tui.tui.widgets.chart import Drawing, drawing
 

@@ -11,9 +11,9 @@ from rich.style import Style
 from textual.strip import Strip
 
 from microscope_tui.terms import Modality
-from microscope_tui.tui.ramp import SHADES, colours
+from microscope_tui.tui.content.ramp import SHADES, colours
+from microscope_tui.tui.content.tokens import Line, Quantity, Scale, Tokens
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.tokens import Line, Quantity, Scale, Tokens
 from microscope_tui.tui.widgets.canvas import Part, row
 from microscope_tui.tui.widgets.chart import style
 

@@ -10,8 +10,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from microscope_tui.tui.content.view import PaneView
 from microscope_tui.tui.themes import Palette
-from microscope_tui.tui.view import PaneView
 from microscope_tui.tui.widgets.face import Face
 
 SLICES = 6

@@ -10,9 +10,9 @@ from rich.style import Style
 from textual.strip import Strip
 
 from microscope_tui.inspection import Thumbnail
-from microscope_tui.tui.ramp import SHADES, Range, colours
+from microscope_tui.tui.content.ramp import SHADES, Range, colours
+from microscope_tui.tui.content.tokens import Quantity, Tokens
 from microscope_tui.tui.themes import Palette
-from microscope_tui.tui.tokens import Quantity, Tokens
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import style
 from microscope_tui.tui.widgets.picture import fitted, half_blocks, pixels

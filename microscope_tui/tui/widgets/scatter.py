@@ -10,7 +10,7 @@ from itertools import groupby
 from rich.segment import Segment
 from textual.strip import Strip
 
-from microscope_tui.tui.ramp import Range, range_of
+from microscope_tui.tui.content.ramp import Range, range_of
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import BRAILLE, style

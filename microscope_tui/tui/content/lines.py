@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Metric, Request
-from microscope_tui.tui.desk import Desk
-from microscope_tui.tui.keys import Deed, deeds, key_of
-from microscope_tui.tui.readout import at, ratio, share, shorten, shorten_end
-from microscope_tui.tui.session import Session
-from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.view import (
+from microscope_tui.tui.content.readout import at, ratio, share, shorten, shorten_end
+from microscope_tui.tui.content.view import (
     STREAM_TITLES,
     PaneView,
     Series,
@@ -22,6 +18,10 @@ from microscope_tui.tui.view import (
     slice_names,
     worker_state,
 )
+from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.keys import Deed, deeds, key_of
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.bar import Span
 
 Line = tuple[list[Span], list[Span]]

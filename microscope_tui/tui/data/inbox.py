@@ -11,7 +11,7 @@ from textual.message_pump import MessagePump
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job
-from microscope_tui.tui.source import Source
+from microscope_tui.tui.data.source import Source
 
 INTERVAL = 0.25
 """Least time between two deliveries, in seconds."""

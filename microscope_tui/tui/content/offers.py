@@ -14,7 +14,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.memory import free_gpus, free_host
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Request, SliceSpec, filter_terms
-from microscope_tui.tui.source import Source
+from microscope_tui.tui.data.source import Source
 
 FAVOURITE, RECENT = "favourite", "recent"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microscope_tui.engine.looking import Tell
+from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
@@ -14,7 +14,7 @@ from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Progress, Request, Stream
 
 if TYPE_CHECKING:
-    from microscope_tui.engine.pooled import Unexplained
+    from microscope_tui.engine.looks.pooled import Unexplained
     from microscope_tui.models.base import Captured
     from microscope_tui.slices import Slice
 
@@ -55,7 +55,7 @@ def _made(
 ) -> tuple[Look, Sequence[Path]]:
     """The look, and the files besides the slice's that it depends on."""
     if kind is JobKind.PREVIEW:
-        from microscope_tui.engine.cards import preview
+        from microscope_tui.engine.looks.cards import preview
 
         return preview(slice_, tell), ()
     if kind is JobKind.TOKENS and (example is None or not 0 <= example < len(slice_)):
@@ -63,11 +63,11 @@ def _made(
             f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0."
         )
     model, files = SHELF.open(request, on_phase=lambda phase: tell(Progress(phase)))
-    from microscope_tui.engine.cloud import cloud
     from microscope_tui.engine.kept import explained, opened, worst_rows
+    from microscope_tui.engine.looks.cloud import cloud
+    from microscope_tui.engine.looks.tokens import token_table
+    from microscope_tui.engine.looks.worst import worst_tokens
     from microscope_tui.engine.sums import Committed
-    from microscope_tui.engine.tokens import token_table
-    from microscope_tui.engine.worst import worst_tokens
 
     stream = request.streams[0] if kind is JobKind.MAP else Stream.RESIDUAL
     with opened(request, store, model, slice_, stream) as kept:

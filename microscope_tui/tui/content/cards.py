@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Measurement, Metric, Profile, Stream
+from microscope_tui.tui.content.readout import at, ratio, share
+from microscope_tui.tui.content.view import PaneView, Series, Shown, counted, unlike
 from microscope_tui.tui.keys import key_of
-from microscope_tui.tui.readout import at, ratio, share
 from microscope_tui.tui.themes import MARKERS
-from microscope_tui.tui.view import PaneView, Series, Shown, counted, unlike
 
 
 @dataclass(frozen=True)

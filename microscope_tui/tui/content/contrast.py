@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from microscope_tui.tui.cards import Row, Section
-from microscope_tui.tui.view import Shown, counted, depth_of
+from microscope_tui.tui.content.cards import Row, Section
+from microscope_tui.tui.content.view import Shown, counted, depth_of
 
 NAMES: Mapping[str, str] = {
     "model": "weights",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.accumulate import captured_streams, example_hash
-from microscope_tui.engine.looking import Tell, rounded
-from microscope_tui.engine.pooled import counting
+from microscope_tui.engine.looks.looking import Tell, rounded
+from microscope_tui.engine.looks.pooled import counting
 from microscope_tui.engine.sums import Sums
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.geometry.masks import SINK_RATIO, sinks

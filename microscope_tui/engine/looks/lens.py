@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from microscope_tui.engine.looking import Tell
+from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.loading import computes_on
 from microscope_tui.terms import Progress

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.left_out import DUPLICATES, LeftOut, sink_rows
-from microscope_tui.engine.looking import Tell, known
+from microscope_tui.engine.looks.looking import Tell, known
 from microscope_tui.engine.sums import Sums
 from microscope_tui.geometry.linearity import undefined
 from microscope_tui.geometry.moments import Moments

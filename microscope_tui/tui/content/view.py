@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from microscope_tui.terms import METHODS, JobState, Measurement, Metric, Modality, Profile, Request, SliceSpec, Stream
-from microscope_tui.tui.curves import Axes, Line, limits, nearest
-from microscope_tui.tui.desk import Desk, Known
-from microscope_tui.tui.difference import difference
+from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
+from microscope_tui.tui.content.difference import difference
+from microscope_tui.tui.content.readout import NOTHING, pieces, progress, short_name
+from microscope_tui.tui.data.desk import Desk, Known
 from microscope_tui.tui.keys import key_of
-from microscope_tui.tui.readout import NOTHING, pieces, progress, short_name
 from microscope_tui.tui.session import Curve, Session
 
 STREAM_TITLES = {

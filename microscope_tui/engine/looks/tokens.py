@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.answers import Answers
-from microscope_tui.engine.cards import LARGE, card_of
-from microscope_tui.engine.lens import lens
-from microscope_tui.engine.looking import Tell, known, rounded
-from microscope_tui.engine.pooled import Unexplained
+from microscope_tui.engine.looks.cards import LARGE, card_of
+from microscope_tui.engine.looks.lens import lens
+from microscope_tui.engine.looks.looking import Tell, known, rounded
+from microscope_tui.engine.looks.pooled import Unexplained
 from microscope_tui.inspection import TokenTable
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.models.groups import NO_GROUP

@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 from textual.message_pump import MessagePump
 
 from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
-from microscope_tui.tui.desk import Desk
+from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.data.inbox import INTERVAL, Inbox, Post
+from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.inbox import INTERVAL, Inbox, Post
-from microscope_tui.tui.source import Source
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from microscope_tui.engine.looking import Tell, rounded
-from microscope_tui.engine.pooled import Fits, left_by, taken
+from microscope_tui.engine.looks.looking import Tell, rounded
+from microscope_tui.engine.looks.pooled import Fits, left_by, taken
 from microscope_tui.engine.sums import Sums
 from microscope_tui.inspection import WorstToken, WorstTokens
 from microscope_tui.models.base import OpenModel

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from microscope_tui.engine.looking import Tell
-from microscope_tui.engine.pooled import Fits, Unexplained, taken, told
+from microscope_tui.engine.looks.looking import Tell
+from microscope_tui.engine.looks.pooled import Fits, Unexplained, taken, told
+from microscope_tui.engine.looks.worst import Worst, worst_of
 from microscope_tui.engine.sums import Running
 from microscope_tui.engine.walk import Walk
-from microscope_tui.engine.worst import Worst, worst_of
 from microscope_tui.errors import Cancelled
 from microscope_tui.geometry.solve import factor
 from microscope_tui.models.base import Captured

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from textual.message_pump import MessagePump
 
 from microscope_tui.terms import Job, JobKind, JobState, Request
+from microscope_tui.tui.data.source import Source, Value
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.source import Source, Value
 
 KEPT = 4
 """Answers that are kept, the last ones asked for: the tokens of one example can take 50 MB."""

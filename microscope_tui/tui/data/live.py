@@ -14,7 +14,7 @@ from microscope_tui.catalogue import Entry
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, JobKind, Measurement, Request
-from microscope_tui.tui.source import News, Stock, Value
+from microscope_tui.tui.data.source import News, Stock, Value
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
@@ -106,7 +106,7 @@ class WorkerSource:
         return log_tail(self._settings.cache, size=LOG_TAIL) or "The worker has written nothing yet."
 
     def stock(self) -> Stock:
-        from microscope_tui.tui.archive import stock_of
+        from microscope_tui.tui.data.archive import stock_of
 
         return stock_of(self._settings.cache, self._limit)
 

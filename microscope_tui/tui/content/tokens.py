@@ -10,7 +10,7 @@ from functools import cached_property
 
 from microscope_tui.inspection import Patch, TokenTable
 from microscope_tui.terms import Modality
-from microscope_tui.tui.ramp import Range, range_of
+from microscope_tui.tui.content.ramp import Range, range_of
 
 Values = tuple[float | None, ...]
 Owners = tuple[tuple[tuple[int, ...], ...], ...]

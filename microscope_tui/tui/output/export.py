@@ -15,10 +15,10 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.figures import Figure, Panel, Track
 from microscope_tui.tables import interval, number, profile_csv
 from microscope_tui.terms import Measurement, Profile, Request
-from microscope_tui.tui.desk import Desk
-from microscope_tui.tui.readout import short_name
+from microscope_tui.tui.content.readout import short_name
+from microscope_tui.tui.content.view import PaneView, methods_measured, pane_views, shown
+from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.view import PaneView, methods_measured, pane_views, shown
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _text(format: Format, seen: Seen, screen: str) -> str:
         return to_json(seen)
     if format.ending == "-screen.svg":
         return bare(screen)
-    from microscope_tui.tui.page import page  # here, because few ever need it
+    from microscope_tui.tui.output.page import page  # here, because few ever need it
 
     names = " and ".join(dict.fromkeys(short_name(m.model) for m in seen.measurements.values()))
     title = f"{names}: {seen.session.metric} by layer"

@@ -6,7 +6,7 @@ import base64
 
 from PIL.Image import Image, Resampling
 
-from microscope_tui.engine.looking import Tell
+from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.errors import BadExample
 from microscope_tui.inspection import ExampleCard, Preview, Thumbnail
 from microscope_tui.models.words import printable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
 from microscope_tui.tui.themes import Palette
-from microscope_tui.tui.tokens import MEANING, Line, Quantity, Tokens
 from microscope_tui.tui.widgets.canvas import Part
 
 

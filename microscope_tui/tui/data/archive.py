@@ -15,8 +15,8 @@ from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
 from microscope_tui.store.rows import Kind
 from microscope_tui.terms import Job, JobKind, Measurement, Request, SliceSpec
+from microscope_tui.tui.data.source import Held, News, Stock, Value
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.source import Held, News, Stock, Value
 
 VARIANTS = ("without", "one_tile", "before", "reference")
 """What makes another measurement of the same model and slice; the first two change which rows count."""
