@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry import anisotropy, dimension, linearity
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "coverage.md"
 D = 6

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Profile
+from microscope_tui.results import Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,8 @@ import io
 import math
 from collections.abc import Iterable
 
-from microscope_tui.terms import Measurement, Metric, Profile
+from microscope_tui.results import Measurement, Profile
+from microscope_tui.terms import Metric
 
 DECIMALS = {Metric.LINEARITY: 4, Metric.DIMENSION: 2, Metric.ANISOTROPY: 4}
 

@@ -5,8 +5,9 @@ import io
 
 import pytest
 
+from microscope_tui.results import Answer, Measurement, Profile
 from microscope_tui.tables import measurement_text, number, profile_csv, profile_lines
-from microscope_tui.terms import Answer, Measurement, Metric, Modality, Profile, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, SliceSpec, Stream
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import (
-    COLUMN_ROLES,
-    Answer,
-    Estimate,
-    Job,
-    Measurement,
-    Metric,
-    Modality,
-    Profile,
-    Progress,
-    Request,
-    Skipped,
-    SliceSpec,
-    Stream,
-)
+from microscope_tui.results import Answer, Estimate, Measurement, Profile, Skipped
+from microscope_tui.terms import COLUMN_ROLES, Job, Metric, Modality, Progress, Request, SliceSpec, Stream
 
 columns = st.dictionaries(st.sampled_from(COLUMN_ROLES), st.text(min_size=1).filter(lambda s: s.strip(",")))
 options = {

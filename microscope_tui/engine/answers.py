@@ -14,8 +14,8 @@ from string import ascii_uppercase
 
 from torch import Tensor
 
+from microscope_tui.results import Answer
 from microscope_tui.slices import Example
-from microscope_tui.terms import Answer
 
 SCORING = "largest logit of letter or first word, a shared token is the letter's, last position"
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from microscope_tui import __version__
 from microscope_tui.catalogue import moving_reference
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store, content_key
-from microscope_tui.terms import Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream, words
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
     from microscope_tui.engine.plan import Plan

@@ -18,7 +18,8 @@ from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.linearity import linearities
 from microscope_tui.geometry.masks import SINK_RATIO
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
-from microscope_tui.terms import METHODS, Estimate, Metric, Modality, Profile, Stream
+from microscope_tui.results import Estimate, Profile
+from microscope_tui.terms import METHODS, Metric, Modality, Stream
 
 REFERENCE = "llm-microscope"
 """The methods that repeat LLM-Microscope's own functions, on the rows of the sample."""

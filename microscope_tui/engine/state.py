@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 
 from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
+from microscope_tui.results import Answer, Skipped
 from microscope_tui.store import DiskFull, Store, StoreFull, content_key
-from microscope_tui.terms import Answer, Skipped
 
 SHARE = 0.1
 """At most this share of a job's time goes into commits."""

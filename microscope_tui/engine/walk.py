@@ -19,8 +19,9 @@ from microscope_tui.engine.state import Keeper
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel, OutOfMemory
 from microscope_tui.models.quiet import is_out_of_memory
+from microscope_tui.results import Measurement, Profile, Skipped
 from microscope_tui.slices import Example, Slice
-from microscope_tui.terms import Measurement, Modality, Profile, Progress, Request, Skipped, Stream
+from microscope_tui.terms import Modality, Progress, Request, Stream
 
 PARTIAL_POINTS = 1024
 """Rows that dimension looks at while a job runs: enough to see the shape, cheap enough to repeat."""

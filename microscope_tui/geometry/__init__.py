@@ -2,7 +2,7 @@
 
     from microscope_tui.geometry import linearity, dimension, anisotropy
 
-Each takes plain arrays (n, d) and returns a `microscope_tui.terms.Estimate`.
+Each takes plain arrays (n, d) and returns a `microscope_tui.results.Estimate`.
 """
 
 from microscope_tui.geometry.anisotropy import anisotropy

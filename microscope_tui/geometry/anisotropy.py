@@ -36,7 +36,8 @@ from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, fold_members, group_codes, nonfinite_reason
 from microscope_tui.geometry.solve import varying
 from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
-from microscope_tui.terms import METHODS, Estimate, Metric
+from microscope_tui.results import Estimate
+from microscope_tui.terms import METHODS, Metric
 
 HELD = 1_000_000
 """Numbers of the scatters without one fold that are held at once, where one has fewer."""

@@ -17,7 +17,7 @@ from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_in
 from microscope_tui.geometry.linearity import linearity_of, undefined
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.geometry.rows import ArrayLike, as_pair, fold_members, group_codes
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 
 @dataclass(frozen=True)

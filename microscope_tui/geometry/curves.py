@@ -9,7 +9,7 @@ import torch
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.dimension import dimension
 from microscope_tui.geometry.rows import ArrayLike, as_rows
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 SMALLEST = 64
 """The curve is halved down to about this many rows."""

@@ -31,7 +31,8 @@ from microscope_tui.geometry.masks import duplicates, sinks
 from microscope_tui.geometry.neighbours import Neighbours, nearest
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, lengths_of, nonfinite_reason
 from microscope_tui.geometry.twonn import facco, llm_microscope, marked_ratios, mle, scikit_dimension
-from microscope_tui.terms import METHODS, Estimate, Metric
+from microscope_tui.results import Estimate
+from microscope_tui.terms import METHODS, Metric
 
 FORMULAS = {"mle": mle, "facco": facco, "dadapy": facco, "scikit-dimension": scikit_dimension}
 """What is a formula of log r₂/r₁ alone."""

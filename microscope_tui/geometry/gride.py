@@ -18,7 +18,7 @@ from microscope_tui.geometry.links import link_inflation, ratio_interval
 from microscope_tui.geometry.masks import duplicates
 from microscope_tui.geometry.neighbours import nearest
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, nonfinite_reason
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 SINGLE_SCALE = 8
 """The k of the single number that `dimension(method="gride")` gives."""

@@ -18,7 +18,7 @@ from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_in
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.geometry.products import combination
 from microscope_tui.geometry.solve import Factor, factor, varying
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Ridge penalties tried, in units of the mean column variance, where rows are not plenty."""

@@ -33,7 +33,8 @@ from microscope_tui.geometry.rows import (
     nonfinite_reason,
 )
 from microscope_tui.geometry.solve import Factor, factor, varying
-from microscope_tui.terms import METHODS, Estimate, Metric
+from microscope_tui.results import Estimate
+from microscope_tui.terms import METHODS, Metric
 
 NO_CHANGE = 1e-12
 """An update with less than this share of the stream's variance is rounding."""

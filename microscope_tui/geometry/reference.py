@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry.rows import finite_rows, nonfinite_reason
-from microscope_tui.terms import Estimate
+from microscope_tui.results import Estimate
 
 
 def procrustes_similarity(x: Tensor, y: Tensor) -> float:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from microscope_tui.results import Measurement
 from microscope_tui.store.rows import Entry, Kind
 from microscope_tui.store.store import Store
-from microscope_tui.terms import Measurement
 
 MEANING: Final[Mapping[str, str]] = {
     Kind.PARTIAL: "profiles so far of job",

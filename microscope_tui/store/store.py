@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.store import care
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage, Disk
@@ -21,7 +22,7 @@ from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Deaths, Entry, Kind, Row
 from microscope_tui.store.shelf import Shelf
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
+from microscope_tui.terms import Job, JobKind, JobState, Request
 
 LIMIT_BYTES: Final = 20_000_000_000
 

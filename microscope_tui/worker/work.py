@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from microscope_tui.errors import Cancelled, MicroscopeError, lost_device
+from microscope_tui.results import Measurement
 from microscope_tui.store import DiskFull, Store, StoreFull
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Progress, Request
+from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
 from microscope_tui.worker.jobs import same_model
 
 RUNNER: Final = "microscope_tui.engine.measure:run"

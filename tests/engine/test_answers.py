@@ -2,8 +2,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from microscope_tui.engine.answers import Answers
+from microscope_tui.results import Answer
 from microscope_tui.slices import Example
-from microscope_tui.terms import Answer
 
 PIECES = ["<unk>", "▁", "▁A", "▁B", "A", "B", "▁red", "▁the", "▁fox", "▁dog", "red"]
 

@@ -15,9 +15,10 @@ from microscope_tui.engine.walk import stages_before
 from microscope_tui.errors import Cancelled
 from microscope_tui.models.before import CONNECTOR, TOWER
 from microscope_tui.models.load import open_model
+from microscope_tui.results import Measurement
 from microscope_tui.slices import open_slice
 from microscope_tui.store import Store
-from microscope_tui.terms import Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.models.families import build
 
 

@@ -17,9 +17,10 @@ from microscope_tui.catalogue import locate_model, locate_slice
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.models.base import OpenModel
+from microscope_tui.results import Measurement
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.store import Store
-from microscope_tui.terms import Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 
 SLICE = "demo:scienceqa?count=24"
 

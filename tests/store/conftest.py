@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from microscope_tui.results import Measurement, Profile
 from microscope_tui.store import Store
-from microscope_tui.terms import Measurement, Metric, Modality, Profile, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, SliceSpec, Stream
 
 
 def measurement(name: str = "demo:llava-next", points: int = 2) -> Measurement:

@@ -18,20 +18,9 @@ import pytest
 import xxhash
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement, Skipped
 from microscope_tui.store import Deaths, Store, content_key, keys
-from microscope_tui.terms import (
-    Job,
-    JobKind,
-    JobState,
-    Measurement,
-    Metric,
-    Modality,
-    Progress,
-    Request,
-    Skipped,
-    SliceSpec,
-    Stream,
-)
+from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.store.conftest import Planter, measurement
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))

@@ -10,20 +10,8 @@ from typing import Literal
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import (
-    Estimate,
-    Job,
-    JobKind,
-    JobState,
-    Measurement,
-    Metric,
-    Modality,
-    Profile,
-    Progress,
-    Request,
-    SliceSpec,
-    Stream,
-)
+from microscope_tui.results import Estimate, Measurement, Profile
+from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.data.source import Held, Stock, Value
 
 SLICE = SliceSpec("demo:scienceqa")

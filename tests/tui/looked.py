@@ -17,7 +17,8 @@ from microscope_tui.inspection import (
     WorstToken,
     WorstTokens,
 )
-from microscope_tui.terms import Answer, Modality, SliceSpec, Stream
+from microscope_tui.results import Answer
+from microscope_tui.terms import Modality, SliceSpec, Stream
 from tests.tui.fake import MODELS, SLICE
 
 WORDS = " the , a of to and in picture shows which animal is this answer : A B C dog cat".split(" ")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
-from microscope_tui.terms import JobKind, Measurement, Metric, Request, SliceSpec
+from microscope_tui.terms import JobKind, Metric, Request, SliceSpec
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of
 from microscope_tui.tui.session import Session

@@ -5,17 +5,8 @@ from typing import Any
 
 import pytest
 
-from microscope_tui.terms import (
-    METHODS,
-    Estimate,
-    Measurement,
-    Metric,
-    Modality,
-    Profile,
-    Request,
-    Skipped,
-    Stream,
-)
+from microscope_tui.results import Estimate, Measurement, Profile, Skipped
+from microscope_tui.terms import METHODS, Metric, Modality, Request, Stream
 from microscope_tui.tui.content.cards import ESTIMATORS, Section, metric_card
 from microscope_tui.tui.content.contrast import contrast, contrast_card
 from microscope_tui.tui.content.view import pane_views, shown

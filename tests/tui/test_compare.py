@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Input, OptionList
 
-from microscope_tui.terms import JobState, Measurement, Metric, Modality, Profile, Progress, Stream
+from microscope_tui.results import Measurement, Profile
+from microscope_tui.terms import JobState, Metric, Modality, Progress, Stream
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
 from tests.tui.driving import Driven, explorer, filled

@@ -5,7 +5,8 @@ import math
 import pytest
 from scipy import stats
 
-from microscope_tui.terms import Estimate, Metric, Modality, Profile, Stream
+from microscope_tui.results import Estimate, Profile
+from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.content.difference import DIFFERS, MAY_BE_ZERO, difference
 
 PLACES = (0.0, 1.0, 2.0)

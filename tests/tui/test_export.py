@@ -12,8 +12,8 @@ from textual.widgets import Input, OptionList
 
 from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement, Profile
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Measurement, Profile
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.output.export import (
     FORMATS,

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from microscope_tui.figures import Figure, Panel, Track
-from microscope_tui.terms import Profile
+from microscope_tui.results import Profile
 from microscope_tui.tui.output.page import page, runs, ticks
 from tests.tui.fake import Shape, made_up
 

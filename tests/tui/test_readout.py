@@ -2,18 +2,8 @@
 
 import pytest
 
-from microscope_tui.terms import (
-    Estimate,
-    Job,
-    JobState,
-    Metric,
-    Modality,
-    Profile,
-    Progress,
-    Request,
-    SliceSpec,
-    Stream,
-)
+from microscope_tui.results import Estimate, Profile
+from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.readout import (
     choose,
     duration,

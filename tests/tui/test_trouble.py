@@ -8,7 +8,8 @@ from rich.console import Console
 from textual.widgets import Static
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Job, JobState, Measurement, Progress, Request, Skipped, SliceSpec
+from microscope_tui.results import Measurement, Skipped
+from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from microscope_tui.terms import Job, JobState, Measurement, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.results import Measurement
+from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.view import PaneView, labels_of, methods_measured, pane_views, worker_state
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session

@@ -12,8 +12,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.store import Store
-from microscope_tui.terms import JobKind, Measurement, Progress, Request
+from microscope_tui.terms import JobKind, Progress, Request
 
 DEADLINE = 30.0
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.inspection import TokenTable
+from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.store.keys import canonical
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Metric, Request, SliceSpec, Stream
+from microscope_tui.terms import Job, JobKind, JobState, Metric, Request, SliceSpec, Stream
 from microscope_tui.worker.client import Client
 from tests.worker.conftest import Box, until
 

@@ -22,8 +22,9 @@ import pytest
 
 from microscope_tui import __version__
 from microscope_tui.errors import MicroscopeError, lost_device
+from microscope_tui.results import Measurement
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Progress, Request, SliceSpec
+from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker import place, protocol, server, work
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import WAITING, Queue

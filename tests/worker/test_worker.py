@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobKind, JobState, Measurement
+from microscope_tui.terms import Job, JobKind, JobState
 from microscope_tui.worker import client as workers
 from microscope_tui.worker import protocol
 from microscope_tui.worker.client import Client

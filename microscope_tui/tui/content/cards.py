@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from microscope_tui.results import Measurement, Profile
 from microscope_tui.tables import interval, number
-from microscope_tui.terms import FORMULAS, Measurement, Metric, Profile, Stream
+from microscope_tui.terms import FORMULAS, Metric, Stream
 from microscope_tui.tui.content.readout import at, ratio, share
 from microscope_tui.tui.content.view import PaneView, Series, Shown, counted, unlike
 from microscope_tui.tui.keys import key_of

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microscope_tui.results import Estimate, Profile
 from microscope_tui.student import t_quantile
 from microscope_tui.tables import number
-from microscope_tui.terms import Estimate, Metric, Profile
+from microscope_tui.terms import Metric
 
 LEVEL = 0.95
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from microscope_tui.results import Profile
 from microscope_tui.tables import interval, number
-from microscope_tui.terms import Job, JobState, Profile
+from microscope_tui.terms import Job, JobState
 
 UNDEFINED, NOTHING = 9, 20
 """The ranks of a reason why there is no value, and of a layer where there could be none."""

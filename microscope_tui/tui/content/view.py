@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microscope_tui.terms import METHODS, JobState, Measurement, Metric, Modality, Profile, Request, SliceSpec, Stream
+from microscope_tui.results import Measurement, Profile
+from microscope_tui.terms import METHODS, JobState, Metric, Modality, Request, SliceSpec, Stream
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.content.difference import difference
 from microscope_tui.tui.content.readout import NOTHING, pieces, progress, short_name

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
 from microscope_tui.store.rows import Kind
-from microscope_tui.terms import Job, JobKind, Measurement, Request, SliceSpec
+from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from microscope_tui.tui.data.source import Held, News, Stock, Value
 from microscope_tui.tui.session import Session
 

@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar
 
 from textual.message_pump import MessagePump
 
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
+from microscope_tui.results import Measurement
+from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.data.inbox import INTERVAL, Inbox, Post
 from microscope_tui.tui.data.source import Source

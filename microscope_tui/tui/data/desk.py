@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from microscope_tui.terms import Job, JobKind, JobState, Measurement, Request
+from microscope_tui.results import Measurement
+from microscope_tui.terms import Job, JobKind, JobState, Request
 
 
 @dataclass(frozen=True)

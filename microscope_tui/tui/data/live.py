@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from microscope_tui import catalogue
 from microscope_tui.catalogue import Entry
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, JobKind, Measurement, Request
+from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.tui.data.source import News, Stock, Value
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
-from microscope_tui.terms import Job, JobKind, Measurement, Request
+from microscope_tui.results import Measurement
+from microscope_tui.terms import Job, JobKind, Request
 
 Value = Preview | TokenTable | WorstTokens | Cloud
 """What a look gives."""

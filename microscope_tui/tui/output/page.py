@@ -13,8 +13,8 @@ from typing import Self, TypeGuard
 
 from microscope_tui import __version__
 from microscope_tui.figures import COLOURS, Figure, Panel, Track
+from microscope_tui.results import Measurement
 from microscope_tui.tables import accuracy_text
-from microscope_tui.terms import Measurement
 
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34

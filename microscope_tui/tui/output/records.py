@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from microscope_tui.inspection import Cloud, ExampleCard, TokenTable, WorstTokens
-from microscope_tui.terms import Answer
+from microscope_tui.results import Answer
 
 Record = Mapping[str, object]
 

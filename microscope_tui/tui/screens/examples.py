@@ -12,7 +12,8 @@ from textual.containers import Horizontal
 from textual.strip import Strip
 
 from microscope_tui.inspection import ExampleCard, Preview
-from microscope_tui.terms import Answer, JobKind, Request
+from microscope_tui.results import Answer
+from microscope_tui.terms import JobKind, Request
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.deeds import EXAMPLES, bindings
 from microscope_tui.tui.output.records import Record, example_records

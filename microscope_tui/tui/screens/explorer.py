@@ -19,8 +19,9 @@ from textual.widgets import Static
 
 from microscope_tui.catalogue import full_name
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, Measurement, Request, SliceSpec
+from microscope_tui.terms import Job, Request, SliceSpec
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
 from microscope_tui.tui.content.view import (

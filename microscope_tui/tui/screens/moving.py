@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from textual.screen import Screen
 
+from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Measurement, Metric, Request
+from microscope_tui.terms import Metric, Request
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.view import fewest_rows, modalities_measured
 from microscope_tui.tui.keys import key_of

@@ -1,0 +1,244 @@
+"""What comes of a request, as types: estimates, profiles, measurements. Imports nothing that is slow to import.
+
+Everything here is a frozen value that goes through JSON unchanged: `x == type(x).from_json(x.to_json())`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
+
+from microscope_tui.terms import FORMULAS, METHODS, Metric, Modality, Request, SliceSpec, Stream
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with what one must know to believe it.
+
+    `value` is None when the quantity is undefined, and `reason` says why. `low` and `high` bound the 95 %
+    interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
+    stand beside the number and warn of nothing (ρ, rank, how it was fitted).
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    d: int = 0
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+
+    @property
+    def rows_per_dimension(self) -> float | None:
+        """n/d, the first thing to look at beside a linearity."""
+        return self.n / self.d if self.d else None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One metric over the layers of one (model, slice, modality, stream). Lists are of equal length.
+
+    States (anisotropy and dimension of `residual` and `main`) have layers 0 … L. What belongs to a block
+    (linearity, and everything of `update`) has one entry a block, l = 0 … L−1, for the block that layer l
+    enters. `notes[i]` holds the reason where `value[i]` is None, and the traps that apply; `facts[i]` what else
+    stands beside the number.
+
+    Layers below 0 are stages before the decoder, the last of them the connector; `stages[i]` is their name, empty
+    inside the decoder, and `widths[i]` the width of their rows, which is d inside it.
+    """
+
+    metric: Metric
+    method: str
+    modality: Modality
+    stream: Stream
+    layers: tuple[int, ...]
+    value: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    n: tuple[int, ...]
+    d: int
+    examples: int
+    notes: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[str, ...], ...] = ()
+    stages: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.layers)
+        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d)):
+            if not getattr(self, name):
+                object.__setattr__(self, name, (usual,) * count)
+        lengths = {len(getattr(self, name)) for name in LISTS}
+        if len(lengths) != 1:
+            raise ValueError(f"the lists of a profile have different lengths: {sorted(lengths)}")
+
+    @property
+    def formula(self) -> str:
+        return FORMULAS.get((self.metric, self.method), self.method)
+
+    @classmethod
+    def of(
+        cls,
+        metric: Metric,
+        method: str,
+        modality: Modality,
+        stream: Stream,
+        estimates: Sequence[Estimate],
+        *,
+        d: int,
+        examples: int,
+    ) -> Self:
+        """The profile of one estimate a layer, from layer 0 on."""
+        return cls(
+            metric,
+            method,
+            modality,
+            stream,
+            layers=tuple(range(len(estimates))),
+            value=tuple(e.value for e in estimates),
+            low=tuple(e.low for e in estimates),
+            high=tuple(e.high for e in estimates),
+            n=tuple(e.n for e in estimates),
+            d=d,
+            examples=examples,
+            notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
+            facts=tuple(e.facts for e in estimates),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["formula"] = self.formula
+        data["n_over_d"] = [n / d if d else None for n, d in zip(self.n, self.widths, strict=True)]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = {f.name: data[f.name] for f in fields(cls)}
+        for name in LISTS:
+            values[name] = tuple(values[name])
+        for name in ("notes", "facts"):
+            values[name] = tuple(tuple(said) for said in values[name])
+        values["metric"] = Metric(values["metric"])
+        values["modality"] = Modality(values["modality"])
+        values["stream"] = Stream(values["stream"])
+        return cls(**values)
+
+
+LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths")
+"""The fields of a profile with one entry a layer."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An example that could not be used, by name, and why."""
+
+    example: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The option that the model chose of an example, whether it is right, and by what margin of logits."""
+
+    example: str
+    chosen: int
+    right: bool
+    margin: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All profiles of one request. `complete` is False while the worker is still adding examples.
+
+    `questions` are the examples with options and a known answer. `scored` of them are those whose options the model's
+    first token tells apart, and `accuracy` is the share of these that were answered right, None where there are none.
+    `provenance` is what the numbers depend on: identity of model and data, template, dtype, device,
+    attention, versions, cache key. `refused` says of each stream that could not be trusted why not.
+    `tokens` counts the rows of each modality, `groups` those of each group of positions, and `sinks` the rows of
+    each modality with a massive norm at some layer, whether or not they count. `answers` are the options that the
+    model chose.
+    """
+
+    model: str
+    slice: SliceSpec
+    profiles: tuple[Profile, ...]
+    accuracy: float | None = None
+    examples: int = 0
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
+    groups: Mapping[str, int] = field(default_factory=dict)
+    sinks: Mapping[str, int] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
+    questions: int = 0
+
+    @property
+    def scored(self) -> int:
+        """How many questions `accuracy` is the share of."""
+        return len(self.answers)
+
+    def profile(self, metric: Metric, modality: Modality, stream: Stream, method: str | None = None) -> Profile | None:
+        """The profile asked for (by default of the metric's first method), None if it was not measured."""
+        method = method or METHODS[metric][0]
+        for p in self.profiles:
+            if (p.metric, p.method, p.modality, p.stream) == (metric, method, modality, stream):
+                return p
+        return None
+
+    def narrowed(self, request: Request) -> Self | None:
+        """What a request gets of this measurement, which asked for at least its metrics, modalities and streams.
+
+        None where measuring could give something else: fewer folds than asked for, because all of it together took
+        too much memory; examples left out for the sake of a stream that is not asked for; or nothing at all.
+        """
+        fewer_folds = self.provenance.get("folds", request.folds) != request.folds
+        others = set(self.provenance.get("streams", request.streams)) - set(request.streams)
+        profiles = tuple(
+            p
+            for p in self.profiles
+            if p.metric in request.metrics and p.modality in request.modalities and p.stream in request.streams
+        )
+        if fewer_folds or (self.skipped and others) or not profiles:
+            return None
+        return replace(
+            self,
+            profiles=profiles,
+            tokens={m: n for m, n in self.tokens.items() if n or m in request.modalities},
+            sinks={m: n for m, n in self.sinks.items() if m in request.modalities},
+            refused={stream: why for stream, why in self.refused.items() if stream in request.streams},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "slice": str(self.slice),
+            "profiles": [p.to_json() for p in self.profiles],
+            "accuracy": self.accuracy,
+            "questions": self.questions,
+            "scored": self.scored,
+            "examples": self.examples,
+            "tokens": dict(self.tokens),
+            "skipped": [asdict(s) for s in self.skipped],
+            "refused": dict(self.refused),
+            "notes": list(self.notes),
+            "provenance": dict(self.provenance),
+            "complete": self.complete,
+            "groups": dict(self.groups),
+            "sinks": dict(self.sinks),
+            "answers": [asdict(a) for a in self.answers],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        values = {f.name: data[f.name] for f in fields(cls)}
+        values["slice"] = SliceSpec.parse(values["slice"])
+        values["profiles"] = tuple(Profile.from_json(p) for p in values["profiles"])
+        values["skipped"] = tuple(Skipped(**s) for s in values["skipped"])
+        values["answers"] = tuple(Answer(**a) for a in values["answers"])
+        values["notes"] = tuple(values["notes"])
+        return cls(**values)
