@@ -21,7 +21,7 @@ import resvg_py
 os.environ["COLORTERM"] = "truecolor"
 os.environ.pop("NO_COLOR", None)
 
-from microscope_tui.cli import DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
+from microscope_tui.cli.commands import DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
 from microscope_tui.settings import Settings
 from microscope_tui.terms import SliceSpec
 from microscope_tui.tui.app import ExplorerApp

@@ -13,9 +13,10 @@ import pytest
 
 from microscope_tui import __version__
 from microscope_tui.catalogue import locate_model, locate_slice
-from microscope_tui.cli import build_parser, main
+from microscope_tui.cli import main
+from microscope_tui.cli.parser import build_parser
+from microscope_tui.cli.talk import describe
 from microscope_tui.store import Store
-from microscope_tui.talk import describe
 from microscope_tui.terms import METHODS, Job, JobState, Metric, Progress, Request, SliceSpec
 
 COMMAND = [sys.executable, "-m", "microscope_tui"]

@@ -42,19 +42,26 @@ def identify(folder: Path) -> tuple[str, tuple[Path, ...]]:
     names and contents of its configuration, tokenizer and weight files. OmniFusion's is joined by `+` with that
     of its vision tower when this lies outside the folder.
     """
+    identified = [_identity(*part) for part in _parts(folder)]
+    return "+".join(identity for identity, _ in identified), tuple(file for _, files in identified for file in files)
+
+
+def files_of(folder: Path) -> tuple[Path, ...]:
+    """The files that `identify` reads, without reading them."""
+    return tuple(file for _, files in _parts(folder) for file in files)
+
+
+def _parts(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
+    """The folders that a checkpoint is made of, each with the files that are read there."""
     layout = omnifusion_folder(folder)
     if layout is None:
-        return _identity(folder, tuple(_files(folder)))
+        return [(folder, tuple(_files(folder)))]
     files = [path for part in OMNIFUSION_PARTS for path in _files(layout / part)] + list(_files(layout))
     tower = vision_tower(layout)
     if tower is not None and tower.is_relative_to(layout):
         files += _tower_files(tower)
         tower = None
-    identity, own = _identity(layout, tuple(files))
-    if tower is None:
-        return identity, own
-    tower_identity, tower_files = _identity(tower, tuple(_tower_files(tower)))
-    return f"{identity}+{tower_identity}", own + tower_files
+    return [(layout, tuple(files)), *([(tower, tuple(_tower_files(tower)))] if tower else [])]
 
 
 def omnifusion_folder(folder: Path) -> Path | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Deaths, Entry, Kind, Row
 from microscope_tui.store.shelf import Shelf
+from microscope_tui.store.stamps import Stamps, changed
 from microscope_tui.terms import Job, JobKind, JobState, Request
 
 LIMIT_BYTES: Final = 20_000_000_000
@@ -120,8 +120,8 @@ class Store:
 
     # What was asked for, and which result answers it
 
-    def remember(self, request: Request, key: str, files: Iterable[Path]) -> None:
-        """Notes that the measurement `key` answers `request`, as long as none of `files` changes."""
+    def remember(self, request: Request, key: str, files: Stamps) -> None:
+        """Notes that the measurement `key` answers `request`, as long as all `files` are as they were opened."""
         self._note(Kind.ALIAS.key(request_key(request)), key, files)
 
     def recall(self, request: Request) -> Measurement | None:
@@ -149,9 +149,9 @@ class Store:
                 yield row.key
 
     def remember_look(
-        self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Iterable[Path]
+        self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Stamps
     ) -> None:
-        """Stores what a job of this kind made, as JSON, good as long as none of `files` changes."""
+        """Stores what a job of this kind made, as JSON, good as long as all `files` are as they were opened."""
         self._note(Kind.LOOK.key(look_key(request, kind, example)), value, files)
 
     def recall_look(self, request: Request, kind: JobKind, example: int | None) -> dict[str, Any] | None:
@@ -281,9 +281,9 @@ class Store:
     def _measurement(self, key: str) -> Measurement | None:
         return self._read(key, self._find(key, touch=True), Measurement.from_json)
 
-    def _note(self, key: str, value: object, files: Iterable[Path]) -> None:
-        """Stores a small value together with the files that it depends on, as they are now."""
-        stamps = [(str(file.absolute()), *_stamp(file)) for file in files]
+    def _note(self, key: str, value: object, files: Stamps) -> None:
+        """Stores a small value together with the files that it depends on, as they were opened."""
+        stamps = [(str(file), *stamp) for file, stamp in files.items()]
         self._save({key: canonical({"value": value, "files": stamps})})
 
     def _noted(self, key: str, kind: Callable[[Any], T]) -> T | None:
@@ -339,13 +339,5 @@ class Store:
 
 
 def _hold(noted: Mapping[str, Any]) -> bool:
-    """Whether every file that a value depends on is as it was: (path, bytes, time of change in ns)."""
-    try:
-        return all(_stamp(Path(path)) == (size, when) for path, size, when in noted["files"])
-    except OSError:
-        return False
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    found = os.stat(file)
-    return found.st_size, found.st_mtime_ns
+    """Whether every file that a value depends on is as it was."""
+    return changed({Path(path): (size, when) for path, size, when in noted["files"]}) is None

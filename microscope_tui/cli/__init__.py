@@ -1,0 +1,64 @@
+"""The command `microscope-tui`. stdout is data, stderr is talk.
+
+Exit codes: 0 done, 1 a defect of ours, 2 something the user can mend (one sentence on stderr), 130 interrupted.
+What a subcommand needs is imported when it runs, so that `--help` and the screen start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from microscope_tui.cli.commands import explore
+from microscope_tui.cli.options import PROGRAM, refuse_shown
+from microscope_tui.cli.parser import build_parser
+from microscope_tui.errors import Cancelled, MicroscopeError
+
+INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ≥ must not lose us the numbers
+    options = build_parser().parse_args(arguments, argparse.Namespace(debug=False, metric=None))
+    try:
+        if options.run is not explore:
+            refuse_shown(options)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
+    except Cancelled:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough; what Python flushes at exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MicroscopeError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
+            # What files cannot take is said where they are written: this is the output itself.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print(f"{PROGRAM}: The output cannot be written ({error.strerror}): send it elsewhere.", file=sys.stderr)
+            return 2
+        print(
+            f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)",
+            file=sys.stderr,
+        )
+        return 1

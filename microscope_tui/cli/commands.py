@@ -1,0 +1,108 @@
+"""The subcommands that explore, measure and list."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from microscope_tui.catalogue import full_name
+from microscope_tui.cli.options import open_store, request_of, settings_of, slice_of
+from microscope_tui.cli.talk import print_json, table, talk
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Metric
+
+DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
+NO_SCREEN = ("dumb", "unknown")
+"""Kinds of terminals, as TERM names them, on which nothing can be drawn."""
+
+
+def explore(options: argparse.Namespace) -> int:
+    """Open the explorer on what the flags name, else on the demo."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise MicroscopeError("The explorer needs a terminal: run it in one, or use `microscope-tui measure … --json`.")
+    if (kind := os.environ.get("TERM", "")).lower() in NO_SCREEN:
+        raise MicroscopeError(
+            f"The explorer needs a terminal that can move its cursor, and TERM={kind} is none: set TERM to what the "
+            "terminal is (xterm-256color, tmux-256color), or use `microscope-tui measure … --json`."
+        )
+    from microscope_tui.tui import app
+    from microscope_tui.tui.session import Session
+
+    settings = settings_of(options)
+    models = tuple(full_name(name) for name in (options.shown_model or DEMO_MODEL, options.shown_compare) if name)
+    metric = Metric(options.metric or Metric.LINEARITY)
+    session = Session(models, slice_of(options.shown_slice or DEMO_SLICE), metric, theme=settings.theme)
+    shown = {"models": options.shown_model or options.shown_compare, "slice": options.shown_slice}
+    asked = shown | {"metric": options.metric}
+    return app.run(settings, session, given={name for name, value in asked.items() if value})
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Open the explorer on the shipped pair of models, laid over each other."""
+    options.shown_model, options.shown_compare, options.shown_slice = DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
+    return explore(options)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure without a screen; the same pipeline, and the same store."""
+    settings = settings_of(options)
+    request = request_of(options, settings)
+    with open_store(settings) as store, talk() as on_progress:
+        measurement = store.recall(request)
+        if measurement is None:
+            from microscope_tui.engine.measure import run
+
+            measurement = run(request, store, on_progress=on_progress)
+    for skipped in measurement.skipped:
+        print(f"skipped {skipped.example}: {skipped.reason}", file=sys.stderr)
+    for stream, reason in measurement.refused.items():
+        print(f"no {stream} stream: {reason}", file=sys.stderr)
+    if options.format == "json":
+        print_json(measurement.to_json())
+    elif options.format == "csv":
+        from microscope_tui.tables import profile_csv
+
+        sys.stdout.write(profile_csv((measurement, profile) for profile in measurement.profiles))
+    else:
+        from microscope_tui.tables import measurement_text
+
+        print(measurement_text(measurement))
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say what a measurement would need and where it fits, without loading a weight."""
+    from microscope_tui.engine.forecast import forecast, forecast_lines
+
+    expected = forecast(request_of(options, settings_of(options)))
+    if options.json:
+        print_json(expected.to_json())
+    else:
+        print("\n".join(forecast_lines(expected)))
+    return 0
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the models that are here."""
+    from microscope_tui.catalogue import known_models
+
+    return _list(known_models(), options)
+
+
+def slices(options: argparse.Namespace) -> int:
+    """List the slices that are here."""
+    from microscope_tui.catalogue import known_slices
+
+    return _list(known_slices(), options)
+
+
+def _list(entries: Sequence[Any], options: argparse.Namespace) -> int:
+    if options.json:
+        print_json([asdict(entry) for entry in entries])
+    else:
+        table(("name", "title", "where"), [(e.name, e.title, e.detail) for e in entries])
+    return 0

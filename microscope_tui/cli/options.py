@@ -1,0 +1,55 @@
+"""From the parsed options to what they mean: settings, requests, slices."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from microscope_tui.catalogue import full_name
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import REQUEST_SETTINGS, Settings
+from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream, words
+
+if TYPE_CHECKING:
+    from microscope_tui.store import Store
+
+PROGRAM = "microscope-tui"
+SHOWN = ("model", "compare", "slice")
+
+
+def refuse_shown(options: argparse.Namespace) -> None:
+    if given := next((name for name in SHOWN if getattr(options, f"shown_{name}")), None):
+        raise MicroscopeError(
+            f"--{given} says what the explorer opens on, without a subcommand: leave out one of them."
+        )
+
+
+def request_of(options: argparse.Namespace, settings: Settings) -> Request:
+    # Before the subcommand --metric takes one, the explorer's; behind it several.
+    metrics = [options.metric] if isinstance(options.metric, str) else options.metric or ["all"]
+    return Request(
+        model=full_name(options.model),
+        slice=slice_of(options.slice),
+        metrics=tuple(Metric) if "all" in metrics else words(metrics, Metric, "metrics"),
+        modalities=words(options.modality, Modality, "modalities"),
+        streams=words(options.stream, Stream, "streams"),
+        one_tile=options.one_tile,
+        **settings.of_request(),
+    )
+
+
+def slice_of(text: str) -> SliceSpec:
+    spec = SliceSpec.parse(text)
+    return replace(spec, source=full_name(spec.source))
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    names = ("cache", "theme", "ascii", "read_only", *REQUEST_SETTINGS)
+    return Settings.load({name: getattr(options, name, None) for name in names})
+
+
+def open_store(settings: Settings) -> Store:
+    from microscope_tui.store import Store
+
+    return Store(settings.cache, limit_bytes=settings.cache_limit)

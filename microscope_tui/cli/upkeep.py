@@ -1,0 +1,170 @@
+"""The subcommands that look after the cache and its worker."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microscope_tui.cli.options import PROGRAM, open_store, settings_of
+from microscope_tui.cli.talk import print_json, table
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import Settings
+from microscope_tui.terms import JobState
+
+if TYPE_CHECKING:
+    from microscope_tui.store import Store
+    from microscope_tui.worker.client import Client
+    from microscope_tui.worker.jobs import Queue
+
+JOB_ACTS = ("cancel", "pause", "resume", "move", "retry")
+
+
+def jobs(options: argparse.Namespace) -> int:
+    """List the worker's jobs in the order in which they run; cancel, pause, resume, move one, or try one again."""
+    settings = settings_of(options)
+    if asked := next((name for name in JOB_ACTS if getattr(options, name)), None):
+        with _queue(settings, start=asked in ("retry", "resume")) as queue:
+            if asked == "move":
+                job_id, place = options.move
+                if not place.isdecimal() or int(place) < 1:
+                    raise MicroscopeError(f"{place!r} is no place in the queue: 1 is the next, 2 the one after it, ….")
+                job = queue.move(job_id, int(place) - 1)
+            else:
+                job = getattr(queue, asked)(getattr(options, asked))
+        print(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.", file=sys.stderr)
+        return 0
+    with open_store(settings) as store:
+        known = store.jobs()
+    if options.json:
+        print_json([job.to_json() for job in known])
+        return 0
+    rows = [
+        (
+            job.id,
+            job.state,
+            job.kind if job.example is None else f"{job.kind} of {job.example}",
+            f"{job.progress.done}/{job.progress.total}",
+            job.request.model,
+            str(job.request.slice),
+            job.error or "",
+        )
+        for job in known
+    ]
+    table(("job", "state", "kind", "examples", "model", "slice", "error"), rows)
+    return 0
+
+
+def cache(options: argparse.Namespace) -> int:
+    """Show what the cache holds, remove from it, check it, or carry it elsewhere."""
+    settings = settings_of(options)
+    action, arguments = options.action, options.arguments
+    if (action in ("rm", "export", "import")) != bool(arguments) or (action != "rm" and len(arguments) > 1):
+        wanted = {"rm": "one or more keys", "export": "a file", "import": "a file"}.get(action, "nothing more")
+        raise MicroscopeError(f"`{PROGRAM} cache {action}` wants {wanted} behind it.")
+    if action == "path":
+        print(settings.cache)
+        return 0
+    if action == "ls":
+        return _list_cache(settings, options)
+    with open_store(settings) as store:
+        if action == "verify":
+            damaged = store.verify()
+            for each in damaged:
+                print(f"{each.key}: {each.reason}; set aside in {each.kept}")
+            print(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.", file=sys.stderr)
+        else:
+            print(_change_cache(store, action, arguments, everything=options.all), file=sys.stderr)
+    return 0
+
+
+def _list_cache(settings: Settings, options: argparse.Namespace) -> int:
+    from microscope_tui.store import Store
+    from microscope_tui.store.contents import contents
+
+    with Store(settings.cache, read_only=True) as store:
+        held, size = contents(store), store.size()
+    if options.json:
+        print_json([asdict(of.entry) | {"what": of.what} for of in held])
+        return 0
+    when = [time.strftime("%Y-%m-%d %H:%M", time.localtime(of.entry.stored)) for of in held]
+    rows = [
+        (of.entry.key, f"{of.entry.size / 1e6:.2f} MB", stored, "in use" if of.entry.in_use else "", of.what)
+        for of, stored in zip(held, when, strict=True)
+    ]
+    table(("key", "size", "stored", "", "what"), rows)
+    print(f"{settings.cache}: {len(rows)} entries, {size / 1e6:.1f} MB", file=sys.stderr)
+    return 0
+
+
+def _change_cache(store: Store, action: str, arguments: Sequence[str], *, everything: bool) -> str:
+    """Carry out what changes the cache; what was done, as a sentence."""
+    if action == "rm":
+        known = {entry.key for entry in store.entries()}
+        if missing := next((key for key in arguments if key not in known), None):
+            raise MicroscopeError(f"The cache has no entry {missing!r}: `{PROGRAM} cache ls` lists them.")
+        for key in arguments:
+            store.remove(key)
+        return f"Removed {len(arguments)} entries."
+    if action == "clear":
+        return f"Removed {store.clear()} entries."
+    if action == "gc":
+        collected = store.gc()
+        return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
+    if action == "export":
+        from microscope_tui.store import Kind
+
+        measured = [entry.key for entry in store.entries() if entry.kind == Kind.MEASUREMENT]
+        count = store.export_to(Path(arguments[0]), None if everything else measured)
+        return f"Wrote {count} results to {arguments[0]}."
+    return f"Read {store.import_from(Path(arguments[0]))} results from {arguments[0]}."
+
+
+def worker(options: argparse.Namespace) -> int:
+    """Start, stop or look at the worker of a cache folder."""
+    from microscope_tui.worker import client
+
+    settings = settings_of(options)
+    folder = settings.cache
+    if options.action == "start":
+        _client(settings, start=True).close()
+        print(f"The worker of {folder} runs.")
+    elif options.action == "stop":
+        print(f"The worker of {folder} has ended." if client.stop(folder) else f"No worker runs on {folder}.")
+    elif options.action == "log":
+        print(client.log_tail(folder, size=1_000_000) or f"No worker has written anything in {folder} yet.")
+    elif status := client.status(folder):
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.started))
+        print(
+            f"The worker of {folder} runs since {since} (process {status.pid}, version {status.version}): "
+            f"{status.running} job(s) running, {status.queued} queued, {status.screens} screen(s). Log: {status.log}"
+        )
+    else:
+        print(f"No worker runs on {folder}.")
+    return 0
+
+
+def _client(settings: Settings, *, start: bool) -> Client:
+    from microscope_tui.worker.client import Client
+
+    limit = settings.cache_limit
+    return Client.connect(settings.cache, start=start, idle_minutes=settings.idle_minutes, limit_bytes=limit)
+
+
+@contextlib.contextmanager
+def _queue(settings: Settings, *, start: bool) -> Iterator[Queue | Client]:
+    """The worker, or without one its queue, in which nothing is begun; with `start` a worker is started."""
+    if not start:
+        from microscope_tui.worker.rest import at_rest
+
+        with at_rest(settings.cache, settings.cache_limit) as queue:
+            if queue is not None:
+                yield queue
+                return
+    with _client(settings, start=start) as client:
+        yield client
