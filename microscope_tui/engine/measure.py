@@ -21,6 +21,7 @@ from microscope_tui.catalogue import moving_reference
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store, content_key
+from microscope_tui.store.stamps import Stamps, changed, refuse_changed, stamps_of
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
@@ -96,8 +97,11 @@ def run(
     from microscope_tui.slices import open_slice
 
     slice_ = open_slice(request.slice)
+    files = stamps_of(slice_.files)
     on_progress(Progress("loading model", total=len(slice_)))
-    model, files = SHELF.open(request, on_phase=lambda phase: on_progress(Progress(phase, total=len(slice_))))
+    model, own = SHELF.open(request, on_phase=lambda phase: on_progress(Progress(phase, total=len(slice_))))
+    files = {**files, **own}
+    read = {file: files[file] for file in (file.absolute() for file in (*model.files, *slice_.rows.files))}
     plan = plan_of(request, model)
     provenance = provenance_of(request, model, slice_, plan)
     key = str(provenance["key"])
@@ -105,10 +109,11 @@ def run(
     if measurement is None:
         grows = request.slice.count is not None
         state = str(provenance["state"])
-        keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows) if store else None
+        keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows, read=read) if store else None
         listeners = Listeners(on_progress, on_partial, should_stop)
         walk = Walk(request, model, slice_, plan, provenance, keeper, listeners)
         measurement = walk.measure()
+        refuse_changed(read)
         if store:
             store.put_measurement(key, measurement)
             if keeper and keeper.notes:
@@ -116,7 +121,7 @@ def run(
 
                 keep_maps(store, maps_name(state, slice_.digest), walk)
     if store:
-        store.remember(request, key, (*files, *slice_.files))
+        store.remember(request, key, files)
     # One result may have several names: a folder, and a copy of it.
     return replace(measurement, model=request.model, slice=request.slice)
 
@@ -143,24 +148,24 @@ class Shelf:
 
     def __init__(self) -> None:
         self._wanted: tuple[object, ...] | None = None
-        self._stamps: list[tuple[int, int]] | None = None
-        self._files: tuple[Path, ...] = ()
+        self._stamps: Stamps = {}
         self._model: OpenModel | None = None
 
-    def open(self, request: Request, on_phase: Callable[[str], None]) -> tuple[OpenModel, tuple[Path, ...]]:
-        """The model of a request, the one on the shelf when it is the same; and the files it depends on."""
+    def open(self, request: Request, on_phase: Callable[[str], None]) -> tuple[OpenModel, Stamps]:
+        """The model of a request, the one on the shelf when it is the same; and the files it depends on, as they were
+        before they were read. Raises `MicroscopeError`, also when one of them was changed meanwhile."""
         from microscope_tui.engine.forecast import check_room
         from microscope_tui.models.fetch import fetch
+        from microscope_tui.models.identity import files_of
         from microscope_tui.models.load import open_model
 
         wanted = (request.model, request.dtype, request.device, request.attention, request.one_tile)
-        stamps = _stamps(self._files)
-        if self._model is None or wanted != self._wanted or stamps is None or stamps != self._stamps:
+        if self._model is None or wanted != self._wanted or changed(self._stamps):
             self.clear()
-            fetch(request.model, on_phase)
+            before = stamps_of(files_of(fetch(request.model, on_phase)))
             if Settings.load().memory_check:
                 check_room(request)
-            self._model = open_model(
+            model = open_model(
                 request.model,
                 dtype=request.dtype,
                 device=request.device,
@@ -168,10 +173,12 @@ class Shelf:
                 one_tile=request.one_tile,
                 on_phase=on_phase,
             )
-            moving = [file for name in self._model.sources if (file := moving_reference(name))]
-            self._files = (*self._model.files, *moving)
-            self._wanted, self._stamps = wanted, _stamps(self._files)
-        return self._model, self._files
+            moving = [file for name in model.sources if (file := moving_reference(name))]
+            # What became known only while it was opened (a vision tower elsewhere) was put there by the opening.
+            self._stamps = {**stamps_of((*model.files, *moving)), **before}
+            refuse_changed(self._stamps)
+            self._model, self._wanted = model, wanted
+        return self._model, self._stamps
 
     def clear(self) -> None:
         """Forget the model, and give its memory back to the device."""
@@ -188,14 +195,6 @@ class Shelf:
 def free_models() -> None:
     """Let go of the model that was opened last, and of its memory."""
     SHELF.clear()
-
-
-def _stamps(files: Sequence[Path]) -> list[tuple[int, int]] | None:
-    """Size and time of change of each file, None when one of them is gone."""
-    try:
-        return [(stat.st_size, stat.st_mtime_ns) for stat in (file.stat() for file in files)]
-    except OSError:
-        return None
 
 
 SHELF = Shelf()

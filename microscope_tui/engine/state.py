@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from safetensors.torch import load, save
 
@@ -20,6 +21,7 @@ from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
 from microscope_tui.results import Answer, Skipped
 from microscope_tui.store import DiskFull, Store, StoreFull, content_key
+from microscope_tui.store.stamps import Stamps, refuse_changed
 
 SHARE = 0.1
 """At most this share of a job's time goes into commits."""
@@ -42,14 +44,25 @@ class Keeper:
 
     `base` is the name of all that the state depends on but the draw; `keys` are the examples to walk over, in order,
     in batches that end at multiples of `batch`. `grows` says whether a larger draw can begin with these examples.
-    `notes` say why nothing is kept, if so.
+    `read` are the files that the rows are made of: once one is not as it was, nothing is kept any more. `notes` say
+    why nothing is kept, if so.
     """
 
-    def __init__(self, store: Store, base: str, keys: Sequence[str], batch: int, *, grows: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        base: str,
+        keys: Sequence[str],
+        batch: int,
+        *,
+        grows: bool,
+        read: Stamps = MappingProxyType({}),
+    ) -> None:
         self._store, self._keys, self._batch = store, list(keys), batch
-        self._grows = grows
+        self._grows, self._read = grows, read
         self._prefix = f"state-{base}-"
         self._next = time.monotonic()
+        self._kept = 0  # examples of the last commit
         self.notes: tuple[str, ...] = ()
 
     def begin(self, accumulator: Accumulator, answers: Answers) -> Committed | None:
@@ -67,6 +80,7 @@ class Keeper:
             head = json.loads(_metadata(value)["state"])
             accumulator.load_state(load(value), head["counts"])
             answers.given, answers.asked = [Answer(**given) for given in head["answers"]], head["asked"]
+            self._kept = head["consumed"]
             return Committed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
         return None
 
@@ -75,17 +89,27 @@ class Keeper:
         return next((file for name in self._candidates() if (file := self._store.blob_file(name)) is not None), None)
 
     def commit(
-        self, accumulator: Accumulator, answers: Answers, skipped: Sequence[Skipped], done: int, consumed: int
+        self,
+        accumulator: Accumulator,
+        answers: Answers,
+        skipped: Sequence[Skipped],
+        done: int,
+        consumed: int,
+        *,
+        last: bool = False,
     ) -> None:
         """Keep the state after the first `consumed` examples, if it is time for it.
 
-        It is time now and then, at the end, and at the last whole batch if a larger slice can go on from there.
+        It is time now and then, at the end, when the walk stops here (`last`), and at the last whole batch if a larger
+        slice can go on from there. Raises `MicroscopeError` when a file was changed that the rows are made of.
         """
         total = len(self._keys)
         last_whole = total - total % self._batch if self._grows else total
-        if self.notes or (time.monotonic() < self._next and consumed not in (last_whole, total)):
+        due = last or time.monotonic() >= self._next or consumed in (last_whole, total)
+        if self.notes or consumed == self._kept or not due:
             return
         started = time.monotonic()
+        refuse_changed(self._read)
         head = {
             "consumed": consumed,
             "skipped": [asdict(s) for s in skipped],
@@ -102,6 +126,7 @@ class Keeper:
             # The measurement itself goes on: what cannot be kept is measured again after a crash.
             self.notes = (f"cannot be resumed: {error}",)
         else:
+            self._kept = consumed
             kept = (self._name(consumed), self._name(last_whole))
             self._drop([name for name in self._own() if name not in kept])
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from microscope_tui.models.quiet import is_out_of_memory
 from microscope_tui.results import Measurement, Profile, Skipped
 from microscope_tui.slices import Example, Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
+
+log = logging.getLogger(__name__)
 
 PARTIAL_POINTS = 1024
 """Rows that dimension looks at while a job runs: enough to see the shape, cheap enough to repeat."""
@@ -83,15 +86,18 @@ class Walk:
     def measure(self) -> Measurement:
         """Walk over all examples. Raises `Cancelled` when told to stop, and `MicroscopeError`."""
         index, total = self._begin(), len(self.slice)
-        while index < total:
-            # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
-            end = min(index - index % self.request.max_batch + self.request.max_batch, total)
-            self._heed()
-            self._add(range(index, end))
-            index = end
-            self._report()
-            if self.keeper:
-                self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, index)
+        try:
+            while index < total:
+                # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
+                end = min(index - index % self.request.max_batch + self.request.max_batch, total)
+                self._heed()
+                self._add(range(index, end))
+                index = end
+                self._report()
+                self._commit(index)
+        except Cancelled:  # never in the middle of a batch: what was counted is that of the first `index` examples
+            self._commit_last(index)
+            raise
         if not self.done:
             first = self.skipped[0]
             raise MicroscopeError(
@@ -108,6 +114,17 @@ class Walk:
         self.skipped, self.done = committed.skipped, committed.done
         self.before = committed.consumed
         return self.before
+
+    def _commit(self, consumed: int, *, last: bool = False) -> None:
+        if self.keeper:
+            self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, consumed, last=last)
+
+    def _commit_last(self, consumed: int) -> None:
+        """Keep what was measured up to a stop, which stays one whatever becomes of that: a full disk, a lost GPU."""
+        try:
+            self._commit(consumed, last=True)
+        except (MicroscopeError, RuntimeError, MemoryError) as error:
+            log.warning("what was measured since the last commit is measured again: %s", error)
 
     def _add(self, indices: Sequence[int]) -> None:
         """Capture and count the examples at these indices; one that cannot be used is skipped and named."""

@@ -97,7 +97,7 @@ def ladder(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> La
         return ladder_of(Moments.of(rows_x, rows_y, squares_only=True))
     members = fold_members(codes.to(rows_x.device))
     folds = [Moments.of(rows_x[where], rows_y[where], squares_only=True) for where in members]
-    start = Moments.empty(rows_x.shape[1], rows_y.shape[1], device=rows_x.device)
+    start = Moments.empty(rows_x.shape[1], rows_y.shape[1], device=rows_x.device, squares_only=True)
     return ladder_of(sum(folds, start=start), folds)
 
 
@@ -145,7 +145,7 @@ def rms_normalise(x: Tensor) -> Tensor:
 
 def _traces(moments: Moments) -> tuple[float, float, float]:
     """tr C_xx, tr C_xy, tr C_yy."""
-    return float(moments.xx.trace()), float(moments.xy.trace()), float(moments.yy.trace())
+    return float(moments.xx.trace()), float(moments.xy.trace()), float(moments.squares.sum())
 
 
 def _in_sample(moments: Moments, error: MapError) -> Estimate:

@@ -64,7 +64,7 @@ class Rest:
             moments.mean_y + shift * dy,
             (moments.xx - fold.xx).addr_(dx, dx, alpha=weight),
             (moments.xy - fold.xy).addr_(dx, dy, alpha=weight),
-            moments.yy.diagonal() - fold.yy.diagonal() + weight * dy.square(),
+            moments.squares - fold.squares + weight * dy.square(),
         )
 
     @functools.cached_property
@@ -104,7 +104,7 @@ class HeldOut:
         if not rest.varies():
             return None
         dx, dy = fold.mean_x - rest.mean_x, fold.mean_y - rest.mean_y
-        total = float(fold.yy.trace() + fold.n * dy.square().sum())
+        total = float(fold.squares.sum() + fold.n * dy.square().sum())
         unit = float(rest.xx.trace()) / d
         scored = []
         for penalty in self.penalties:

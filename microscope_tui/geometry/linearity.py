@@ -63,7 +63,7 @@ def adjusted(score: float, n: int, rank: int) -> float:
 
 def update_share(moments: Moments) -> float:
     """ρ = tr Cov(y − x)/tr Cov(y): how large the update is beside the stream it is added to."""
-    x, cross, y = (float(c.trace()) for c in (moments.xx, moments.xy, moments.yy))
+    x, cross, y = (float(c.sum()) for c in (moments.xx.diagonal(), moments.xy.diagonal(), moments.squares))
     return y / (x + 2 * cross + y) if moments.is_update else max(x - 2 * cross + y, 0.0) / y
 
 
@@ -77,9 +77,9 @@ def undefined(moments: Moments) -> str | None:
         return f"n = {moments.n}: a linear map needs at least 3 rows"
     if not bool(varying(moments.n, moments.mean_x, moments.xx.diagonal()).any()):
         return "all rows of x are equal"
-    if moments.is_update and float(moments.yy.trace()) <= NO_CHANGE * float(moments.xx.trace()):
+    if moments.is_update and float(moments.squares.sum()) <= NO_CHANGE * float(moments.xx.trace()):
         return "y equals x: there is no update to explain"
-    if not bool(varying(moments.n, moments.mean_y, moments.yy.diagonal()).any()):
+    if not bool(varying(moments.n, moments.mean_y, moments.squares).any()):
         return "all rows of y are equal"
     return None
 
@@ -132,7 +132,7 @@ def linearities(
         white = solved.whiten(moments.xy)
         condition = solved.condition
         for method in in_sample:
-            share = _explained(solved, white, method) / float(target[method].yy.trace())
+            share = _explained(solved, white, method) / float(target[method].squares.sum())
             fitted = Fit(min(share, 1.0), solved.rank, condition)
             found[method] = _in_sample(target[method], fitted, method, without[method], used)
     return {method: found[method] for method in methods}
@@ -178,7 +178,8 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
     estimate = _of_few_rows(x, y, method, members) if 2 < len(x) < x.shape[1] else None
     if estimate is None:
         folds = [Moments.of(x[where], y[where], dtype=dtype, squares_only=True) for where in members]
-        total = sum(folds, start=Moments.empty(x.shape[1], y.shape[1], device=x.device))
+        start = Moments.empty(x.shape[1], y.shape[1], device=x.device, squares_only=True)
+        total = sum(folds, start=start)
         estimate = linearity_of(total, method=method, folds=folds)
     if blocks and estimate.value is not None:
         note = "no groups given: folds are blocks of consecutive rows, and there is no interval"
@@ -194,8 +195,9 @@ def _of_few_rows(x: Tensor, y: Tensor, method: str, members: Sequence[Tensor]) -
     x, y = compact(x), compact(y.double() - x.double() if method == "update" else y)
     if not x.shape[1] or not y.shape[1]:
         return None
-    folds = [Moments.of(x[where], y[where]) for where in members]
-    held = heldout_of(sum(folds, start=Moments.empty(x.shape[1], y.shape[1], device=x.device)), folds, width=d)
+    folds = [Moments.of(x[where], y[where], squares_only=True) for where in members]
+    start = Moments.empty(x.shape[1], y.shape[1], device=x.device, squares_only=True)
+    held = heldout_of(sum(folds, start=start), folds, width=d)
     return held if method == "held-out" else Estimate(None, n=n, d=d, reason=_too_few(n, d, held))
 
 

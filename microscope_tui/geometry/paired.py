@@ -15,11 +15,13 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.products import (
     add_cross,
     add_gram,
+    add_upper,
     centred,
     combination,
-    gram_of,
+    full_precision,
+    mirror,
+    narrowed,
     parts_of,
-    rounded_pair,
     sum_of_directions,
 )
 from microscope_tui.geometry.rows import as_pair, as_rows, finite_rows
@@ -89,8 +91,8 @@ class Spread:
 class Moments:
     """Moments of paired rows x (n, d) and y (n, e): means, and centred scatter sums xx, xy, yy, float64.
 
-    xy[i, j] = Σ (x_i − m_i)(y_j − m_j). Divide by n − 1 for covariances. `is_update`: y is the update that is
-    added to x, not the next state.
+    xy[i, j] = Σ (x_i − m_i)(y_j − m_j). Divide by n − 1 for covariances. yy is (e, e), or only its diagonal (e,).
+    `is_update`: y is the update that is added to x, not the next state.
     """
 
     n: int
@@ -104,28 +106,34 @@ class Moments:
     is_update: bool = False
 
     @classmethod
-    def empty(cls, d: int, e: int | None = None, *, device: torch.device | str = "cpu") -> Self:
-        """Moments of no rows of widths `d` and `e` (as wide as x by default)."""
+    def empty(
+        cls, d: int, e: int | None = None, *, device: torch.device | str = "cpu", squares_only: bool = False
+    ) -> Self:
+        """Moments of no rows of widths `d` and `e` (as wide as x by default).
+
+        `squares_only`: of yy only the diagonal is kept, which is all that linearity needs.
+        """
         e = d if e is None else e
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
-        return cls(0, zeros(d), zeros(e), zeros(d, d), zeros(d, e), zeros(e, e))
+        return cls(0, zeros(d), zeros(e), zeros(d, d), zeros(d, e), zeros(e) if squares_only else zeros(e, e))
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64, squares_only: bool = False) -> Self:
-        """Moments of paired rows x (n, d), y (n, e); for the options see `update`."""
+        """Moments of paired rows x (n, d), y (n, e); for the options see `empty` and `update`."""
         x, y = as_pair(x, y)
-        start = cls.empty(x.shape[1], y.shape[1], device=x.device)
-        return start.update(x, y, dtype=dtype, squares_only=squares_only)
+        start = cls.empty(x.shape[1], y.shape[1], device=x.device, squares_only=squares_only)
+        return start.update(x, y, dtype=dtype)
 
-    def update(self, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64, squares_only: bool = False) -> Self:
-        """Adds paired rows, in place.
+    @property
+    def squares(self) -> Tensor:
+        """The diagonal of yy (e,)."""
+        return self.yy if self.yy.ndim == 1 else self.yy.diagonal()
 
-        `dtype` is the type the products are made in (see `ChainMoments`). `squares_only` makes only the diagonal
-        of yy, which is all that linearity needs; the rest of yy then means nothing.
-        """
+    def update(self, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64) -> Self:
+        """Adds paired rows, in place. `dtype` is the type the products are made in (see `ChainMoments`)."""
         x, y = as_pair(x, y)
         if (x.shape[1], y.shape[1]) != tuple(self.xy.shape):
             raise MicroscopeError(
@@ -136,39 +144,81 @@ class Moments:
         bad = int((~finite).sum())
         self.nonfinite += bad
         self.left_out += bad
-        for part, kind in parts_of([x, y], finite, dtype):
-            n, shift, weight = combination(self.n, len(part[0]), 1)
-            exact = [p.to(torch.float64, copy=True) for p in part]
-            means = [p.mean(0) for p in exact]
-            dx, dy = means[0] - self.mean_x, means[1] - self.mean_y
-            self._add(exact[0].sub_(means[0]), exact[1].sub_(means[1]), kind, squares_only)
-            if weight:
-                self.xx.addr_(dx, dx, alpha=weight)
-                self.xy.addr_(dx, dy, alpha=weight)
-                self._add_yy(weight * dy.square() if squares_only else weight * torch.outer(dy, dy))
+        carried: Tensor | None = None
+        for (rows_x, rows_y), kind in parts_of([x, y], finite, dtype):
+            n, shift, weight = combination(self.n, len(rows_x), 1)
+            if kind == torch.float64:
+                dx, dy = self._add_exact(rows_x, rows_y, weight)
+            else:
+                if carried is None:
+                    carried = torch.zeros_like(self.xx)
+                dx, dy = self._add_rounded(rows_x, rows_y, kind, weight, carried)
             self.mean_x = self.mean_x + shift * dx
             self.mean_y = self.mean_y + shift * dy
             self.n = n
+        mirror(self.xx)
+        if carried is not None:
+            mirror(carried)
+            self.xx += carried
+            self.xy += carried
+            self.yy += carried if self.yy.ndim == 2 else carried.diagonal()
+        if self.yy.ndim == 2:
+            mirror(self.yy)
         return self
 
-    def _add(self, cx: Tensor, cy: Tensor, kind: torch.dtype, squares_only: bool) -> None:
-        if kind != torch.float64:
-            grown = gram_of(cx, kind)
-            cross, squares = rounded_pair(cx, cy, grown, kind, squares_only=squares_only)
-            self.xx += grown
-            self.xy += cross
-            self._add_yy(squares)
-            return
-        add_gram(self.xx, cx, kind)
-        add_cross(self.xy, cx, cy, kind)
-        if squares_only:
-            self._add_yy(cy.square().sum(0))
+    def _add_exact(self, x: Tensor, y: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        """Adds rows in float64, of what is symmetric the upper triangle. How far their means are from those so far."""
+        means = [rows.mean(0, dtype=torch.float64) for rows in (x, y)]
+        dx, dy = means[0] - self.mean_x, means[1] - self.mean_y
+        cx, cy = centred(x, means[0], dx, weight), centred(y, means[1], dy, weight)
+        add_upper(self.xx, cx)
+        add_cross(self.xy, cx, cy, torch.float64)
+        if self.yy.ndim == 2:
+            add_upper(self.yy, cy)
         else:
-            add_gram(self.yy, cy, kind)
+            self.yy += cy.square_().sum(0)
+        return dx, dy
 
-    def _add_yy(self, grown: Tensor) -> None:
-        """Adds to yy a matrix (e, e), or to its diagonal (e,)."""
-        (self.yy if grown.ndim == 2 else self.yy.diagonal()).add_(grown)
+    def _add_rounded(
+        self, x: Tensor, y: Tensor, kind: torch.dtype, weight: float, carried: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same in less than float64.
+
+        Where y is x plus an update u that is smaller than y in every column, its products are put together from those
+        of x and u: xᵀy = xᵀx + xᵀu, yᵀy = xᵀx + xᵀu + uᵀx + uᵀu. Their rounding is then relative to u, and xᵀx, the
+        part that all three share and that `carried` collects, cancels exactly from the moments of the update.
+        """
+        wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), kind)
+        cx, mean_x = narrowed(x, kind)
+        dx = mean_x - self.mean_x
+        cx[-1] = dx * weight**0.5
+        if x.shape == y.shape:
+            update, mean_update = narrowed(y.to(wide) - x.to(wide), kind)
+            du = mean_update + self.mean_x - self.mean_y
+            update[-1] = (dx + du) * weight**0.5 - cx[-1]
+            own = update.square().sum(0, dtype=torch.float64)
+            if bool((own <= (cx + update).square().sum(0)).all()):
+                add_upper(carried, cx)
+                with full_precision():
+                    grown = cx.T @ update
+                self.xy += grown
+                if self.yy.ndim == 2:
+                    add_upper(self.yy, update)
+                    self.yy += grown
+                    self.yy += grown.T
+                else:
+                    self.yy += own + 2 * grown.diagonal()
+                return dx, dx + du
+        cy, mean_y = narrowed(y, kind)
+        dy = mean_y - self.mean_y
+        cy[-1] = dy * weight**0.5
+        add_upper(self.xx, cx)
+        add_cross(self.xy, cx, cy, kind)
+        if self.yy.ndim == 2:
+            add_upper(self.yy, cy)
+        else:
+            self.yy += cy.square().sum(0, dtype=torch.float64)
+        return dx, dy
 
     def __add__(self, other: Moments) -> Moments:
         return self._combine(other, 1)
@@ -194,7 +244,7 @@ class Moments:
             self.mean_y + shift * dy,
             torch.add(self.xx, other.xx, alpha=sign).addr_(dx, dx, alpha=weight),
             torch.add(self.xy, other.xy, alpha=sign).addr_(dx, dy, alpha=weight),
-            torch.add(self.yy, other.yy, alpha=sign).addr_(dy, dy, alpha=weight),
+            _with_product(torch.add(self.yy, other.yy, alpha=sign), dy, weight),
             self.nonfinite + sign * other.nonfinite,
             self.left_out + sign * other.left_out,
             self.is_update,
@@ -209,7 +259,7 @@ class Moments:
             mean_y,
             self.xx + self.n * torch.outer(dx, dx),
             self.xy + self.n * torch.outer(dx, dy),
-            self.yy + self.n * torch.outer(dy, dy),
+            _with_product(self.yy.clone(), dy, self.n),
             self.nonfinite,
             self.left_out,
             self.is_update,
@@ -227,8 +277,15 @@ class Moments:
             self.mean_y - self.mean_x,
             self.xx,
             self.xy - self.xx,
-            self.yy - self.xy - self.xy.T + self.xx,
+            self.squares - 2 * self.xy.diagonal() + self.xx.diagonal()
+            if self.yy.ndim == 1
+            else self.yy - self.xy - self.xy.T + self.xx,
             self.nonfinite,
             self.left_out,
             is_update=True,
         )
+
+
+def _with_product(yy: Tensor, delta: Tensor, weight: float) -> Tensor:
+    """yy + weight δδᵀ in place, or of that the diagonal where yy is one."""
+    return yy.addr_(delta, delta, alpha=weight) if yy.ndim == 2 else yy.add_(delta.square(), alpha=weight)

@@ -52,23 +52,35 @@ def add_cross(out: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
 
 def add_gram(out: Tensor, a: Tensor, dtype: torch.dtype) -> None:
     """out += aᵀ a for float64 `a` (m, d), the product made in `dtype`; `out` stays symmetric. Or for a batch."""
-    d = a.shape[-1]
-    if d < WIDE:
+    if a.shape[-1] < WIDE:
         add_cross(out, a, a, dtype)
-        return
-    if a.ndim == 3:
+    elif a.ndim == 3:
         for one, rows in zip(out, a, strict=True):
             add_gram(one, rows, dtype)
-        return
-    step = -(-d // BLOCKS)
-    with full_precision():
-        narrow = a.to(dtype)
-        for i in range(0, d, step):
-            j = i + step
-            upper = narrow[:, i:j].T @ narrow[:, i:]
-            out[i:j, i:] += upper
-            if j < d:
-                out[j:, i:j] += upper[:, step:].T
+    else:
+        add_upper(out, a.to(dtype))
+        mirror(out)
+
+
+def add_upper(out: Tensor, a: Tensor) -> None:
+    """out += aᵀ a in the blocks that hold the upper triangle, for `a` (m, d) of the type the product is made in."""
+    for i, j in _blocks(len(out)):
+        with full_precision():
+            if a.dtype == out.dtype:
+                out[i:j, i:].addmm_(a[:, i:j].T, a[:, i:])
+            else:
+                out[i:j, i:] += a[:, i:j].T @ a[:, i:]
+
+
+def mirror(out: Tensor) -> None:
+    """Copies what `add_upper` has filled to the other side of the diagonal."""
+    for i, j in _blocks(len(out)):
+        out[j:, i:j] = out[i:j, j:].T
+
+
+def _blocks(d: int) -> list[tuple[int, int]]:
+    step = -(-d // BLOCKS) if d >= WIDE else d
+    return [(i, min(i + step, d)) for i in range(0, d, step)]
 
 
 def combination(n: int, other: int, sign: int) -> tuple[int, float, float]:
@@ -84,26 +96,32 @@ def combination(n: int, other: int, sign: int) -> tuple[int, float, float]:
     return total, sign * other / total, sign * n * other / total
 
 
-def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> list[tuple[list[Tensor], torch.dtype]]:
+def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> Iterator[tuple[list[Tensor], torch.dtype]]:
     """The kept rows of each (…, n, d) in parts small enough to centre in float64, each with the type of its products.
 
     For float32 products, tokens with a massive norm at any layer make a float64 part of their own: squared,
     they would bury the rest under float32 rounding.
     """
-    if not bool(keep.all()):
-        rows = [r[..., keep, :] for r in rows]
-    if dtype == torch.float64:
-        return [(part, dtype) for part in _paired_chunks(rows)]
     n = rows[0].shape[-2]
-    lengths = torch.cat([lengths_of(r).reshape(-1, n) for r in rows])
-    massive = (lengths > MASSIVE * lengths.median(dim=1, keepdim=True).values).any(0) if n else keep[:0]
-    parts = [(part, dtype) for part in _paired_chunks([r[..., ~massive, :] for r in rows])]
-    return parts + [(part, torch.float64) for part in _paired_chunks([r[..., massive, :] for r in rows])]
+    if dtype != torch.float64 and bool(keep.any()):
+        lengths = torch.cat([lengths_of(r).reshape(-1, n) for r in rows])
+        massive = (lengths > MASSIVE * lengths[:, keep].median(dim=1, keepdim=True).values).any(0) & keep
+        if bool(massive.any()):
+            yield from ((part, dtype) for part in _paired_chunks(rows, keep & ~massive))
+            yield from ((part, torch.float64) for part in _paired_chunks([r[..., massive, :] for r in rows]))
+            return
+    yield from ((part, dtype) for part in _paired_chunks(rows, None if bool(keep.all()) else keep))
 
 
-def _paired_chunks(rows: Sequence[Tensor]) -> list[list[Tensor]]:
-    n = rows[0].shape[-2]
-    return [[r[..., start : start + CHUNK, :] for r in rows] for start in range(0, n, CHUNK)]
+def _paired_chunks(rows: Sequence[Tensor], keep: Tensor | None = None) -> Iterator[list[Tensor]]:
+    """Chunks of the rows, of all or of those to keep: only one chunk of them is ever copied."""
+    for start in range(0, rows[0].shape[-2], CHUNK):
+        here = slice(start, start + CHUNK)
+        part = [r[..., here, :] for r in rows]
+        if keep is not None:
+            part = [r[..., keep[here], :] for r in part]
+        if part[0].shape[-2]:
+            yield part
 
 
 def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
@@ -113,6 +131,21 @@ def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
     torch.sub(rows, mean[..., None, :], out=out[..., :-1, :])
     out[..., -1, :] = delta * weight**0.5
     return out
+
+
+def narrowed(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The rows (m, d) less their mean, in `dtype`, with room for one row more; and that mean (d,), float64.
+
+    Centred in the rows' own precision, so that nothing is lost to the size of the mean, and once more for what
+    rounding left of it.
+    """
+    out = torch.empty(len(rows) + 1, rows.shape[1], dtype=dtype, device=rows.device)
+    held = out[:-1]
+    mean = rows.mean(0, dtype=torch.promote_types(rows.dtype, dtype))
+    torch.sub(rows, mean, out=held)
+    left = held.mean(0)
+    held -= left
+    return out, mean.double() + left
 
 
 def sum_of_directions(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,23 +162,18 @@ def gram_of(a: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def rounded_pair(
-    x: Tensor, y: Tensor, xx: Tensor, dtype: torch.dtype, *, squares_only: bool = False
-) -> tuple[Tensor, Tensor]:
+def rounded_pair(x: Tensor, y: Tensor, xx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """xᵀy and yᵀy from products in less than float64, for centred x, y (m, d) with xᵀx already made as `xx`.
 
     Where y is x plus an update u that is smaller than y in every column, they are put together from xᵀu and
     uᵀu: xᵀy = xx + xᵀu, yᵀy = xx + xᵀu + uᵀx + uᵀu. The rounding is then relative to u, and xx cancels exactly
-    from the moments of the update. `squares_only`: of yᵀy only the diagonal (d,), in float64.
+    from the moments of the update.
     """
     cross = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    squares = y.square().sum(0)
     update = y - x if x.shape == y.shape else None
-    if update is None or not bool((update.square().sum(0) <= squares).all()):
+    if update is None or not bool((update.square().sum(0) <= y.square().sum(0)).all()):
         add_cross(cross, x, y, dtype)
-        return cross, squares if squares_only else gram_of(y, dtype)
+        return cross, gram_of(y, dtype)
     add_cross(cross, x, update, dtype)
-    if squares_only:
-        return cross.add_(xx), squares
     whole = cross + cross.T + gram_of(update, dtype)
     return cross.add_(xx), whole.add_(xx)

@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import ascii_uppercase
 from typing import Any
 
 from PIL.Image import Image
 
 from microscope_tui.errors import BadExample
-from microscope_tui.slices.prompts import LETTERS
 from microscope_tui.slices.sound import Audio
 from microscope_tui.terms import FILTER_COLUMNS
 
+LETTERS = ascii_uppercase
 LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 """A choice's letter as an answer gives it: B, (B), B., b)."""
 

@@ -5,16 +5,11 @@ The chat around them is the model's own (`models`), and so is the place of the p
 
 from __future__ import annotations
 
-from string import ascii_uppercase
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from microscope_tui.slices.examples import Example
+from microscope_tui.slices.examples import LETTERS, Example
 
 TEMPLATE = "scienceqa-multiple-choice-1"
 """Name of the form below, for the provenance. A change of the form needs a new name."""
 
-LETTERS = ascii_uppercase
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 
 

@@ -177,8 +177,8 @@ def test_well_sealed_nonsense_counts_as_missing(store: Store, planter: Planter) 
     store.put_measurement("k", measurement())
     store.put_job(Job("j", request))
     store.put_deaths("j", Deaths("measuring 3", 1))
-    store.remember(request, "k", [])
-    store.remember_look(request, JobKind.TOKENS, 3, {"seen": 1}, [])
+    store.remember(request, "k", {})
+    store.remember_look(request, JobKind.TOKENS, 3, {"seen": 1}, {})
     store.put_order(["j"])
     for (key,) in planter.sql("SELECT key FROM Cache"):
         nonsense = b'{"a": [1]}'

@@ -20,6 +20,7 @@ import xxhash
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Skipped
 from microscope_tui.store import Deaths, Store, content_key, keys
+from microscope_tui.store.stamps import stamps_of
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.store.conftest import Planter, measurement
 
@@ -67,12 +68,12 @@ def test_a_request_is_recalled_until_a_file_behind_it_changes(store: Store, tmp_
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
     store.put_measurement("k", measurement())
-    store.remember(REQUEST, "k", [file])
+    store.remember(REQUEST, "k", stamps_of([file]))
     assert store.recall(REQUEST) == measurement()
     assert store.recall(replace(REQUEST, dtype="float16")) is None
     os.utime(file, ns=(0, 1))
     assert store.recall(REQUEST) is None
-    store.remember(REQUEST, "k", [file])
+    store.remember(REQUEST, "k", stamps_of([file]))
     assert store.recall(REQUEST) == measurement()
     file.unlink()
     assert store.recall(REQUEST) is None
@@ -98,7 +99,7 @@ def test_a_request_for_less_is_answered_by_a_measurement_of_more(store: Store, t
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
     store.put_measurement("k", wide())
-    store.remember(REQUEST, "k", [file])
+    store.remember(REQUEST, "k", stamps_of([file]))
     assert store.recall(replace(REQUEST, metrics=tuple(reversed(REQUEST.metrics)))) == wide()
     less = replace(REQUEST, metrics=(Metric.LINEARITY,), modalities=(Modality.IMAGE,), streams=(Stream.UPDATE,))
     found = store.recall(less)
@@ -115,7 +116,7 @@ def test_a_request_for_less_is_answered_by_a_measurement_of_more(store: Store, t
 
 
 def test_a_request_for_less_is_measured_where_the_numbers_could_be_others(store: Store) -> None:
-    store.remember(REQUEST, "k", [])
+    store.remember(REQUEST, "k", {})
     less = replace(REQUEST, streams=(Stream.RESIDUAL,))
     store.put_measurement("k", wide(skipped=(Skipped("row 3", "its rows are not finite"),)))
     assert store.recall(less) is None
@@ -129,7 +130,7 @@ def test_a_new_version_of_the_package_recalls_nothing_of_the_old_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put_measurement("k", measurement())
-    store.remember(REQUEST, "k", [])
+    store.remember(REQUEST, "k", {})
     monkeypatch.setattr(keys, "__version__", "99")
     assert store.recall(REQUEST) is None
 
@@ -193,7 +194,7 @@ def test_a_look_is_recalled_by_request_kind_and_example_until_a_file_changes(sto
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
     value = {"tokens": ["«a»", "\u0000"], "norm": [[0.1, 2.5e-300]], "lens": None, "large": "x" * 100_000}
-    store.remember_look(REQUEST, JobKind.TOKENS, 3, value, [file])
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, value, stamps_of([file]))
     assert store.recall_look(REQUEST, JobKind.TOKENS, 3) == value
     for request, kind, example in (
         (replace(REQUEST, dtype="float16"), JobKind.TOKENS, 3),
@@ -204,7 +205,7 @@ def test_a_look_is_recalled_by_request_kind_and_example_until_a_file_changes(sto
         assert store.recall_look(request, kind, example) is None
     os.utime(file, ns=(0, 1))
     assert store.recall_look(REQUEST, JobKind.TOKENS, 3) is None
-    store.remember_look(REQUEST, JobKind.TOKENS, 3, {"again": 1}, [file])
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, {"again": 1}, stamps_of([file]))
     assert store.recall_look(REQUEST, JobKind.TOKENS, 3) == {"again": 1}
     with Store(store.folder, read_only=True) as reader:
         assert reader.recall_look(REQUEST, JobKind.TOKENS, 3) == {"again": 1}

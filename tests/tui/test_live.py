@@ -7,6 +7,7 @@ import pytest
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
+from microscope_tui.store.stamps import stamps_of
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from microscope_tui.tui.data.live import WorkerSource
 from microscope_tui.tui.data.source import Value
@@ -29,7 +30,7 @@ def test_a_stored_measurement_is_recalled_as_long_as_its_files_are_the_same(sour
     assert source.recall(request) is None
     with Store(tmp_path / "cache") as store:
         store.put_measurement("key", measured)
-        store.remember(request, "key", [weights])
+        store.remember(request, "key", stamps_of([weights]))
     assert source.recall(request) == measured
     weights.write_text("another")
     assert source.recall(request) is None
@@ -61,7 +62,7 @@ def test_looks_are_read_as_they_were_stored(
     request = Request(looked.table().model, looked.table().slice)
     assert source.look(request, kind, example) is None
     with Store(tmp_path / "cache") as store:
-        store.remember_look(request, kind, example, value.to_json(), [])
+        store.remember_look(request, kind, example, value.to_json(), {})
     assert source.look(request, kind, example) == value
     assert source.look(request, kind, 4) is None
 
@@ -69,8 +70,8 @@ def test_looks_are_read_as_they_were_stored(
 def test_a_look_that_another_version_wrote_is_as_good_as_none(source: WorkerSource, tmp_path: Path):
     request = Request(looked.table().model, looked.table().slice)
     with Store(tmp_path / "cache") as store:
-        store.remember_look(request, JobKind.TOKENS, 0, {**looked.table().to_json(), "lens": [[["a", 0.5]]]}, [])
-        store.remember_look(request, JobKind.PREVIEW, None, {"examples": []}, [])
+        store.remember_look(request, JobKind.TOKENS, 0, {**looked.table().to_json(), "lens": [[["a", 0.5]]]}, {})
+        store.remember_look(request, JobKind.PREVIEW, None, {"examples": []}, {})
     assert source.look(request, JobKind.TOKENS, 0) is None
     assert source.look(request, JobKind.PREVIEW, None) is None
 

@@ -65,7 +65,7 @@ def run(
             raise AssertionError(request.model)
     result = Measurement(request.model, request.slice, (), examples=10, provenance=provenance)
     store.put_measurement(f"key of {request.model}", result)
-    store.remember(request, f"key of {request.model}", [])
+    store.remember(request, f"key of {request.model}", {})
     on_progress(Progress("measuring", done=10, total=10))
     return result
 
@@ -109,7 +109,7 @@ def look(
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
         case _:
             pass
-    store.remember_look(request, kind, example, {"seen": [kind, example]}, [])
+    store.remember_look(request, kind, example, {"seen": [kind, example]}, {})
 
 
 BLOCKS = 400

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from microscope_tui.engine.looks.looking import Tell
@@ -11,6 +10,7 @@ from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
 from microscope_tui.store import Store
+from microscope_tui.store.stamps import Stamps, stamps_of
 from microscope_tui.terms import JobKind, Progress, Request, Stream
 
 if TYPE_CHECKING:
@@ -46,18 +46,19 @@ def run(
 
     tell(Progress("opening slice"))
     slice_ = open_slice(request.slice)
+    opened = stamps_of(slice_.files)
     value, files = _made(request, store, slice_, kind, example, tell)
-    store.remember_look(request, kind, example, value.to_json(), (*files, *slice_.files))
+    store.remember_look(request, kind, example, value.to_json(), {**opened, **files})
 
 
 def _made(
     request: Request, store: Store, slice_: Slice, kind: JobKind, example: int | None, tell: Tell
-) -> tuple[Look, Sequence[Path]]:
-    """The look, and the files besides the slice's that it depends on."""
+) -> tuple[Look, Stamps]:
+    """The look, and the files besides the slice's that it depends on, as they were opened."""
     if kind is JobKind.PREVIEW:
         from microscope_tui.engine.looks.cards import preview
 
-        return preview(slice_, tell), ()
+        return preview(slice_, tell), {}
     if kind is JobKind.TOKENS and (example is None or not 0 <= example < len(slice_)):
         raise MicroscopeError(
             f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0."
