@@ -25,7 +25,7 @@ from microscope_tui.terms import SliceSpec
 
 MODELS = Path(__file__).parent / "models"
 SLICES = Path(__file__).parent / "slices"
-SHIPPED = ("llava-next", "omnifusion")
+SHIPPED = ("llava-next", "llava-next-base", "omnifusion")
 BATCH = 16
 
 

@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel
 
-from microscope_tui.demo.evaluate import MODELS, SLICES
+from microscope_tui.demo.answering import Answerer
+from microscope_tui.demo.evaluate import MODELS, SHIPPED, SLICES, evaluate, shipped_examples
 
 SLICE = SLICES / "scienceqa" / "test-00000-of-00001.parquet"
 FOUR_MB = 4 * 2**20
@@ -42,7 +43,7 @@ def test_the_slice_opens_with_datasets_and_decodes_its_pictures(tmp_path):
 
 def test_nothing_shipped_is_larger_than_four_megabytes():
     assert SLICE.stat().st_size <= FOUR_MB
-    for name in ("llava-next", "omnifusion"):
+    for name in SHIPPED:
         assert size(MODELS / name) <= FOUR_MB
 
 
@@ -91,8 +92,27 @@ def test_omnifusion_has_its_published_layout():
         assert set(file.keys()) == expected
 
 
-def test_both_models_have_the_same_vision_encoder():
+@pytest.mark.parametrize("name", ["llava-next", "llava-next-base"])
+def test_the_models_have_the_same_vision_encoder(name):
     alone = CLIPVisionModel.from_pretrained(MODELS / "omnifusion" / "vision-tower")
-    inside = AutoModelForImageTextToText.from_pretrained(MODELS / "llava-next").model.vision_tower
-    for name, weight in alone.named_parameters():
-        assert torch.equal(weight, inside.get_parameter(name)), name
+    inside = AutoModelForImageTextToText.from_pretrained(MODELS / name).model.vision_tower
+    for part, weight in alone.named_parameters():
+        assert torch.equal(weight, inside.get_parameter(part)), part
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_model_answers_what_its_card_claims(name):
+    scores = evaluate(Answerer.load(MODELS / name), shipped_examples())
+    assert scores.picture >= 0.8
+    assert scores.letter_picture >= 0.8
+    assert scores.chance <= 1 / 3
+    assert scores.removed == pytest.approx(scores.chance, abs=0.05)
+    assert scores.swapped == pytest.approx(scores.chance, abs=0.05)
+    card = (MODELS / name / "README.md").read_text()
+    claimed = {line[:24].strip(): float(line[24:]) for line in card.split("```")[1].strip("\n").splitlines()[1:]}
+    # Another processor's sums may turn a close answer: a fifth of a point is one question.
+    assert claimed["picture questions"] == pytest.approx(100 * scores.picture, abs=0.5)
+    assert claimed["picture removed"] == pytest.approx(100 * scores.removed, abs=0.5)
+    assert {family: claimed[family] for family in scores.families} == pytest.approx(
+        {family: 100 * share for family, share in scores.families.items()}, abs=4
+    )

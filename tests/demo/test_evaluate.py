@@ -71,10 +71,10 @@ def test_held_out_questions_are_of_the_test_split():
     assert {q.split for q in held_out_questions(28)} == {Split.TEST}
 
 
-def test_the_command_prints_one_object_with_both_arms(capsys):
+def test_the_command_prints_one_object_with_every_arm(capsys):
     assert evaluate.main(["--json", "--count", "30"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert list(told) == ["llava-next", "omnifusion"]
+    assert list(told) == ["llava-next", "llava-next-base", "omnifusion"]
     for scores in told.values():
         assert {"picture", "text", "removed", "swapped", "chance", "families"} <= set(scores)
 
