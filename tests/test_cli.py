@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,7 +71,7 @@ def test_csv_has_one_row_per_layer():
     assert all(0 < float(r["value"]) <= 1 for r in rows)
 
 
-def test_an_interrupt_ends_with_130_and_one_line():
+def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp_path):
     process = subprocess.Popen(
         [*COMMAND, "measure", "demo:llava-next", "demo:scienceqa", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -84,7 +85,13 @@ def test_an_interrupt_ends_with_130_and_one_line():
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    (done,) = re.fullmatch(
+        r"Stopped after (\d+) of 700 examples\. The same command goes on from there\.", last
+    ).groups()
+    with Store(tmp_path / "cache", read_only=True) as store:
+        kept = [int(entry.key.split("-")[2]) for entry in store.entries() if entry.key.startswith("blob/state-")]
+    assert max(kept) == int(done) > 0
 
 
 def test_a_closed_pipe_is_no_error():

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = int(options.run(options) or 0)
         sys.stdout.flush()
         return code
-    except Cancelled:
+    except Cancelled as error:
+        print(f"{error} The same command goes on from there.", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

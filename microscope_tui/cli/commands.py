@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from microscope_tui.catalogue import full_name
+from microscope_tui.cli.interrupt import interrupt
 from microscope_tui.cli.options import open_store, request_of, settings_of, slice_of
 from microscope_tui.cli.talk import print_json, table, talk
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import Metric
+from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.terms import Metric, Progress
 
 DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
 NO_SCREEN = ("dumb", "unknown")
@@ -22,17 +24,26 @@ NO_SCREEN = ("dumb", "unknown")
 
 def explore(options: argparse.Namespace) -> int:
     """Open the explorer on what the flags name, else on the demo."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise MicroscopeError("The explorer needs a terminal: run it in one, or use `microscope-tui measure … --json`.")
+    # A stream that is closed is None; the screen is drawn on stderr.
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise MicroscopeError(
+            "The explorer needs a terminal: run it in one, and send none of stdin, stdout and stderr elsewhere, or "
+            "use `microscope-tui measure … --json`."
+        )
     if (kind := os.environ.get("TERM", "")).lower() in NO_SCREEN:
         raise MicroscopeError(
             f"The explorer needs a terminal that can move its cursor, and TERM={kind} is none: set TERM to what the "
             "terminal is (xterm-256color, tmux-256color), or use `microscope-tui measure … --json`."
         )
+    gc.disable()  # what an import makes is no garbage: to look for it takes a twentieth of the start
     from microscope_tui.tui import app
     from microscope_tui.tui.session import Session
 
+    gc.freeze()  # nor will it be any: later looks need not go through it
+    gc.enable()
     settings = settings_of(options)
+    if (sys.stderr.encoding or "").lower().replace("-", "") != "utf8":
+        settings = replace(settings, ascii=True)  # it could not be sent any other character
     models = tuple(full_name(name) for name in (options.shown_model or DEMO_MODEL, options.shown_compare) if name)
     metric = Metric(options.metric or Metric.LINEARITY)
     session = Session(models, slice_of(options.shown_slice or DEMO_SLICE), metric, theme=settings.theme)
@@ -51,12 +62,17 @@ def measure(options: argparse.Namespace) -> int:
     """Measure without a screen; the same pipeline, and the same store."""
     settings = settings_of(options)
     request = request_of(options, settings)
-    with open_store(settings) as store, talk() as on_progress:
+    with open_store(settings) as store, talk() as tell, interrupt() as interrupted:
         measurement = store.recall(request)
         if measurement is None:
             from microscope_tui.engine.measure import run
 
-            measurement = run(request, store, on_progress=on_progress)
+            def on_progress(progress: Progress) -> None:
+                tell(progress)
+                if interrupted() and not progress.done:  # later `should_stop` is asked often enough
+                    raise Cancelled(f"Stopped while {progress.phase}.")
+
+            measurement = run(request, store, on_progress=on_progress, should_stop=interrupted)
     for skipped in measurement.skipped:
         print(f"skipped {skipped.example}: {skipped.reason}", file=sys.stderr)
     for stream, reason in measurement.refused.items():

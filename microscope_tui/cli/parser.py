@@ -116,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("worker", worker)
     sub.add_argument("action", nargs="?", choices=("start", "stop", "status", "log"), default="start")
+    sub.add_argument("job", nargs="?", help="with log: only what was written while this job was done")
 
     command("completion", completion).add_argument("shell", choices=("bash", "zsh", "tcsh"))
     return parser

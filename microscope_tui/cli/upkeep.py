@@ -39,15 +39,19 @@ def jobs(options: argparse.Namespace) -> int:
                 job = getattr(queue, asked)(getattr(options, asked))
         print(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.", file=sys.stderr)
         return 0
-    with open_store(settings) as store:
+    from microscope_tui.store import Store
+    from microscope_tui.worker.client import is_running
+
+    with Store(settings.cache, read_only=True) as store:
         known = store.jobs()
     if options.json:
         print_json([job.to_json() for job in known])
         return 0
+    interrupted = not is_running(settings.cache)
     rows = [
         (
             job.id,
-            job.state,
+            "interrupted" if interrupted and job.state is JobState.RUNNING else job.state,
             job.kind if job.example is None else f"{job.kind} of {job.example}",
             f"{job.progress.done}/{job.progress.total}",
             job.request.model,
@@ -119,8 +123,8 @@ def _change_cache(store: Store, action: str, arguments: Sequence[str], *, everyt
     if action == "export":
         from microscope_tui.store import Kind
 
-        measured = [entry.key for entry in store.entries() if entry.kind == Kind.MEASUREMENT]
-        count = store.export_to(Path(arguments[0]), None if everything else measured)
+        shown = [entry.key for entry in store.entries() if entry.kind in (Kind.MEASUREMENT, Kind.LOOK)]
+        count = store.export_to(Path(arguments[0]), None if everything else shown)
         return f"Wrote {count} results to {arguments[0]}."
     return f"Read {store.import_from(Path(arguments[0]))} results from {arguments[0]}."
 
@@ -131,11 +135,15 @@ def worker(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     folder = settings.cache
+    if options.job and options.action != "log":
+        raise MicroscopeError(f"`{PROGRAM} worker {options.action}` wants nothing more behind it.")
     if options.action == "start":
         _client(settings, start=True).close()
         print(f"The worker of {folder} runs.")
     elif options.action == "stop":
         print(f"The worker of {folder} has ended." if client.stop(folder) else f"No worker runs on {folder}.")
+    elif options.action == "log" and options.job:
+        print(client.job_log(folder, options.job) or f"The worker's log says nothing of a job {options.job}.")
     elif options.action == "log":
         print(client.log_tail(folder, size=1_000_000) or f"No worker has written anything in {folder} yet.")
     elif status := client.status(folder):
@@ -145,8 +153,21 @@ def worker(options: argparse.Namespace) -> int:
             f"{status.running} job(s) running, {status.queued} queued, {status.screens} screen(s). Log: {status.log}"
         )
     else:
-        print(f"No worker runs on {folder}.")
+        print(" ".join((f"No worker runs on {folder}.", *_left_behind(settings))))
     return 0
+
+
+def _left_behind(settings: Settings) -> Iterator[str]:
+    """What to know of a cache that no worker serves now, in sentences."""
+    from microscope_tui.store import Store
+    from microscope_tui.worker import client
+
+    if died := client.died(settings.cache):
+        yield f"The last one (process {died}) died or was killed; its log: {client.log_file(settings.cache)}."
+    with Store(settings.cache, read_only=True) as store:
+        waiting = sum(job.state in (JobState.QUEUED, JobState.RUNNING) for job in store.jobs())
+    if waiting:
+        yield f"{waiting} job(s) go on with `{PROGRAM} worker start`."
 
 
 def _client(settings: Settings, *, start: bool) -> Client:

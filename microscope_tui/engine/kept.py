@@ -15,7 +15,7 @@ from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.looks.maps import QUOTA_SHARE, LinearMaps, maps_bytes, maps_name
 from microscope_tui.engine.looks.pooled import Unexplained, unexplained
 from microscope_tui.engine.looks.worst import Worst, worst_of
-from microscope_tui.engine.measure import plan_of, provenance_of
+from microscope_tui.engine.measure import plan_of, provenance_of, wider_sums
 from microscope_tui.engine.state import Keeper
 from microscope_tui.engine.sums import Committed
 from microscope_tui.errors import MicroscopeError
@@ -40,7 +40,8 @@ def opened(request: Request, store: Store, model: OpenModel, slice_: Slice, stre
         if provenance is None:
             continue
         base = str(provenance["state"])
-        file = Keeper(store, base, slice_.keys, request.max_batch, grows=True).furthest()
+        wider = wider_sums(provenance, slice_)
+        file = Keeper(store, base, slice_.keys, request.max_batch, grows=True, wider=wider).furthest()
         if file is not None:
             with safe_open(file, framework="pt") as state:
                 yield Committed(state, slice_.keys, device)

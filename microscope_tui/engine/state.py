@@ -8,17 +8,15 @@ a smaller one, for a draw begins with what the smaller one drew.
 from __future__ import annotations
 
 import json
-import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from safetensors.torch import load, save
-
 from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
+from microscope_tui.engine.tensors import metadata_of, parts_of, tensors_of
 from microscope_tui.results import Answer, Skipped
 from microscope_tui.store import DiskFull, Store, StoreFull, content_key
 from microscope_tui.store.stamps import Stamps, refuse_changed
@@ -42,10 +40,10 @@ class Committed:
 class Keeper:
     """Commits the state of one walk, and finds the state to begin from.
 
-    `base` is the name of all that the state depends on but the draw; `keys` are the examples to walk over, in order,
-    in batches that end at multiples of `batch`. `grows` says whether a larger draw can begin with these examples.
-    `read` are the files that the rows are made of: once one is not as it was, nothing is kept any more. `notes` say
-    why nothing is kept, if so.
+    `base` is the name of all that the state depends on but the draw, and `wider` are those of sums that hold these and
+    more; `keys` are the examples to walk over, in order, in batches that end at multiples of `batch`. `grows` says
+    whether a larger draw can begin with these examples. `read` are the files that the rows are made of: once one is
+    not as it was, nothing is kept any more. `notes` say why nothing is kept, if so.
     """
 
     def __init__(
@@ -57,10 +55,10 @@ class Keeper:
         *,
         grows: bool,
         read: Stamps = MappingProxyType({}),
+        wider: Collection[str] = (),
     ) -> None:
-        self._store, self._keys, self._batch = store, list(keys), batch
-        self._grows, self._read = grows, read
-        self._prefix = f"state-{base}-"
+        self._store, self._base, self._keys, self._batch = store, base, list(keys), batch
+        self._grows, self._read, self._wider = grows, read, wider
         self._next = time.monotonic()
         self._kept = 0  # examples of the last commit
         self.notes: tuple[str, ...] = ()
@@ -74,11 +72,17 @@ class Keeper:
             )
             return None
         for name in self._candidates():
-            value = self._store.blob(name)
-            if value is None:
+            file = self._store.blob_file(name)
+            if file is None:
                 continue
-            head = json.loads(_metadata(value)["state"])
-            accumulator.load_state(load(value), head["counts"])
+            try:
+                head = json.loads(metadata_of(file)["state"])
+                if head["skipped"] and _base(name) != self._base:
+                    continue  # perhaps for the sake of a stream that is not asked for
+                tensors = tensors_of(file)
+            except FileNotFoundError:
+                continue  # removed by another process since: for its age, or by somebody's hand
+            accumulator.load_state(tensors, head["counts"])
             answers.given, answers.asked = [Answer(**given) for given in head["answers"]], head["asked"]
             self._kept = head["consumed"]
             return Committed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
@@ -86,7 +90,8 @@ class Keeper:
 
     def furthest(self) -> Path | None:
         """The file of the furthest state of these examples, to be opened at once; None when there is none."""
-        return next((file for name in self._candidates() if (file := self._store.blob_file(name)) is not None), None)
+        names = self._candidates()
+        return next((file for name in names if (file := self._store.blob_file(name)) is not None), None)
 
     def commit(
         self,
@@ -119,7 +124,8 @@ class Keeper:
             "asked": answers.asked,
         }
         try:
-            self._store.put_blob(self._name(consumed), save(accumulator.state_dict(), {"state": json.dumps(head)}))
+            state = parts_of(accumulator.state_dict(), {"state": json.dumps(head)})
+            self._store.put_blob(self._name(consumed), state)
         except DiskFull:
             raise
         except StoreFull as error:
@@ -131,33 +137,34 @@ class Keeper:
             self._drop([name for name in self._own() if name not in kept])
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
-    def _name(self, consumed: int) -> str:
-        return f"{self._prefix}{consumed}-{content_key(keys=self._keys[:consumed])[:16]}"
+    def _name(self, consumed: int, base: str | None = None) -> str:
+        return f"state-{base or self._base}-{consumed}-{content_key(keys=self._keys[:consumed])[:16]}"
 
     def _candidates(self) -> list[str]:
         """States of the first of these examples, the furthest first: of all of them, or of whole batches."""
-        counts = [self._count(name) for name in self._names()]
-        usable = sorted({c for c in counts if c == len(self._keys) or (c < len(self._keys) and not c % self._batch)})
-        return [self._name(count) for count in reversed(usable)]
+        bases, total = (self._base, *self._wider), len(self._keys)
+        found = [(_count(name), -bases.index(_base(name)), _base(name)) for name in self._names(bases)]
+        usable = {each for each in found if each[0] == total or (each[0] < total and not each[0] % self._batch)}
+        return [self._name(count, base) for count, _, base in sorted(usable, reverse=True)]
 
     def _own(self) -> list[str]:
         """The states of beginnings of these examples that are kept now."""
-        return [name for name in self._names() if name == self._name(min(self._count(name), len(self._keys)))]
+        names = self._names((self._base,))
+        return [name for name in names if name == self._name(min(_count(name), len(self._keys)))]
 
-    def _names(self) -> list[str]:
+    def _names(self, bases: Collection[str]) -> list[str]:
         keys = (entry.key.partition("/") for entry in self._store.entries())
-        return [name for kind, _, name in keys if kind == "blob" and name.startswith(self._prefix)]
-
-    def _count(self, name: str) -> int:
-        return int(name.removeprefix(self._prefix).partition("-")[0])
+        return [name for kind, _, name in keys if kind == "blob" and name.startswith("state-") and _base(name) in bases]
 
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:
             self._store.remove_blob(name)
 
 
-def _metadata(value: bytes) -> dict[str, str]:
-    """The metadata of safetensors bytes: the length of the header (8 bytes, little endian), then JSON."""
-    (length,) = struct.unpack("<Q", value[:8])
-    metadata: dict[str, str] = json.loads(value[8 : 8 + length])["__metadata__"]
-    return metadata
+def _base(name: str) -> str:
+    return name.split("-")[1]
+
+
+def _count(name: str) -> int:
+    """How many examples the state of this name is of."""
+    return int(name.split("-")[2])

@@ -17,7 +17,7 @@ from microscope_tui.store.rows import Collected, Damaged, Kind, Row
 from microscope_tui.store.seals import seal
 from microscope_tui.store.shelf import Shelf, write_private
 
-CARRIED: Final = (Kind.MEASUREMENT, Kind.BLOB)
+CARRIED: Final = (Kind.MEASUREMENT, Kind.BLOB, Kind.LOOK)
 """What an archive holds: results. Jobs and aliases speak of this machine."""
 
 MEMBER: Final = re.compile(rf"({'|'.join(CARRIED)})/[A-Za-z0-9][A-Za-z0-9._:+-]{{0,199}}")

@@ -13,11 +13,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import diskcache
+
+from microscope_tui.store.seals import pieces_of
 
 INLINE: Final = 32 * 1024
 """Values below this many bytes lie in the database itself, except blobs."""
@@ -56,15 +58,19 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
     def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, str | None, bytes | None]:
         """(size, mode, file name, inline value) of the row for `value`; large values go to a new file.
 
-        Raises `OSError` when the file cannot be written; nothing is left of it then.
+        `value` is bytes, or a tuple of memory views, its pieces. Raises `OSError` when the file cannot be written;
+        nothing is left of it then.
         """
-        if type(value) is not bytes or read:
+        whole = value if isinstance(value, bytes) or _in_pieces(value) else None
+        if whole is None or read:
             raise TypeError(f"a value of the store is bytes, not {type(value).__name__}")
-        if len(value) < self.min_file_size and not str(key).startswith(MAPPED):
-            return 0, RAW, None, value
+        pieces = pieces_of(whole)
+        size = sum(piece.nbytes for piece in pieces)
+        if size < self.min_file_size and not str(key).startswith(MAPPED):
+            return 0, RAW, None, b"".join(pieces)
         name = _new_name()
-        self._write_file(name, value)
-        return len(value), FILE, name, None
+        self._write_file(name, pieces)
+        return size, FILE, name, None
 
     def fetch(self, mode: object, filename: object, value: object, read: bool = False) -> bytes:
         """The bytes of a row, unchecked; raises `Damage` for all but bytes, `FileNotFoundError` for a lost file."""
@@ -145,13 +151,13 @@ class Disk(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
             finally:
                 os.close(root)
 
-    def _write_file(self, name: str, value: bytes) -> None:
+    def _write_file(self, name: str, pieces: Sequence[memoryview]) -> None:
         try:
             descriptor = self._create(name)
             try:
-                view = memoryview(value)  # in one go: diskcache writes bytes line by line, at four times the CPU
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                for view in pieces:  # each in one go: diskcache writes bytes line by line, at four times the CPU
+                    while view:
+                        view = view[os.write(descriptor, view) :]
                 # The row that names this file is committed next; after a power cut the file must be there.
                 os.fsync(descriptor)
             finally:
@@ -210,6 +216,10 @@ def _mode(path: str) -> int:
         return os.lstat(path).st_mode
     except FileNotFoundError:
         return 0
+
+
+def _in_pieces(value: object) -> TypeGuard[tuple[memoryview, ...]]:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(piece, memoryview) for piece in value)
 
 
 def _new_name() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import JobKind, Request
 
 
 class Kind(StrEnum):
@@ -53,6 +54,22 @@ class Entry:
     @property
     def kind(self) -> str:
         return self.key.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a look is an answer to: what a job of `kind` made of a request, and of one example of its slice."""
+
+    request: Request
+    kind: JobKind
+    example: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(Request.from_json(data["request"]), JobKind(data["kind"]), data["example"])
 
 
 @dataclass(frozen=True)

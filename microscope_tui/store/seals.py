@@ -11,10 +11,23 @@ from collections.abc import Iterable
 
 from xxhash import xxh3_128
 
+Value = bytes | tuple[memoryview, ...]
+"""A value in one piece, or the pieces of one that is too large to be put together in memory."""
 
-def seal(key: str, value: bytes) -> str:
+
+def pieces_of(value: Value) -> tuple[memoryview, ...]:
+    """The pieces of a value, in their order."""
+    return (memoryview(value),) if isinstance(value, bytes) else value
+
+
+def size_of(value: Value) -> int:
+    """The bytes of a value."""
+    return sum(piece.nbytes for piece in pieces_of(value))
+
+
+def seal(key: str, value: Value) -> str:
     """`LENGTH:HEX`; a value that is moved to another key no longer fits its seal."""
-    return seal_of(key, (value,))
+    return seal_of(key, pieces_of(value))
 
 
 def seal_of(key: str, pieces: Iterable[bytes | memoryview]) -> str:
@@ -22,7 +35,7 @@ def seal_of(key: str, pieces: Iterable[bytes | memoryview]) -> str:
     digest, length = xxh3_128(f"{key}\0".encode()), 0
     for piece in pieces:
         digest.update(piece)
-        length += len(piece)
+        length += memoryview(piece).nbytes
     return f"{length}:{digest.hexdigest()}"
 
 

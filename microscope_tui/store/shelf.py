@@ -43,7 +43,7 @@ from microscope_tui.store.rows import (
     kept_name,
     query_rows,
 )
-from microscope_tui.store.seals import seal
+from microscope_tui.store.seals import Value, seal, size_of
 
 RESERVE: Final = "store.reserve"
 RESERVE_BYTES: Final = 256 * 1024
@@ -123,7 +123,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
 
     def save(
         self,
-        items: Mapping[str, bytes],
+        items: Mapping[str, Value],
         *,
         limit: int,
         owner: str | None = None,
@@ -137,7 +137,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         what it used may be removed. Raises `StoreFull`.
         """
         written: list[str] = []
-        total = sum(map(len, items.values()))
+        total = sum(map(size_of, items.values()))
         bounded = any(key.startswith(tuple(EVICTABLE)) for key in items)
         if bounded and total > limit:
             raise StoreFull(
@@ -161,7 +161,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
                 self.values.remove(name)
             raise
 
-    def _write(self, key: str, value: bytes, written: list[str]) -> tuple[Any, ...]:
+    def _write(self, key: str, value: Value, written: list[str]) -> tuple[Any, ...]:
         """The columns of a new row; a large value is in its file then, whose name is added to `written`."""
         size, mode, filename, inline = self.values.store(value, False, key=key)
         if filename is not None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -19,7 +20,8 @@ from microscope_tui.store.folder import prepare
 from microscope_tui.store.keys import canonical, covers, family_key, look_key, request_key
 from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
-from microscope_tui.store.rows import Collected, Damaged, Deaths, Entry, Kind, Row
+from microscope_tui.store.rows import Asked, Collected, Damaged, Deaths, Entry, Kind, Row
+from microscope_tui.store.seals import Value
 from microscope_tui.store.shelf import Shelf
 from microscope_tui.store.stamps import Stamps, changed
 from microscope_tui.terms import Job, JobKind, JobState, Request
@@ -31,6 +33,9 @@ ENDED_LOOKS_KEPT: Final = 20
 """Measurements, and looks, that have ended stay in the list until there are so many newer ones."""
 
 ATTEMPTS: Final = 8
+
+ASKED: Final = b'{"asked":'
+"""How a look begins: canonical JSON has its keys in order."""
 
 T = TypeVar("T")
 
@@ -98,11 +103,11 @@ class Store:
         full = Kind.BLOB.key(key)
         return self._checked(full, self._find(full, touch=True), checked_value)
 
-    def put_blob(self, key: str, value: bytes) -> None:
-        """Stores bytes (a safetensors file, as a rule) under `key`."""
+    def put_blob(self, key: str, value: Value) -> None:
+        """Stores bytes (a safetensors file, as a rule), or the pieces that they are in, under `key`."""
         self.put_blobs({key: value})
 
-    def put_blobs(self, values: Mapping[str, bytes]) -> None:
+    def put_blobs(self, values: Mapping[str, Value]) -> None:
         """Stores several blobs in one step: after a crash either all of them are there or none."""
         self._save({Kind.BLOB.key(key): value for key, value in values.items()})
 
@@ -152,11 +157,25 @@ class Store:
         self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Stamps
     ) -> None:
         """Stores what a job of this kind made, as JSON, good as long as all `files` are as they were opened."""
-        self._note(Kind.LOOK.key(look_key(request, kind, example)), value, files)
+        asked = Asked(request, kind, example).to_json()
+        self._note(Kind.LOOK.key(look_key(request, kind, example)), value, files, asked=asked)
 
     def recall_look(self, request: Request, kind: JobKind, example: int | None) -> dict[str, Any] | None:
         """The JSON that a job of this kind made for the request as it was typed; None as for `recall`."""
         return self._noted(Kind.LOOK.key(look_key(request, kind, example)), dict)
+
+    def looks(self) -> dict[str, Asked]:
+        """What all looks were asked for, by their keys, wherever the files behind them are."""
+        found = {}
+        for row in self._database.rows(Kind.LOOK.key("")):
+            value = self._checked(row.key, row, checked_value) or b""
+            if value.startswith(ASKED) and (asked := self._understood(row, partial(_asked_in, value))) is not None:
+                found[row.key] = asked
+        return found
+
+    def look(self, key: str) -> dict[str, Any] | None:
+        """The JSON of one of `looks`, whether or not the files behind it are here and as they were."""
+        return self._read(key, self._find(key), lambda data: dict(data["value"]))
 
     # Jobs
 
@@ -281,16 +300,16 @@ class Store:
     def _measurement(self, key: str) -> Measurement | None:
         return self._read(key, self._find(key, touch=True), Measurement.from_json)
 
-    def _note(self, key: str, value: object, files: Stamps) -> None:
+    def _note(self, key: str, value: object, files: Stamps, **more: object) -> None:
         """Stores a small value together with the files that it depends on, as they were opened."""
         stamps = [(str(file), *stamp) for file, stamp in files.items()]
-        self._save({key: canonical({"value": value, "files": stamps})})
+        self._save({key: canonical({"value": value, "files": stamps, **more})})
 
     def _noted(self, key: str, kind: Callable[[Any], T]) -> T | None:
         """What `_note` stored, None when one of its files has changed since."""
         return self._read(key, self._find(key, touch=True), lambda data: kind(data["value"]) if _hold(data) else None)
 
-    def _save(self, items: Mapping[str, bytes], *, durable: bool = True) -> None:
+    def _save(self, items: Mapping[str, Value], *, durable: bool = True) -> None:
         self._writable.save(items, limit=self.limit_bytes, owner=self._job, durable=durable)
 
     def _read(self, key: str, row: Row | None, decode: Callable[[Any], T | None]) -> T | None:
@@ -298,8 +317,11 @@ class Store:
         value = self._checked(key, row, checked_value)
         if value is None or row is None:
             return None
+        return self._understood(row, lambda: decode(json.loads(value)))
+
+    def _understood(self, row: Row, decode: Callable[[], T | None]) -> T | None:
         try:
-            return decode(json.loads(value))
+            return decode()
         except (ValueError, TypeError, LookupError, AttributeError, MicroscopeError):
             self._set_aside(row, "this version cannot read it")
             return None
@@ -336,6 +358,12 @@ class Store:
             self._shelf.set_aside(row, reason)
         else:
             self._seen.append(Damaged(str(row.key), reason, time.time()))
+
+
+def _asked_in(look: bytes) -> Asked:
+    """What a look was asked for: in front, so that a table of 50 MB need not be decoded for it."""
+    asked, _ = json.JSONDecoder().raw_decode(look.decode(), len(ASKED))
+    return Asked.from_json(asked)
 
 
 def _hold(noted: Mapping[str, Any]) -> bool:

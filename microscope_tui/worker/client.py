@@ -20,6 +20,7 @@ import microscope_tui
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.folder import prepare, private_file
 from microscope_tui.terms import Job, JobKind, Request
+from microscope_tui.worker.logs import job_log, log_tail
 from microscope_tui.worker.place import Record, is_held, is_private, log_file, peer_uid
 from microscope_tui.worker.protocol import (
     LINE_LIMIT,
@@ -47,11 +48,11 @@ from microscope_tui.worker.protocol import (
     mismatch,
 )
 
-__all__ = ["Client", "Event", "Status", "is_running", "log_file", "log_tail", "status", "stop"]
+__all__ = ["Client", "Event", "Status", "died", "is_running", "job_log", "log_file", "log_tail", "status", "stop"]
 
 START_SECONDS: Final = 20.0
 ANSWER_SECONDS: Final = 10.0
-STOP_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 40.0
 KNOCK_SECONDS: Final = 0.02
 """How often one looks whether a worker that somebody else has just started already listens."""
 
@@ -218,10 +219,15 @@ class Client:
 def dial(cache: Path) -> socket.socket | None:
     """A greeted connection to the worker of `cache`, None if none listens.
 
-    Raises `MicroscopeError` when what listens is another user's or has another version.
+    Raises `MicroscopeError` when others could have put there what listens, or when it has another version.
     """
     record = Record.read(cache)
-    if record is None or not is_private(Path(record.socket).parent):
+    if record is None:
+        return None
+    folder = Path(record.socket).parent
+    if not is_private(folder):
+        if is_held(cache) and folder.exists():
+            raise MicroscopeError(f"Other users can enter {folder}, where the worker listens: `chmod 700 {folder}`.")
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(ANSWER_SECONDS)
@@ -294,8 +300,8 @@ def launch(cache: Path, options: list[str], deadline: float) -> None:
 
 
 def is_running(cache: Path) -> bool:
-    """Whether a worker lives on this cache folder."""
-    return is_held(cache.expanduser().resolve())
+    """Whether a worker lives on this cache folder. Raises `MicroscopeError` for one that is not this user's."""
+    return is_held(prepare(cache, read_only=True))
 
 
 def status(cache: Path) -> Status | None:
@@ -306,13 +312,20 @@ def status(cache: Path) -> Status | None:
         return client.status()
 
 
+def died(cache: Path) -> int | None:
+    """The process id of the last worker of this cache folder if it did not end in order; None if it did, or lives."""
+    cache = prepare(cache, read_only=True)
+    record = None if is_held(cache) else Record.read(cache)
+    return None if record is None else record.pid
+
+
 def stop(cache: Path, timeout: float = STOP_SECONDS) -> bool:
     """Ends the worker of this cache folder between two batches; False when there was none.
 
     A worker of another version, or one that does not answer, is ended by signal. Raises `MicroscopeError` when
-    it is still there after `timeout` seconds.
+    it is still there after `timeout` seconds, or the folder is another user's, who could name any process to be ended.
     """
-    cache = cache.expanduser().resolve()
+    cache = prepare(cache, read_only=True)
     if not is_held(cache):
         return False
     deadline = time.monotonic() + timeout
@@ -335,19 +348,6 @@ def stop(cache: Path, timeout: float = STOP_SECONDS) -> bool:
             )
         time.sleep(KNOCK_SECONDS)
     return True
-
-
-def log_tail(cache: Path, after: int = 0, *, size: int = 2000) -> str:
-    """The last `size` bytes of the worker's log, as whole lines, from byte `after` on; empty when there are none."""
-    try:
-        with open(log_file(cache), "rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            begin = max(after, end - size)
-            file.seek(begin)
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
-    return (text.partition("\n")[2] if begin > after else text).strip()
 
 
 def _terminate(cache: Path) -> None:

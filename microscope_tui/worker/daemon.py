@@ -25,8 +25,8 @@ from microscope_tui.worker.rest import open_queue
 from microscope_tui.worker.server import Server, Waker
 from microscope_tui.worker.work import Work
 
-GRACE_SECONDS: Final = 10.0
-"""How long a job may take to reach the end of its batch when the worker is told to stop."""
+GRACE_SECONDS: Final = 30.0
+"""How long a job may take to reach the end of its batch, and to keep its sums, when the worker is told to stop."""
 
 TELL_SECONDS: Final = 0.25
 """Screens hear of a job's progress at most so often."""
@@ -35,7 +35,7 @@ TICK_SECONDS: Final = 5.0
 """How often a quiet worker looks at the clock and after its socket."""
 
 LOG_LIMIT: Final = 4_000_000
-"""Bytes of the log above which it is put aside as worker.log.1 when a job begins."""
+"""Bytes of the log above which it is put aside as worker.log.1, in place of the one before."""
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,6 @@ class Daemon:
             look=options.look,
             limit_bytes=options.limit_bytes,
             log_name=self._log_name,
-            before_job=self._redirect,
             ended=self._waker.wake,
         )
         # The first GPU is the one that torch takes in this process.
@@ -149,6 +148,7 @@ class Daemon:
         while self._reason is None and not any(worker.over for worker in workers):
             self._serve_once(min(TICK_SECONDS, self._idle_seconds))
             self._look_after_socket()
+            self._look_after_log()
             self._queue.save_again()
             self._end_if_idle()
         again = self._work.device_lost and self._reason is None
@@ -169,6 +169,7 @@ class Daemon:
         _end_children()
         if again:
             self._start_again()
+        Record.erase(self._lock)
         return 0
 
     def _serve_once(self, seconds: float) -> None:
@@ -207,6 +208,11 @@ class Daemon:
             log.warning("the socket %s is gone and is made again", self._socket)
         with contextlib.suppress(OSError, MicroscopeError):
             self._listen()
+
+    def _look_after_log(self) -> None:
+        """Puts a large log aside: what a library prints for every example must not fill the disk."""
+        if os.fstat(2).st_size > LOG_LIMIT:
+            self._redirect()
 
     def _end_if_idle(self) -> None:
         if self._server.screens or self._queue.busy:

@@ -90,7 +90,9 @@ class Queue:
                 same = (job.request, job.kind, job.example) == (request, kind, example)
                 if same and not job.state.ended and self._asked.get(job.id) is not JobState.CANCELLED:
                     return job
-            new = Job(secrets.token_hex(4), request, created=time.time(), kind=kind, example=example)
+            # Behind those that wait, also when the clock was put back.
+            created = max([time.time(), *(job.created + 1e-3 for job in self._jobs.values() if not job.state.ended)])
+            new = Job(secrets.token_hex(4), request, created=created, kind=kind, example=example)
             return self._set(new)
 
     def cancel(self, job_id: str) -> Job:

@@ -62,6 +62,11 @@ class Record:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text, 0)
 
+    @staticmethod
+    def erase(descriptor: int) -> None:
+        """Takes the record out of the lock file: a worker that ended in order leaves none, one that died does."""
+        os.ftruncate(descriptor, 0)
+
     @property
     def lives(self) -> bool:
         """Whether this very process still exists."""

@@ -47,7 +47,8 @@ class Runner(Protocol):
     """What measures. Raises `MicroscopeError` when the job cannot be done and `Cancelled` when told to stop.
 
     `should_stop` is asked between batches, in the thread that called. It may take its time: looks that somebody
-    waits for are done meanwhile, so no hooks may be set and no model half opened while it is asked.
+    waits for are done meanwhile, so no hooks may be set and no model half opened while it is asked. `on_progress`
+    raises `Cancelled` when told to stop, and does no looks.
     """
 
     def __call__(
@@ -154,13 +155,12 @@ class Work(threading.Thread):
         look: str,
         limit_bytes: int,
         log_name: str,
-        before_job: Callable[[], None] = lambda: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         # A daemon thread: one that hangs in a kernel must not keep the process from ending.
         super().__init__(name="work", daemon=True)
         self._queue, self._cache, self._runner_name, self._look_name = queue, cache, runner, look
-        self._limit, self._log_name, self._before_job, self._ended = limit_bytes, log_name, before_job, ended
+        self._limit, self._log_name, self._ended = limit_bytes, log_name, ended
         self._hands: list[Job] = []
         self.over = False
         """Whether no job will be run any more; true before `ended` is called, unlike the end of the thread."""
@@ -178,7 +178,6 @@ class Work(threading.Thread):
             while not self._queue.stopping and not self.device_lost:
                 job = self._queue.take(FREE_SECONDS if holds_model else None)
                 if job is not None:
-                    self._before_job()
                     self._one(job)
                 elif holds_model and not self._queue.stopping:
                     self._free_model()
@@ -222,18 +221,24 @@ class Work(threading.Thread):
 
     def _measure(self, job: Job, store: Store) -> None:
         reports = Reports(self._queue, store, job.id)
+
+        def on_progress(progress: Progress) -> None:
+            reports.progress(progress)
+            # Also while a model is loaded, which takes minutes: there nobody asks `should_stop`.
+            if self._queue.should_stop(job.id):
+                raise Cancelled(f"Stopped while {progress.phase}.")
+
         try:
             cast(Runner, load(self._runner_name))(
                 job.request,
                 store,
-                on_progress=reports.progress,
+                on_progress=on_progress,
                 on_partial=reports.partial,
                 should_stop=lambda: self._between_batches(job),
             )
         finally:
             reports.flush()
-        if store.recall(job.request) is not None:
-            store.remove_partial(job.id)
+        store.remove_partial(job.id)
 
     def _look(self, job: Job, store: Store) -> None:
         cast(Looker, load(self._look_name))(

@@ -1,12 +1,18 @@
 """Stopped work goes on where it was, a slice grows, and neither changes a bit of the result."""
 
+import os
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 
 from microscope_tui.engine import state, walk
-from microscope_tui.engine.measure import run
-from microscope_tui.errors import Cancelled
-from microscope_tui.store import Store
-from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.engine.looks.look import run as look_run
+from microscope_tui.engine.measure import free_models, run
+from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.store import DiskFull, Store
+from microscope_tui.terms import JobKind, Metric, Modality, Progress, Request, SliceSpec, Stream
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +128,121 @@ def test_a_state_too_large_for_the_cache_is_not_kept(tmp_path):
         assert result.complete
         assert "cannot be resumed" in result.notes[-1]
         assert not [e for e in store.entries() if e.key.startswith("blob/state-")]
+
+
+def test_a_stop_keeps_what_was_measured_since_the_last_commit(tmp_path, captured, monkeypatch):
+    """And is a stop also where nothing can be kept."""
+    monkeypatch.setattr(state, "SHARE", 1e-9)  # after the first one of a walk there is never time for another
+
+    def kept():
+        return [entry.key.split("-")[2] for entry in store.entries() if entry.kind == "blob"]
+
+    def put_once(self, key, value):
+        if kept() != ["16"]:
+            raise DiskFull("The disk is full.")
+        put(self, key, value)
+
+    with Store(tmp_path) as store:
+        stop_after(request(40), store, 16)
+        assert kept() == ["16"]
+        put = Store.put_blob
+        monkeypatch.setattr(Store, "put_blob", put_once)
+        stop_after(request(40), store, 32)
+        assert kept() == ["24"]
+        measured(request(24), store)
+    assert len(captured) == 32
+
+
+def touch(path):
+    """As if somebody had written the same number of bytes."""
+    found = path.stat()
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+
+
+def test_what_changes_while_it_is_measured_is_refused_by_name_and_nothing_of_it_is_kept(
+    tmp_path, tiny_next, small_slice
+):
+    """The rows, between two batches; the weights, while they are loaded."""
+    free_models()
+    data, model = (Path(shutil.copytree(each, tmp_path / Path(each).name)) for each in (small_slice, tiny_next))
+    rows, weights = next(data.glob("*.parquet")), model / "model.safetensors"
+    small = Request(str(model), SliceSpec(str(data), count=10), folds=2, sample_tokens=64, max_batch=2)
+    for phase, file in (("checking the model", weights), ("measuring", rows)):
+
+        def change(now: Progress, file: Path = file, phase: str = phase) -> None:
+            if now.phase == phase:
+                touch(file)
+
+        with Store(tmp_path / "cache") as store:
+            with pytest.raises(MicroscopeError, match=f"{re.escape(str(file))} was changed while it was in use"):
+                run(small, store, on_progress=change)
+            assert [entry.kind for entry in store.entries()] == []
+    with Store(tmp_path / "cache") as store:
+        assert run(small, store, on_progress=lambda _: None).examples == 10
+        assert store.recall(small) is not None
+        touch(weights)
+        assert store.recall(small) is None
+
+
+def test_a_look_at_what_was_changed_meanwhile_does_not_answer_for_what_is_there_now(tmp_path, tiny_next, small_slice):
+    data = Path(shutil.copytree(small_slice, tmp_path / "data"))
+    small = Request(tiny_next, SliceSpec(str(data)), folds=2, sample_tokens=64)
+    with Store(tmp_path / "cache") as store:
+
+        def look(change):
+            options = {"on_progress": lambda now: change and now.phase != "opening slice" and touch(change)}
+            look_run(small, store, kind=JobKind.PREVIEW, example=None, should_stop=lambda: False, **options)
+            return store.recall_look(small, JobKind.PREVIEW, None)
+
+        assert look(None) is not None
+        assert look(next(data.glob("*.parquet"))) is None
+
+
+@pytest.mark.parametrize("less", [{"modalities": (Modality.IMAGE,)}, {"streams": (Stream.UPDATE,), "reference": True}])
+def test_less_is_made_of_the_sums_of_more_and_goes_on_from_them(tmp_path, captured, less):
+    """Also where nothing was measured before that has the metric, and where the slice is larger now."""
+    with Store(tmp_path) as store:
+        measured(request(8, metrics=(Metric.LINEARITY,)), store)
+        captured.clear()
+        made = measured(request(8, metrics=(Metric.DIMENSION,), **less), store)
+        assert captured == []
+        grown = measured(request(16, metrics=(Metric.DIMENSION,), **less), store)
+        assert len(captured) == 8
+    for count, found in ((8, made), (16, grown)):
+        assert found.profiles == measured(request(count, metrics=(Metric.DIMENSION,), **less), None).profiles
+        assert found.tokens == measured(request(count, metrics=(Metric.DIMENSION,), **less), None).tokens
+
+
+def test_a_stop_is_heard_in_every_phase_and_costs_nothing(tmp_path, tiny_next, small_slice):
+    """Also in the middle of loading a model, from within the library that loads it."""
+    small = Request(tiny_next, SliceSpec(small_slice, count=10), folds=2, sample_tokens=64, max_batch=4)
+    phases: dict[str, None] = {}
+    free_models()
+    undisturbed = run(small, None, on_progress=lambda now: phases.setdefault(now.phase))
+    assert {"opening slice", "loading model", "checking the model", "measuring"} < phases.keys()
+    with Store(tmp_path) as store:
+        for phase in phases:
+
+            def stop(now: Progress, phase: str = phase) -> None:
+                if now.phase == phase:
+                    raise Cancelled(f"Stopped while {phase}.")
+
+            free_models()
+            with pytest.raises(Cancelled, match=re.escape(phase)):
+                run(small, store, on_progress=stop)
+        assert measured(small, store).profiles == undisturbed.profiles
+
+
+def test_sums_that_vanish_while_they_are_read_are_measured_again(tmp_path, captured, monkeypatch):
+    blob_file = Store.blob_file
+
+    def found_and_removed(self, key):
+        file = blob_file(self, key)
+        file.unlink()
+        return file
+
+    with Store(tmp_path) as store:
+        stop_after(request(16), store, 8)
+        monkeypatch.setattr(Store, "blob_file", found_and_removed)
+        measured(request(16), store)
+    assert len(captured) == 8 + 16

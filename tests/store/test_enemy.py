@@ -172,6 +172,18 @@ def test_truncated_changed_swapped_and_lost_values_are_set_aside_and_named(
     assert not Path(kept["blob/flip"]).exists()
 
 
+@pytest.mark.parametrize("nonsense", [b'{"asked":7}', b'{"asked":{"kind":"eval"}}', b'{"asked":', b'{"asked":{}}'])
+def test_a_look_that_says_nonsense_of_what_it_was_asked_for_is_set_aside(
+    store: Store, planter: Planter, nonsense: bytes
+) -> None:
+    request = Request("demo:llava-next", SliceSpec("demo:scienceqa"))
+    store.remember_look(request, JobKind.TOKENS, 3, {"seen": 1}, {})
+    ((key,),) = planter.sql("SELECT key FROM Cache")
+    planter.sql("UPDATE Cache SET value = ?, tag = ?", nonsense, seal(key, nonsense))
+    assert store.looks() == {}
+    assert reasons(store) == {key: "this version cannot read it"}
+
+
 def test_well_sealed_nonsense_counts_as_missing(store: Store, planter: Planter) -> None:
     request = Request("demo:llava-next", SliceSpec("demo:scienceqa"))
     store.put_measurement("k", measurement())
@@ -256,6 +268,21 @@ def test_links_in_place_of_our_own_files_are_refused(folder: Path, tmp_path: Pat
     with pytest.raises(MicroscopeError, match="not a folder of your own"):
         Store(folder)
     assert victim.read_bytes() == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_belongs_to_another_user_is_refused_by_name(store: Store, planter: Planter, folder: Path) -> None:
+    store.put_blob("b", BIG)
+    os.chown(planter.file("blob/b"), 54321, 54321)
+    assert store.blob("b") is None
+    assert "not a plain file of this user" in reasons(store)["blob/b"]
+    for name in ("store/cache.db", "store/cache.db-wal", "store.lock", "store"):
+        os.chown(folder / name, 54321, 54321)
+        with pytest.raises(MicroscopeError, match=rf"{name} in the cache is not a (plain file|folder) of your own"):
+            Store(folder).put_blob("c", BIG)
+        os.chown(folder / name, os.geteuid(), os.getegid())
+    store.put_blob("c", BIG)
+    assert store.blob("c") == BIG
 
 
 def test_an_archive_cannot_write_outside_or_bring_in_what_is_no_result(store: Store, tmp_path: Path) -> None:

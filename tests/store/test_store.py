@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xxhash
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Skipped
-from microscope_tui.store import Deaths, Store, content_key, keys
+from microscope_tui.store import Deaths, Store, StoreFull, content_key, keys
 from microscope_tui.store.stamps import stamps_of
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.store.conftest import Planter, measurement
@@ -348,3 +349,19 @@ def test_the_values_on_disk_are_json_and_sealed_with_length_and_xxh3(store: Stor
     ((value, tag),) = planter.sql("SELECT value, tag FROM Cache WHERE key = 'measurement/k'")
     assert json.loads(value)["model"] == "demo:llava-next"
     assert tag == f"{len(value)}:{xxhash.xxh3_128_hexdigest(b'measurement/k' + bytes(1) + value)}"
+
+
+def test_a_value_in_pieces_is_the_value(store: Store, planter: Planter) -> None:
+    whole = np.arange(50_000)
+    store.put_blobs({"pieces": (memoryview(b"head"), whole[:20_000].data.cast("B"), whole[20_000:].data.cast("B"))})
+    store.put_blob("tiny", (memoryview(b"a"), memoryview(b"b")))
+    assert store.blob("pieces") == b"head" + whole.tobytes()
+    assert store.blob("tiny") == b"ab"
+    ((size, tag),) = planter.sql("SELECT size, tag FROM Cache WHERE key = 'blob/pieces'")
+    assert (size, tag) == (
+        400_004,
+        f"400004:{xxhash.xxh3_128_hexdigest(b'blob/pieces' + bytes(1) + store.blob('pieces'))}",
+    )
+    store.limit_bytes = 400_003
+    with pytest.raises(StoreFull, match="larger than the whole cache may be"):
+        store.put_blob("again", (memoryview(b"head"), whole.data.cast("B")))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobState, Request, SliceSpec
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
@@ -80,6 +81,12 @@ class Box:
         job = self.job(client, job_id)
         assert job.state is JobState.RUNNING
         return job
+
+
+def stored(box: Box) -> list[Job]:
+    """The jobs as they are on the disk."""
+    with Store(box.cache, read_only=True) as store:
+        return store.jobs()
 
 
 @pytest.fixture

@@ -40,6 +40,8 @@ def run(
             pass
         case "gate":
             wait(gate, should_stop)
+        case "loads":
+            wait(gate, lambda: on_progress(Progress("loading weights 10 %")))
         case "deaf":
             wait(gate, lambda: False)
         case "busy":
@@ -112,7 +114,7 @@ def look(
     store.remember_look(request, kind, example, {"seen": [kind, example]}, {})
 
 
-BLOCKS = 400
+BLOCKS = 200
 
 
 def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
@@ -131,7 +133,7 @@ def link(chain: str, number: int) -> str:
     return blake2b(f"{chain} {number}".encode(), digest_size=16).hexdigest()
 
 
-def wait(gate: Path, should_stop: Callable[[], bool]) -> None:
+def wait(gate: Path, should_stop: Callable[[], bool | None]) -> None:
     deadline = time.monotonic() + DEADLINE
     pause = threading.Event()
     while not (gate / "go").exists():

@@ -140,7 +140,7 @@ def test_killed_at_random_moments_another_process_loses_nothing_and_the_worker_g
     box.running(two, first.id)
     job_id = two.submit(box.request("blocks", "b")).id
     box.begins_again(0, "b")
-    for _ in range(6):
+    for _ in range(4):
         select.select([], [], [], chance.random() * 0.1)  # the moment
         begun = len(box.begun("b"))
         with contextlib.suppress(ProcessLookupError):

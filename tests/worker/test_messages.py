@@ -1,0 +1,80 @@
+"""What screen and worker say to each other, line by line."""
+
+from __future__ import annotations
+
+import pytest
+
+from microscope_tui import __version__
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
+from microscope_tui.worker import protocol
+from microscope_tui.worker.protocol import decode, encode
+
+REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
+JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        protocol.Hello(),
+        protocol.Submit(REQUEST),
+        protocol.Submit(REQUEST, JobKind.TOKENS, 3),
+        protocol.Cancel("j"),
+        protocol.Pause("j"),
+        protocol.Resume("j"),
+        protocol.Move("j", 2),
+        protocol.ListJobs(),
+        protocol.Follow(7),
+        protocol.AskStatus(),
+        protocol.Stop(),
+        protocol.Welcome(),
+        protocol.Refused("no\nline «breaks»"),
+        protocol.JobIs(JOB),
+        protocol.Jobs((JOB, JOB)),
+        protocol.Status(1, "v", 2.0, "/c", "/l", 3, 4, 5),
+        protocol.Event(9, "job", JOB),
+        protocol.Event(9, "log", text="x"),
+        protocol.Goodbye("bye"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_every_message_survives_its_line(message: protocol.Message) -> None:
+    line = encode(message)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode(line) == message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"nonsense",
+        b"[]",
+        b"{}",
+        b'{"is": "Eval"}',
+        b'{"is": "Cancel"}',
+        b'{"is": "Submit", "request": 7}',
+        encode(protocol.Submit(REQUEST)).replace(b'"kind": "measure"', b'"kind": "eval"'),
+        encode(protocol.Submit(REQUEST)).replace(b'"example": null', b'"example": "../x"'),
+        b'{"is": "Move", "job_id": "j", "place": 1.5}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_message_is_a_sentence(line: bytes) -> None:
+    with pytest.raises(MicroscopeError, match="what is not a message"):
+        decode(line)
+
+
+def test_a_hello_of_a_later_version_can_be_read_and_is_refused() -> None:
+    hello = decode(b'{"is": "Hello", "protocol": 2, "version": "9.0", "colour": "red"}')
+    assert hello == protocol.Hello(2, "9.0")
+    assert protocol.mismatch(protocol.Hello(), mine="worker") is None
+    assert protocol.mismatch(protocol.Hello(2, "9.0"), mine="worker").startswith(
+        "The program is version 9.0 (protocol 2)"
+    )
+    assert protocol.mismatch(protocol.Welcome(protocol.PROTOCOL, "0"), mine="program").startswith(
+        "The worker is version 0"
+    )
+    assert protocol.mismatch(protocol.Hello(protocol.PROTOCOL + 1, __version__), mine="worker") is not None

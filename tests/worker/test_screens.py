@@ -1,0 +1,90 @@
+"""Screens that follow a worker: several, late ones, slow ones, and those that are killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.store import Store
+from microscope_tui.terms import JobState
+from microscope_tui.worker.client import Client
+from microscope_tui.worker.place import is_held
+from tests.worker.conftest import Box, until
+
+
+def test_two_screens_follow_and_a_late_one_sees_the_progress_at_once(box: Box) -> None:
+    with box.client() as client:
+        job = client.submit(box.request("gate"))
+        box.running(client, job.id)
+        with Client.connect(box.cache, start=False) as late:
+            begin = time.monotonic()
+            streams = [client.follow(), late.follow()]
+            for stream in streams:
+                first = next(event for event in stream if event.kind == "job")
+                assert (first.job.id, first.job.state, first.job.progress.done) == (job.id, JobState.RUNNING, 3)
+                assert next(stream).kind == "partial"
+            assert time.monotonic() - begin < 1
+            with Store(box.cache, read_only=True) as store:
+                assert store.partial(job.id).complete is False
+            box.open()
+            for stream in streams:
+                numbers, last = [], None
+                for event in stream:
+                    numbers.append(event.number)
+                    if event.kind == "job" and event.job.state.ended:
+                        last = event.job
+                        break
+                assert last.state is JobState.DONE
+                assert numbers == sorted(set(numbers))
+
+
+def test_following_ends_when_the_client_is_closed_and_when_the_worker_stops(box: Box) -> None:
+    client, other = box.client(), box.client()
+    client.submit(box.request("gate"))
+    ended: list[str] = []
+    seen = threading.Semaphore(0)
+
+    def follow(who: Client, name: str) -> None:
+        for _ in who.follow():
+            seen.release()
+        ended.append(name)
+
+    threads = [threading.Thread(target=follow, args=pair) for pair in ((client, "closed"), (other, "stopped"))]
+    for thread in threads:
+        thread.start()
+        assert seen.acquire(timeout=10)
+    until(lambda: client.status().screens == 2, "both to follow")
+    client.close()
+    threads[0].join(10)
+    assert ended == ["closed"]
+    other.stop()
+    threads[1].join(10)
+    assert ended == ["closed", "stopped"]
+    assert not is_held(box.cache)
+
+
+def test_a_follower_is_told_when_the_worker_dies(box: Box) -> None:
+    with box.client() as client:
+        client.submit(box.request("gate"))
+        stream = client.follow()
+        next(stream)
+        box.kill()
+        with pytest.raises(MicroscopeError, match="has died"):
+            list(stream)
+
+
+def test_a_runner_that_reports_without_pause_does_not_flood_the_screens(box: Box) -> None:
+    with box.client() as client:
+        stream = client.follow()
+        job = client.submit(box.request("chatty"))
+        events = []
+        for event in stream:
+            events.append(event)
+            if event.kind == "job" and event.job.id == job.id and event.job.state.ended:
+                break
+        assert event.job.state is JobState.DONE
+        seconds = event.job.ended - event.job.started
+        assert sum(each.kind == "job" for each in events) <= 4 * seconds + 6

@@ -1,0 +1,196 @@
+"""The served socket, its turns taken by the test: questions, strangers, slow screens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microscope_tui.store import Store
+from microscope_tui.terms import Request, SliceSpec
+from microscope_tui.worker import place, protocol, server
+from microscope_tui.worker.events import Events
+from microscope_tui.worker.jobs import Queue
+from microscope_tui.worker.protocol import decode, encode
+from microscope_tui.worker.server import Server, Waker
+
+REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
+
+
+class Served:
+    """A server whose turns the test takes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store(folder)
+        self.waker = Waker()
+        self.events = Events(self.waker.wake)
+        self.queue = Queue(self.store, self.events, "worker.log")
+        self.stops: list[bool] = []
+        self.begun: dict[socket.socket, bytes] = {}
+        self.server = Server(
+            self.queue,
+            self.events,
+            self.waker,
+            cache=folder,
+            log_name="worker.log",
+            on_stop=lambda: self.stops.append(True),
+        )
+        self.address = folder / "s"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.address))
+        listener.listen(8)
+        self.server.listen(listener)
+
+    def connect(self, *messages: protocol.Message | bytes) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        connection.connect(str(self.address))
+        for message in messages:
+            connection.sendall(message if isinstance(message, bytes) else encode(message))
+        return connection
+
+    def turn(self, times: int = 4) -> None:
+        for _ in range(times):
+            self.server.serve(0)
+
+    def heard(self, connection: socket.socket) -> list[Any]:
+        """The messages that have come since the last time."""
+        connection.setblocking(False)
+        data = self.begun.pop(connection, b"")
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while piece := connection.recv(1 << 20):
+                data += piece
+        *lines, self.begun[connection] = data.split(b"\n")
+        return [decode(line) for line in lines]
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    folder = Path(tempfile.mkdtemp(prefix="microscope-test-"))
+    served = Served(folder)
+    yield served
+    served.server.farewell("the test is over")
+    shutil.rmtree(folder)
+
+
+def test_questions_get_their_answers(served: Served) -> None:
+    connection = served.connect(protocol.Hello(), protocol.Submit(REQUEST), protocol.ListJobs(), protocol.Cancel("?"))
+    served.turn()
+    welcome, submitted, listed, refused = served.heard(connection)
+    assert welcome == protocol.Welcome()
+    assert isinstance(submitted, protocol.JobIs)
+    assert submitted.job.request == REQUEST
+    assert listed == protocol.Jobs((submitted.job,))
+    assert refused == protocol.Refused("There is no job ?: `microscope-tui jobs` lists them.")
+    assert served.store.jobs() == [submitted.job]
+    connection.setblocking(True)
+    connection.sendall(encode(protocol.Goodbye("")) + encode(protocol.Stop()))
+    served.turn()
+    assert served.heard(connection) == [protocol.Refused("The worker has no answer to Goodbye.")]
+    assert served.stops == [True]
+    served.server.farewell("bye")
+    assert served.heard(connection) == [protocol.Goodbye("bye")]
+
+
+def test_without_a_fitting_greeting_nothing_is_done(served: Served) -> None:
+    rude = served.connect(protocol.Submit(REQUEST))
+    stranger = served.connect(protocol.Hello(99, "9"), protocol.Submit(REQUEST))
+    served.turn()
+    assert served.heard(rude) == [protocol.Refused("The worker was spoken to without a greeting.")]
+    assert "version 9 (protocol 99)" in str(served.heard(stranger)[0])
+    served.turn()
+    assert served.server.screens == 0
+    assert served.queue.jobs == ()
+
+
+def test_nonsense_is_refused_and_a_line_without_end_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = served.connect(protocol.Hello(), b"nonsense\n")
+    served.turn()
+    assert "not a message" in str(served.heard(connection)[1])
+    monkeypatch.setattr(server, "LINE_LIMIT", 1000)
+    connection.setblocking(True)
+    connection.sendall(b"x" * 2000)
+    served.turn()
+    assert served.server.screens == 0
+
+
+def test_another_user_is_turned_away(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "peer_uid", lambda connection: os.geteuid() + 1)
+    connection = served.connect(protocol.Hello())
+    served.turn()
+    assert served.server.screens == 0
+    assert served.heard(connection) == []
+    assert place.peer_uid(connection) == os.geteuid()
+
+
+def test_a_slow_screen_is_dropped_and_a_quick_one_hears_everything(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BACKLOG_LIMIT", 100_000)
+    slow, quick = (served.connect(protocol.Hello(), protocol.Follow()) for _ in range(2))
+    served.turn()
+    heard: list[protocol.Message] = []
+    for number in range(3000):
+        served.events.add("log", text=f"{number} " + "x" * 300)
+        if number % 100 == 99:
+            served.turn(2)
+            heard += served.heard(quick)
+            served.turn(2)
+            heard += served.heard(quick)
+    assert served.server.screens == 1
+    events = [message.text for message in heard if isinstance(message, protocol.Event)]
+    assert [int(text.split()[0]) for text in events] == list(range(3000))
+    slow.close()
+
+
+def test_a_screen_that_attaches_again_gets_what_it_missed_of_the_log_and_every_job(served: Served) -> None:
+    job = served.queue.submit(REQUEST)
+    served.events.add("log", text="old")
+    seen = served.events.last
+    served.events.add("log", text="new")
+    connection = served.connect(protocol.Hello(), protocol.Follow(after=seen))
+    served.turn()
+    _, line, state = served.heard(connection)
+    assert (line.kind, line.text) == ("log", "new")
+    assert (state.kind, state.job) == ("job", job)
+    assert line.number == state.number == served.events.last
+
+
+def test_a_screen_that_has_seen_numbers_of_a_time_to_come_hears_everything_from_now_on(served: Served) -> None:
+    """The clock was put back between two workers."""
+    job = served.queue.submit(REQUEST)
+    connection = served.connect(protocol.Hello(), protocol.Follow(after=served.events.last + 10**12))
+    served.turn()
+    assert [event.job for event in served.heard(connection)[1:]] == [job]
+    served.events.add("log", text="new")
+    served.turn()
+    assert [event.text for event in served.heard(connection)] == ["new"]
+
+
+def test_a_screen_that_missed_more_than_is_kept_gets_every_job_as_it_stands(served: Served) -> None:
+    connection = served.connect(protocol.Hello(), protocol.Follow())
+    served.turn()
+    served.heard(connection)
+    job = served.queue.submit(REQUEST)
+    for number in range(1500):
+        served.events.add("log", text=str(number))
+    served.turn(20)
+    events = served.heard(connection)
+    assert [event.job for event in events if event.kind == "job"] == [job]
+    assert [int(event.text) for event in events if event.kind == "log"] == list(range(500, 1500))
+
+
+def test_events_are_numbered_on_from_one_worker_to_the_next() -> None:
+    first = Events(lambda: None)
+    for _ in range(10):
+        first.add("log", text="x")
+    second = Events(lambda: None)
+    second.add("log", text="y")
+    assert second.last > first.last > 0
