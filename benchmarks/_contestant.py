@@ -37,8 +37,10 @@ def ours(name: str, x: Any, y: Any) -> Callable[[], Any]:
     from microscope_tui.geometry.moments import Moments, Spread
 
     def together() -> Any:
+        if len(x) <= x.shape[1] + 1:  # no product is shared: linearity is refused, and anisotropy needs none
+            return (linearity(x, y).value, dimension(x).value, anisotropy(x).value)
         moments = Moments.of(x, y, squares_only=True)
-        linear = linearity_of(moments, method="adjusted" if len(x) > x.shape[1] + 1 else "llm-microscope")
+        linear = linearity_of(moments, method="adjusted")
         spread = spread_anisotropy(Spread(moments.n, moments.mean_x, moments.xx, torch.zeros(0), None))
         return (linear.value, dimension(x).value, spread.value)
 

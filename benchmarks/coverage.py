@@ -6,6 +6,10 @@ of `long run` is the mean of the statistic itself over the simulations: what the
 finite n, adjusted linearity corrects for that. Last column: the same intervals had tokens been taken for
 independent, which is what leaving out examples avoids.
 
+The second table is of two models on the same examples. Of their difference: the interval from leaving out the same
+examples of both, that from taking the two as independent, and how much shorter the first is. Of two models that do not
+differ: how often any of 8 layers is called different by max-T (wanted: 5 %), or by uncorrected intervals.
+
     python -m benchmarks coverage [-- --rounds 600 --write]
 """
 
@@ -21,6 +25,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.pairing import adjusted_p, influences_of_difference, reach
 from microscope_tui.results import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "coverage.md"
@@ -59,16 +64,31 @@ class Row:
 
 def simulate(examples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Rows x, y (n, D) and their examples: shared shifts, example-specific maps, noise."""
+    return rows_of(questions(examples, generator), generator)
 
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    groups = torch.arange(examples).repeat_interleave(TOKENS)
+def draw(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def questions(examples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is peculiar to each example, whatever the model: a shift (G, D) and a map (G, D, D)."""
+    return 0.7 * draw(generator, examples, D), 0.15 * draw(generator, examples, D, D)
+
+
+def rows_of(
+    asked: tuple[Tensor, Tensor], generator: torch.Generator, *, louder: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What one model makes of the examples: its own tokens and noise, `louder` in one direction and in the update."""
+    shifts, own_maps = asked
+    groups = torch.arange(len(shifts)).repeat_interleave(TOKENS)
     scale = torch.arange(1, D + 1, dtype=torch.float64) ** -0.5
-    x = (draw(examples * TOKENS, D) + 0.7 * draw(examples, D)[groups]) * scale + torch.tensor([2.0] + [0.0] * (D - 1))
+    scale[0] *= louder
+    centre = torch.tensor([2.0] + [0.0] * (D - 1))
+    x = (draw(generator, len(groups), D) + shifts[groups]) * scale + centre
     shared = torch.linspace(-1, 1, D * D, dtype=torch.float64).reshape(D, D) / D**0.5
-    maps = 0.4 * shared + 0.15 * draw(examples, D, D)
-    update = torch.einsum("nd,nde->ne", x, maps[groups]) + 0.3 * draw(len(x), D)
+    maps = 0.4 * shared + own_maps
+    update = torch.einsum("nd,nde->ne", x, maps[groups]) + 0.3 * louder * draw(generator, len(x), D)
     return x, x + update, groups
 
 
@@ -99,6 +119,75 @@ def cover(name: str, examples: int, rounds: int, population: float | None) -> Ro
         float((high - low).mean()),
         sum(tokens) / len(tokens) if tokens else None,
     )
+
+
+PAIRED = ("linearity in-sample", "linearity held-out", "dimension mle", "anisotropy top-eigenvalue")
+LAYERS = 8
+
+
+@dataclass(frozen=True)
+class Pairs:
+    quantity: str
+    examples: int
+    paired: float
+    independent: float
+    shorter: float
+    alarms: float
+    uncorrected: float
+
+
+def compare(name: str, examples: int, rounds: int) -> Pairs:
+    """The intervals of a difference that there is, and false alarms where there is none (in a fifth as many rounds)."""
+    generator = torch.Generator().manual_seed(examples)
+    measure = MEASURES[name]
+    differences, paired, independent = [], [], []
+    for _ in range(rounds):
+        asked = questions(examples, generator)
+        a, b = (measure(*rows_of(asked, generator, louder=louder)) for louder in (1.0, 1.3))
+        difference, moved = _difference(a, b)
+        differences.append(difference)
+        paired.append(reach(moved, len(moved)))
+        independent.append(reach((*a.influence, *b.influence), len(moved)))
+    value, near, far = (torch.tensor(each, dtype=torch.float64) for each in (differences, paired, independent))
+    off = (value - value.mean()).abs()
+    alarms = [_alarms(measure, examples, generator) for _ in range(rounds // 5)]
+    return Pairs(
+        name,
+        examples,
+        float((off <= near).double().mean()),
+        float((off <= far).double().mean()),
+        float((near / far).mean()),
+        sum(by_max for by_max, _ in alarms) / len(alarms),
+        sum(alone for _, alone in alarms) / len(alarms),
+    )
+
+
+def _alarms(measure: Measure, examples: int, generator: torch.Generator) -> tuple[bool, bool]:
+    """Whether max-T, and whether any interval by itself, calls two like models different at some layer."""
+    asked = questions(examples, generator)
+    layers = [_difference(*(measure(*rows_of(asked, generator)) for _ in range(2))) for _ in range(LAYERS)]
+    p = adjusted_p(tuple(d for d, _ in layers), tuple(moved for _, moved in layers))
+    assert p is not None
+    return min(p) <= 0.05, any(abs(d) > reach(moved, len(moved)) for d, moved in layers)
+
+
+def _difference(a: Estimate, b: Estimate) -> tuple[float, tuple[float, ...]]:
+    assert a.value is not None
+    assert b.value is not None
+    return b.value - a.value, influences_of_difference(a.influence, b.influence)
+
+
+def paired_table(rows: list[Pairs], rounds: int) -> str:
+    lines = [
+        f"Two models on the same examples, {rounds} simulations with a difference and {rounds // 5} without one.",
+        "",
+        f"| quantity | examples | paired | as if independent | length | alarms in {LAYERS} layers | uncorrected |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        shares = f"{r.paired:.1%} | {r.independent:.1%} | {r.shorter:.0%} | {r.alarms:.1%} | {r.uncorrected:.0%}"
+        lines.append(f"| {r.quantity} | {r.examples} | {shares} |")
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[Row], rounds: int, seconds: float) -> str:
@@ -133,7 +222,13 @@ def main() -> None:
         for examples in args.examples:
             rows.append(cover(name, examples, args.rounds, population))
             print(rows[-1], flush=True)
+    pairs = []
+    for name in (n for n in PAIRED if args.only in n):
+        for examples in args.examples:
+            pairs.append(compare(name, examples, args.rounds))
+            print(pairs[-1], flush=True)
     text = table(rows, args.rounds, time.perf_counter() - started)
+    text += "\n" + paired_table(pairs, args.rounds)
     print(text)
     if args.write:
         RESULTS.write_text(text)

@@ -18,7 +18,8 @@ class Estimate:
 
     `value` is None when the quantity is undefined, and `reason` says why. `low` and `high` bound the 95 %
     interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
-    stand beside the number and warn of nothing (ρ, rank, how it was fitted).
+    stand beside the number and warn of nothing (ρ, rank, how it was fitted). `influence` is what each group of examples
+    adds to the error of the value: the squares add up to the squared standard error. Empty where it is not known.
     """
 
     value: float | None
@@ -29,6 +30,7 @@ class Estimate:
     reason: str | None = None
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
+    influence: tuple[float, ...] = ()
 
     @property
     def rows_per_dimension(self) -> float | None:
@@ -47,6 +49,9 @@ class Profile:
 
     Layers below 0 are stages before the decoder, the last of them the connector; `stages[i]` is their name, empty
     inside the decoder, and `widths[i]` the width of their rows, which is d inside it.
+
+    `influence[i]` is what each group of examples adds to the error of value i (see `Estimate`), to six digits. The
+    groups are those of the slice, whatever the model: two profiles of one slice are compared group by group.
     """
 
     metric: Metric
@@ -64,10 +69,11 @@ class Profile:
     facts: tuple[tuple[str, ...], ...] = ()
     stages: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
+    influence: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.layers)
-        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d)):
+        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d), ("influence", ())):
             if not getattr(self, name):
                 object.__setattr__(self, name, (usual,) * count)
         lengths = {len(getattr(self, name)) for name in LISTS}
@@ -105,6 +111,7 @@ class Profile:
             examples=examples,
             notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
             facts=tuple(e.facts for e in estimates),
+            influence=tuple(tuple(float(f"{u:.6g}") for u in e.influence) for e in estimates),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -115,10 +122,14 @@ class Profile:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        values = {f.name: data[f.name] for f in fields(cls)}
+        # What older versions have measured says nothing of groups.
+        values = {
+            "influence": (),
+            **{f.name: data[f.name] for f in fields(cls) if f.name in data or f.name != "influence"},
+        }
         for name in LISTS:
             values[name] = tuple(values[name])
-        for name in ("notes", "facts"):
+        for name in ("notes", "facts", "influence"):
             values[name] = tuple(tuple(said) for said in values[name])
         values["metric"] = Metric(values["metric"])
         values["modality"] = Modality(values["modality"])
@@ -126,7 +137,7 @@ class Profile:
         return cls(**values)
 
 
-LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths")
+LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence")
 """The fields of a profile with one entry a layer."""
 
 

@@ -56,6 +56,8 @@ class Layers:
         used = [fold for fold in rows.folds if fold.n] or rows.folds[:1]
         self.whole = functools.reduce(ChainMoments.merge, used)
         self.folds = used if making.intervals else None
+        self.places = tuple(k for k, fold in enumerate(rows.folds) if fold.n)
+        self.count = len(rows.folds)
 
     def __len__(self) -> int:
         """States; a block's update belongs to the layer that enters the block."""
@@ -79,7 +81,7 @@ class Layers:
         if self.folds is None:
             methods.remove("held-out")
         folds = None if self.folds is None else [block_of(fold, self.stream, layer) for fold in self.folds]
-        found = linearities(block_of(self.whole, self.stream, layer), methods, folds=folds)
+        found = self._by_fold(linearities(block_of(self.whole, self.stream, layer), methods, folds=folds))
         if not self.making.reference:
             return found
         x, y = self._rows(layer, Stream.RESIDUAL), self._rows(layer + 1, Stream.RESIDUAL)
@@ -92,11 +94,15 @@ class Layers:
         if self.whole.width > EIGENVALUES:
             methods = [m for m in methods if m != "effective-rank"]
         folds = None if self.folds is None else [spread_of(fold, self.stream, layer) for fold in self.folds]
-        found = dict(spread_anisotropies(spread_of(self.whole, self.stream, layer), methods, folds=folds))
+        found = self._by_fold(spread_anisotropies(spread_of(self.whole, self.stream, layer), methods, folds=folds))
         rows = self._rows(layer, self.stream)
         if self.stream is Stream.UPDATE:
             # Directions of updates are not summed up: those of the sample have to do.
-            found["mean-cosine"] = anisotropy(rows, method="mean-cosine", groups=self._groups(None))
+            groups = self._groups(None)
+            groups = None if groups is None else groups % self.count
+            found["mean-cosine"] = anisotropy(rows, method="mean-cosine", groups=groups)
+            if groups is not None:
+                found["mean-cosine"] = placed(found["mean-cosine"], sorted(set(groups.tolist())), self.count)
         if self.making.reference:
             found[REFERENCE] = anisotropy(rows.to(self.device), method=REFERENCE)
         return found
@@ -105,7 +111,11 @@ class Layers:
         points = self.making.points
         rows = self._rows(layer, self.stream)[:points].to(self.device)
         methods = METHODS[Metric.DIMENSION] if self.making.intervals else METHODS[Metric.DIMENSION][:1]
-        return dimensions(rows, methods, groups=self._groups(points))
+        groups = self._groups(points)
+        return dimensions(rows, methods, groups=groups, piles=groups)
+
+    def _by_fold(self, found: Estimates) -> dict[str, Estimate]:
+        return {method: placed(each, self.places, self.count) for method, each in found.items()}
 
     def _rows(self, layer: int, stream: Stream) -> Tensor:
         """The sample's rows at a layer, or what is added there."""
@@ -187,7 +197,9 @@ def _leaving(stages: Stages, name: str, making: Making) -> Estimates:
     if len(whole.mean_x) != len(whole.mean_y):
         unknown["update"] = replace(blank, reason="there is no update between rows of different widths")
     asked = [method for method in methods if method not in unknown]
-    return unknown | linearities(whole, asked, folds=folds if making.intervals else None)
+    found = linearities(whole, asked, folds=folds if making.intervals else None)
+    places = [k for k, fold in enumerate(step.folds) if fold.n]
+    return unknown | {method: placed(each, places, len(step.folds)) for method, each in found.items()}
 
 
 def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_out: bool) -> Estimates:
@@ -199,6 +211,15 @@ def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_
         return {m: replace(e, facts=(*e.facts, f"{rows} left out")) for m, e in found.items()}
     note = f"{rows} of {of:,} (norm over {SINK_RATIO:g}× the median of their example) may rule this number"
     return {m: replace(e, notes=(*e.notes, note)) for m, e in found.items()}
+
+
+def placed(estimate: Estimate, places: Sequence[int], count: int) -> Estimate:
+    """The estimate with the influence of all `count` folds, of which only those at `places` have rows: one without
+    rows has none. Then fold k is of the same examples for every model, whatever rows it has."""
+    if len(estimate.influence) != len(places):
+        return replace(estimate, influence=())
+    known = dict(zip(places, estimate.influence, strict=True))
+    return replace(estimate, influence=tuple(known.get(k, 0.0) for k in range(count)))
 
 
 def block_of(chain: ChainMoments, stream: Stream, layer: int) -> Moments:

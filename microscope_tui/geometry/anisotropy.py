@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.geometry.intervals import from_logit, jackknife_interval, logit
+from microscope_tui.geometry.intervals import from_logit, influences, jackknife_interval, logit
 from microscope_tui.geometry.kernel import (
     centred_rows,
-    column_squares,
     compact,
     smaller_gram,
     top_eigenvalue_of_rows,
 )
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Spread
+from microscope_tui.geometry.products import column_squares
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, fold_members, group_codes, nonfinite_reason
 from microscope_tui.geometry.solve import varying
 from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
@@ -149,8 +149,8 @@ def spread_anisotropies(
             found[method] = _mean_cosine(spread, used, d, left_out)
         else:
             value = values[method][0]
-            low, high = _interval(value, without.get(method), used, d, method)
-            found[method] = Estimate(value, low, high, spread.n, d, notes=(*left_out, *_too_few(spread.n, d)))
+            estimate = Estimate(value, n=spread.n, d=d, notes=(*left_out, *_too_few(spread.n, d)))
+            found[method] = _with_interval(estimate, without.get(method), used, method)
     return found
 
 
@@ -267,8 +267,7 @@ def _mean_cosine(spread: Spread, folds: Sequence[Spread], d: int, notes: tuple[s
             without = []
             break
         without.append(mean_cosine(spread.unit_sum - fold.unit_sum, units))
-    low, high = _interval(value, without, folds, d, "mean-cosine")
-    return Estimate(value, low, high, n, d, notes=notes)
+    return _with_interval(Estimate(value, n=n, d=d, notes=notes), without, folds, "mean-cosine")
 
 
 def _too_few(n: int, d: int) -> tuple[str, ...]:
@@ -299,13 +298,17 @@ def _too_alike(n: int, mean: Tensor, squares: Tensor, method: str) -> str | None
     return None if bool(varying(n, mean, squares).any()) else "all rows are equal"
 
 
-def _interval(
-    value: float, without: Sequence[float] | None, folds: Sequence[Spread], d: int, method: str
-) -> tuple[float | None, float | None]:
-    if not without:
-        return None, None
-    forward, back = _scale(method, d)
-    return jackknife_interval(value, without, [fold.n for fold in folds], forward=forward, back=back)
+def _with_interval(
+    estimate: Estimate, without: Sequence[float] | None, folds: Sequence[Spread], method: str
+) -> Estimate:
+    """The estimate with its interval, from its values without each fold, if there are any."""
+    value = estimate.value
+    if not without or value is None:
+        return estimate
+    forward, back = _scale(method, estimate.d)
+    sizes = [fold.n for fold in folds]
+    low, high = jackknife_interval(value, without, sizes, forward=forward, back=back)
+    return replace(estimate, low=low, high=high, influence=influences(value, without, sizes))
 
 
 def _scale(method: str, d: int) -> tuple[Callable[[float], float], Callable[[float], float]]:

@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.links import link_inflation, ratio_interval
+from microscope_tui.geometry.links import PILES, link_inflation, ratio_interval
 from microscope_tui.geometry.masks import duplicates
 from microscope_tui.geometry.neighbours import nearest
 from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, nonfinite_reason
@@ -93,11 +93,11 @@ def _information(log_mu: Tensor, k: int, d: float) -> Tensor:
     return 1 / d**2 + (k - 1) * curve
 
 
-def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | None, inflation: float = 1.0) -> Estimate:
+def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, piles: Tensor | None, inflation: float = 1.0) -> Estimate:
     """The estimate from the distances to the 2k or more nearest neighbours of each row (m, 2k …).
 
-    `codes` (m,) give an interval by example, its error multiplied by `inflation` (see `links`); `blank` carries
-    n, d and notes.
+    `piles` (m,) give an interval by pile of examples, its error multiplied by `inflation` (see `links`); `blank`
+    carries n, d and notes.
     """
     inner, outer = radii[:, k - 1], radii[:, 2 * k - 1]
     if bool((inner == 0).any()):
@@ -108,14 +108,15 @@ def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, codes: Tensor | No
         return replace(blank, reason=f"neighbours {k} and {2 * k} are equally far")
     error = gride_error(log_mu, k, value)
     notes = (*blank.notes, f"scale k = {k}: r_{2 * k}/r_{k}", f"Fisher standard error {error:.2g}")
-    low, high = ratio_interval(value, partial(gride_without, log_mu, k, value), codes, inflation)
-    return replace(blank, value=value, low=low, high=high, notes=notes)
+    bounds = ratio_interval(value, partial(gride_without, log_mu, k, value), piles, inflation)
+    return replace(blank, value=value, notes=notes, **bounds._asdict())
 
 
 def gride_curve(
     x: ArrayLike, *, scales: Sequence[int] = SCALES, groups: ArrayLike | None = None
 ) -> tuple[ScalePoint, ...]:
-    """The dimension of rows x (n, d) at each scale k for which there are more than 2k different rows.
+    """The dimension of rows x (n, d) at each scale k for which there are more than 2k different rows; undefined at all
+    scales where there is none.
 
     A plateau is a dimension; a curve that falls with k shows noise at small scales or curvature at large ones.
     `groups` (n,), the example of each row, give intervals.
@@ -131,16 +132,24 @@ def gride_curve(
     rows = rows[keep]
     used = [k for k in scales if 2 * k < len(rows)]
     if not used:
-        return ()
+        few = (
+            "there are no rows"
+            if not len(rows)
+            else f"{len(rows)} different {'row' if len(rows) == 1 else 'rows'}: scale k needs more than 2k"
+        )
+        missing = Estimate(None, n=len(rows), d=d, reason=few)
+        return tuple(ScalePoint(k, float("nan"), missing) for k in scales)
     found = nearest(rows, 2 * max(used))
     radii = found.distance
     inflation = 1.0
+    piles: Tensor | None = None
     if codes is not None:
         codes = codes.to(rows.device)[keep]
         inflation = link_inflation((radii[:, 1] / radii[:, 0]).log(), codes, found.index[:, 0])
+        piles = codes % PILES
     blank = Estimate(None, n=len(rows), d=d)
     points = []
     for k in used:
         radius = float((radii[:, k - 1] + radii[:, 2 * k - 1]).mean() / 2)
-        points.append(ScalePoint(k, radius, gride_estimate(radii, k, blank, codes=codes, inflation=inflation)))
+        points.append(ScalePoint(k, radius, gride_estimate(radii, k, blank, piles=piles, inflation=inflation)))
     return tuple(points)

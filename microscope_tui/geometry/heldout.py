@@ -9,12 +9,12 @@ With many rows a dimension the penalty is 0 and s ≈ 1: least squares.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
+from microscope_tui.geometry.intervals import from_log_unexplained, influences, jackknife_interval, log_unexplained
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.geometry.products import combination
 from microscope_tui.geometry.solve import Factor, factor, varying
@@ -44,7 +44,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Rest:
-    """The rows outside one fold: what `Moments` holds of them, but of y with itself only the diagonal, `squares`."""
+    """The rows outside one fold, or all of them: what `Moments` holds, but of yy only the diagonal, `squares`."""
 
     n: int
     mean_x: Tensor
@@ -67,6 +67,11 @@ class Rest:
             moments.squares - fold.squares + weight * dy.square(),
         )
 
+    @classmethod
+    def whole(cls, moments: Moments) -> Rest:
+        """Without nothing."""
+        return cls(moments.n, moments.mean_x, moments.mean_y, moments.xx, moments.xy, moments.squares)
+
     @functools.cached_property
     def fitted(self) -> Factor:
         """xx, factored."""
@@ -82,88 +87,116 @@ class Rest:
         return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
 
 
+UnderAll = Callable[[int, float], Scored]
+"""A fold, by number, under the map of all rows with a penalty."""
+
+
 @dataclass(frozen=True)
 class HeldOut:
-    """How the held-out score is made of these folds: the `penalties` to try, or the `reason` why it is undefined."""
+    """How the held-out score is made of folds of these `sizes`: the `penalties` to try, or the `reason` why it is
+    undefined."""
 
-    penalties: tuple[float, ...]
+    sizes: tuple[int, ...]
+    penalties: tuple[float, ...] = ()
     reason: str | None = None
 
     @classmethod
-    def of(cls, n: int, d: int, folds: Sequence[Moments]) -> HeldOut:
+    def of(cls, n: int, d: int, sizes: Sequence[int]) -> HeldOut:
         """For `n` rows of width `d` in folds that hold rows."""
-        if len(folds) < 2:
-            return cls((), "held-out needs rows of at least 2 examples, in folds")
-        fewest = min(n - f.n for f in folds)
+        if len(sizes) < 2:
+            return cls(tuple(sizes), reason="held-out needs rows of at least 2 examples, in folds")
+        fewest = n - max(sizes)
         if fewest < 3:
-            return cls((), "held-out needs at least 3 rows outside every fold")
-        return cls(((0.0,) if fewest > d + 1 else ()) + (() if fewest >= PLENTY * d else PENALTIES))
+            return cls(tuple(sizes), reason="held-out needs at least 3 rows outside every fold")
+        tried = ((0.0,) if fewest > d + 1 else ()) + (() if fewest >= PLENTY * d else PENALTIES)
+        return cls(tuple(sizes), tried)
 
     def score(self, rest: Rest, fold: Moments, d: int) -> list[Scored] | None:
         """The fold under the map of each penalty, fitted on the rest; None where all rows of x are equal there."""
         if not rest.varies():
             return None
-        dx, dy = fold.mean_x - rest.mean_x, fold.mean_y - rest.mean_y
-        total = float(fold.squares.sum() + fold.n * dy.square().sum())
-        unit = float(rest.xx.trace()) / d
-        scored = []
-        for penalty in self.penalties:
-            a = (
-                factor(rest.n, rest.mean_x, rest.xx, ridge=penalty * unit).solve(rest.xy)
-                if penalty
-                else rest.fitted.unwhiten(rest.white)
-            )
-            # The fold's sums are about its own means: what the shift of the means adds is a product of rank one.
-            moved = dx @ a
-            fit = (a * fold.xy).sum() + fold.n * (moved @ dy)
-            size = (a * (fold.xx @ a)).sum() + fold.n * moved.square().sum()
-            scored.append(Scored(total, float(fit), float(size)))
-        return scored
+        return [_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties]
 
     def pooled(
-        self, moments: Moments, folds: Sequence[Moments], table: Sequence[list[Scored] | None], d: int
+        self, n: int, d: int, table: Sequence[list[Scored] | None], under_all: UnderAll, left_out: int = 0
     ) -> Estimate:
-        """The estimate from what `score` gave for each fold."""
-        blank = Estimate(None, n=moments.n, d=d, reason=self.reason)
+        """The estimate from what `score` gave for each fold; `left_out` rows were not finite.
+
+        What a fold adds to the sum of errors is more than its own e_k: it has also drawn the maps of the other folds
+        away from what is best for them. To second order that has cost them (e_k − f_k)/2, f_k being the fold's error
+        under the map of all rows. Left out of account, intervals from few examples are too short.
+        """
+        blank = Estimate(None, n=n, d=d, reason=self.reason)
         if self.reason:
             return blank
         rows = [row for row in table if row is not None]
         if len(rows) < len(table):
             return replace(blank, reason="outside one fold all rows of x are equal")
-        errors, totals, chosen = [], [], []
+        errors, totals, chosen, elsewhere = [], [], [], []
         for k, row in enumerate(rows):
             column, shrink = _choose(rows[:k] + rows[k + 1 :])
             errors.append(row[column].error(shrink))
             totals.append(row[column].total)
             chosen.append((self.penalties[column], shrink))
+            elsewhere.append((errors[-1] - under_all(k, self.penalties[column]).error(shrink)) / 2)
         if sum(totals) <= 0:
             return replace(blank, reason="all rows of y are equal")
         value = 1 - sum(errors) / sum(totals)
-        without = [1 - (sum(errors) - e) / (sum(totals) - t) for e, t in zip(errors, totals, strict=True)]
-        low, high = jackknife_interval(
-            value, without, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
-        )
-        facts = [f"{len(folds)} folds of examples"]
+        without = [
+            1 - (sum(errors) - e - more) / (sum(totals) - t)
+            for e, more, t in zip(errors, elsewhere, totals, strict=True)
+        ]
+        low, high = jackknife_interval(value, without, self.sizes, forward=log_unexplained, back=from_log_unexplained)
+        facts = [f"{len(self.sizes)} folds of examples"]
         if any(p for p, _ in chosen):
             facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
         if min(s for _, s in chosen) < 0.99:
             facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
-        notes = (f"{moments.left_out} rows left out: not finite at another layer",) if moments.left_out else ()
-        return replace(blank, value=value, low=low, high=high, notes=notes, facts=tuple(facts))
+        notes = (f"{left_out} rows left out: not finite at another layer",) if left_out else ()
+        moved = influences(value, without, self.sizes)
+        return replace(blank, value=value, low=low, high=high, notes=notes, facts=tuple(facts), influence=moved)
 
 
-def heldout_of(moments: Moments, folds: Sequence[Moments] | None, *, width: int | None = None) -> Estimate:
+def heldout_of(moments: Moments, folds: Sequence[Moments] | None) -> Estimate:
     """1 − Σ_k‖error on fold k‖²/Σ_k‖fold k about the training mean‖²: 0 is no better than the mean.
 
     `folds` are moments of disjoint groups of examples that add up to `moments`. The interval is a
-    delete-a-fold jackknife of that ratio. `width`: the number of columns that the rows had before they were
-    turned into fewer coordinates (see `kernel.compact`).
+    delete-a-fold jackknife of that ratio.
     """
-    d = width or len(moments.mean_x)
+    d = len(moments.mean_x)
     used = [f for f in folds or () if f.n]
-    plan = HeldOut.of(moments.n, d, used)
+    plan = HeldOut.of(moments.n, d, [f.n for f in used])
     table = [] if plan.reason else [plan.score(Rest.of(moments, fold), fold, d) for fold in used]
-    return plan.pooled(moments, used, table, d)
+    return plan.pooled(moments.n, d, table, under_all(Rest.whole(moments), used, d), moments.left_out)
+
+
+def under_all(whole: Rest, folds: Sequence[Moments], d: int) -> UnderAll:
+    """Each fold under the maps of all rows."""
+
+    @functools.cache
+    def fitted(penalty: float) -> Tensor:
+        return _map(whole, penalty, d)
+
+    return lambda k, penalty: _scored(whole, fitted(penalty), folds[k])
+
+
+def _map(rest: Rest, penalty: float, d: int) -> Tensor:
+    """The ridge regression of y on x of width `d`, (d, e)."""
+    if not penalty:
+        return rest.fitted.unwhiten(rest.white)
+    unit = float(rest.xx.trace()) / d
+    return factor(rest.n, rest.mean_x, rest.xx, ridge=penalty * unit).solve(rest.xy)
+
+
+def _scored(rest: Rest, a: Tensor, fold: Moments) -> Scored:
+    """A fold under the map of the rest."""
+    dx, dy = fold.mean_x - rest.mean_x, fold.mean_y - rest.mean_y
+    total = float(fold.squares.sum() + fold.n * dy.square().sum())
+    # The fold's sums are about its own means: what the shift of the means adds is a product of rank one.
+    moved = dx @ a
+    fit = (a * fold.xy).sum() + fold.n * (moved @ dy)
+    size = (a * (fold.xx @ a)).sum() + fold.n * moved.square().sum()
+    return Scored(total, float(fit), float(size))
 
 
 def _choose(rows: Sequence[Sequence[Scored]]) -> tuple[int, float]:

@@ -18,23 +18,31 @@ MIN_GROUPS = 3
 """With fewer groups there is no interval."""
 
 
-def jackknife_error(value: float, without: Sequence[float], sizes: Sequence[int]) -> float | None:
-    """Standard error of `value` from its values without each group, for groups of unequal size.
+def influences(value: float, without: Sequence[float], sizes: Sequence[int]) -> tuple[float, ...]:
+    """What each group adds to the error of `value`: the squares add up to the squared standard error.
 
-    Delete-m_j jackknife (Busing, Meijer & van der Leeden 1999): with h_j = n/m_j and pseudo-values
-    h_j θ − (h_j − 1) θ_(j), the variance is the mean of (pseudo − θ_J)²/(h_j − 1). None with fewer than
-    `MIN_GROUPS` groups that hold rows.
+    Delete-m_j jackknife (Busing, Meijer & van der Leeden 1999) for g groups of unequal size: with h_j = n/m_j and
+    pseudo-values h_j θ − (h_j − 1) θ_(j), the variance is the mean of (pseudo − θ_J)²/(h_j − 1); this is the root of
+    each term of it, with its sign. The error of a difference of two values of which the same groups are left out has
+    the differences of their influences. 0 for a group without rows; empty with fewer than `MIN_GROUPS` that have some.
     """
     pairs = [(w, n) for w, n in zip(without, sizes, strict=True) if n]
     if len(pairs) < MIN_GROUPS or not all(math.isfinite(w) for w, _ in pairs) or not math.isfinite(value):
-        return None
+        return ()
     total = sum(n for _, n in pairs)
     centre = len(pairs) * value - sum((1 - n / total) * w for w, n in pairs)
-    variance = 0.0
-    for w, n in pairs:
+
+    def of(w: float, n: int) -> float:
         h = total / n
-        variance += (h * value - (h - 1) * w - centre) ** 2 / (h - 1)
-    return math.sqrt(variance / len(pairs))
+        return (h * value - (h - 1) * w - centre) / math.sqrt((h - 1) * len(pairs))
+
+    return tuple(of(w, n) if n else 0.0 for w, n in zip(without, sizes, strict=True))
+
+
+def jackknife_error(value: float, without: Sequence[float], sizes: Sequence[int]) -> float | None:
+    """Standard error of `value` from its values without each group (see `influences`), None with too few groups."""
+    found = influences(value, without, sizes)
+    return math.hypot(*found) if found else None
 
 
 def jackknife_interval(

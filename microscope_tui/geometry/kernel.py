@@ -31,12 +31,6 @@ def kernel(x: Tensor) -> Tensor:
     return centred @ centred.T
 
 
-def column_squares(centred: Tensor) -> Tensor:
-    """The sum of squares of each column of float64 rows (n, d), (d,)."""
-    parts = [part.square().sum(0) for part in chunks(centred, CHUNK // 8)]
-    return torch.stack(parts).sum(0) if parts else centred.new_zeros(centred.shape[1])
-
-
 def smaller_gram(centred: Tensor) -> Tensor:
     """X̃ᵀX̃ (d, d) or X̃X̃ᵀ (n, n), whichever is smaller: their eigenvalues differ only by zeros."""
     n, d = centred.shape

@@ -18,21 +18,29 @@ from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import reference
-from microscope_tui.geometry.heldout import HeldOut, Rest, Scored, heldout_of
-from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
-from microscope_tui.geometry.kernel import compact
+from microscope_tui.geometry.fewrows import heldout_of_few
+from microscope_tui.geometry.heldout import HeldOut, Rest, Scored, heldout_of, under_all
+from microscope_tui.geometry.intervals import (
+    MIN_GROUPS,
+    from_log_unexplained,
+    influences,
+    jackknife_interval,
+    log_unexplained,
+)
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Moments
+from microscope_tui.geometry.products import CHUNK, column_squares
 from microscope_tui.geometry.rows import (
     ArrayLike,
     as_pair,
+    chunks,
     consecutive_blocks,
     finite_rows,
     fold_members,
     group_codes,
     nonfinite_reason,
 )
-from microscope_tui.geometry.solve import Factor, factor, varying
+from microscope_tui.geometry.solve import Factor, varying
 from microscope_tui.results import Estimate
 from microscope_tui.terms import METHODS, Metric
 
@@ -71,15 +79,21 @@ def undefined(moments: Moments) -> str | None:
     """Why no linearity can be made of these rows, whatever the method; None if it can."""
     if moments.nonfinite:
         return nonfinite_reason(moments.nonfinite, moments.n + moments.left_out)
-    if moments.n == 0:
+    x, y = (moments.mean_x, moments.xx.diagonal()), (moments.mean_y, moments.squares)
+    return _why_undefined(moments.n, x, y, is_update=moments.is_update)
+
+
+def _why_undefined(n: int, x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], *, is_update: bool) -> str | None:
+    """The same of `n` finite rows, of whose columns the means and the sums of squares about them are known."""
+    if n == 0:
         return "there are no rows"
-    if moments.n <= 2:
-        return f"n = {moments.n}: a linear map needs at least 3 rows"
-    if not bool(varying(moments.n, moments.mean_x, moments.xx.diagonal()).any()):
+    if n <= 2:
+        return f"n = {n}: a linear map needs at least 3 rows"
+    if not bool(varying(n, *x).any()):
         return "all rows of x are equal"
-    if moments.is_update and float(moments.squares.sum()) <= NO_CHANGE * float(moments.xx.trace()):
+    if is_update and float(y[1].sum()) <= NO_CHANGE * float(x[1].sum()):
         return "y equals x: there is no update to explain"
-    if not bool(varying(moments.n, moments.mean_y, moments.squares).any()):
+    if not bool(varying(n, *y).any()):
         return "all rows of y are equal"
     return None
 
@@ -99,8 +113,7 @@ def linearities(
 ) -> dict[str, Estimate]:
     """`linearity_of` by several methods: x is factored once for all of them, and once without each fold."""
     for method in methods:
-        if method not in METHODS[Metric.LINEARITY]:
-            raise MicroscopeError(f"linearity has no method {method!r}: use {', '.join(METHODS[Metric.LINEARITY])}.")
+        _check(method)
     n, d = moments.n, len(moments.mean_x)
     target = {method: moments.difference() if method == "update" else moments for method in methods}
     found = {m: Estimate(None, n=n, d=d, reason=reason) for m in methods if (reason := undefined(target[m]))}
@@ -108,7 +121,7 @@ def linearities(
     in_sample = [m for m in asked if m == "llm-microscope" or (m != "held-out" and n > d + 1)]
     refused = [m for m in asked if m not in in_sample and m != "held-out"]
     used = [f for f in folds or () if f.n]
-    plan = HeldOut.of(n, d, used)
+    plan = HeldOut.of(n, d, [f.n for f in used])
     table: list[list[Scored] | None] = []
     without: dict[str, list[float | None]] = {method: [] for method in in_sample}
     held_out = not plan.reason and ("held-out" in asked or any(m != "update" for m in refused))
@@ -120,7 +133,10 @@ def linearities(
             table.append(plan.score(rest, fold, d))
         for method in in_sample if spared else ():
             without[method].append(_score_without(rest, method))
-    held = plan.pooled(moments, used, table, d) if held_out or plan.reason else None
+    whole = Rest.whole(moments)
+    held: Estimate | None = None
+    if held_out or plan.reason:
+        held = plan.pooled(n, d, table, under_all(whole, used, d), moments.left_out)
     if "held-out" in asked and held is not None:
         found["held-out"] = held
     for method in refused:
@@ -128,8 +144,7 @@ def linearities(
         reason = _too_few(n, d, own if folds is not None else None)
         found[method] = Estimate(None, n=n, d=d, reason=reason, notes=_left_out(moments))
     if in_sample:
-        solved = factor(n, moments.mean_x, moments.xx)
-        white = solved.whiten(moments.xy)
+        solved, white = whole.fitted, whole.white
         condition = solved.condition
         for method in in_sample:
             share = _explained(solved, white, method) / float(target[method].squares.sum())
@@ -156,6 +171,7 @@ def linearity(
     request (see `masks`). `dtype`: float64, or float32 for products twice as fast and about 1e-6 off. Undefined
     values come back with `value` None and a reason.
     """
+    _check(method)
     rows_x, rows_y = as_pair(x, y)
     codes = group_codes(groups, len(rows_x))
     keep, found = screen(rows_x, rows_y, drop_sinks=drop_sinks, drop_duplicates=drop_duplicates)
@@ -166,6 +182,11 @@ def linearity(
     return replace(estimate, notes=(*estimate.notes, *found))
 
 
+def _check(method: str) -> None:
+    if method not in METHODS[Metric.LINEARITY]:
+        raise MicroscopeError(f"linearity has no method {method!r}: use {', '.join(METHODS[Metric.LINEARITY])}.")
+
+
 def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: torch.dtype) -> Estimate:
     if method == "llm-microscope":
         return reference.linearity(x, y)
@@ -173,7 +194,12 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
     if blocks:
         codes = consecutive_blocks(len(x))
     if codes is None:
-        return linearity_of(Moments.of(x, y, dtype=dtype, squares_only=True), method=method)
+        few = 2 < len(x) <= x.shape[1] + 1 and x.shape == y.shape and bool((finite_rows(x) & finite_rows(y)).all())
+        return (
+            _refused(x, y, method)
+            if few
+            else linearity_of(Moments.of(x, y, dtype=dtype, squares_only=True), method=method)
+        )
     members = fold_members(codes.to(x.device))
     estimate = _of_few_rows(x, y, method, members) if 2 < len(x) < x.shape[1] else None
     if estimate is None:
@@ -187,18 +213,28 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
     return estimate
 
 
+def _refused(x: Tensor, y: Tensor, method: str) -> Estimate:
+    """n ≤ d + 1 finite rows without groups: why there is no number can be said without any product."""
+    n, d = x.shape
+    update = method == "update"
+    known = []
+    for rows in (x, y.double() - x if update else y):
+        mean = rows.mean(0, dtype=torch.float64)
+        squares = [column_squares(part.double() - mean) for part in chunks(rows, CHUNK)]
+        known.append((mean, torch.stack(squares).sum(0)))
+    reason = _why_undefined(n, known[0], known[1], is_update=update)
+    return Estimate(None, n=n, d=d, reason=reason or _too_few(n, d, None))
+
+
 def _of_few_rows(x: Tensor, y: Tensor, method: str, members: Sequence[Tensor]) -> Estimate | None:
-    """n < d: the held-out score in the coordinates of the rows' own span; None where it is undefined anyway."""
+    """n < d: the held-out score; None where it is undefined anyway."""
     n, d = x.shape
     if not bool((finite_rows(x) & finite_rows(y)).all()):
         return None
-    x, y = compact(x), compact(y.double() - x.double() if method == "update" else y)
-    if not x.shape[1] or not y.shape[1]:
-        return None
-    folds = [Moments.of(x[where], y[where], squares_only=True) for where in members]
-    start = Moments.empty(x.shape[1], y.shape[1], device=x.device, squares_only=True)
-    held = heldout_of(sum(folds, start=start), folds, width=d)
-    return held if method == "held-out" else Estimate(None, n=n, d=d, reason=_too_few(n, d, held))
+    held = heldout_of_few(x, y.double() - x if method == "update" else y, members)
+    if held is None or method == "held-out":
+        return held
+    return Estimate(None, n=n, d=d, reason=_too_few(n, d, held))
 
 
 def _too_few(n: int, d: int, held: Estimate | None) -> str:
@@ -239,14 +275,17 @@ def _in_sample(
     known = [v for v in without if v is not None]
     low: float | None = None
     high: float | None = None
+    moved: tuple[float, ...] = ()
     if folds and len(known) == len(folds):
-        low, high = jackknife_interval(
-            value, known, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
-        )
+        sizes = [f.n for f in folds]
+        low, high = jackknife_interval(value, known, sizes, forward=log_unexplained, back=from_log_unexplained)
+        moved = influences(value, known, sizes)
     notes = [*_left_out(moments), *_notes(moments, fitted, d, method)]
+    if folds and not moved and len(folds) >= MIN_GROUPS:
+        notes.append("no interval: without one fold of examples there is no score")
     if n <= d + 1:
         notes.insert(len(_left_out(moments)), f"n = {n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
-    return Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
+    return Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d), influence=moved)
 
 
 def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:

@@ -9,14 +9,16 @@ a pair of mutual neighbours r₁ is the same number. An error from sums by examp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.intervals import jackknife_interval
+from microscope_tui.geometry.intervals import influences, jackknife_interval
+from microscope_tui.geometry.rows import FOLDS
 
-MAX_GROUPS = 100
-"""Examples left out one by one; more than this share piles."""
+PILES = 100
+"""Examples left out one by one; more than this share piles. A multiple of `FOLDS`."""
 
 
 def usable(value: float) -> bool:
@@ -24,25 +26,38 @@ def usable(value: float) -> bool:
     return 0 < value < float("inf")
 
 
+class Bounds(NamedTuple):
+    """The interval of a dimension, and what each fold of examples adds to its error (see `intervals.influences`)."""
+
+    low: float | None = None
+    high: float | None = None
+    influence: tuple[float, ...] = ()
+
+
 def ratio_interval(
-    value: float, without: Callable[[Tensor, int], Sequence[float]], codes: Tensor | None, inflation: float
-) -> tuple[float | None, float | None]:
-    """The interval from leaving out the ratios of one pile of examples at a time; `codes` (m,) the examples.
+    value: float, without: Callable[[Tensor, int], Sequence[float]], piles: Tensor | None, inflation: float
+) -> Bounds:
+    """The interval from leaving out the ratios of one pile of examples at a time; `piles` (m,): that of each ratio.
 
     `without` gives the dimension without each of so many piles, from the pile of each row (m,). Made on the scale of
-    1/dimension, which is a mean of log ratios. (None, None) without codes, or where the upper end would be infinite.
+    1/dimension, which is a mean of log ratios. No bounds without piles, or where the upper one would be infinite.
     """
-    if codes is None:
-        return None, None
-    piles = torch.unique(codes, return_inverse=True)[1] % MAX_GROUPS
-    sizes = torch.bincount(piles).tolist()
-    left = without(piles, len(sizes))
+    if piles is None:
+        return Bounds()
+    used = torch.unique(piles, return_inverse=True)[1]
+    sizes = torch.bincount(used).tolist()
+    left = without(used, len(sizes))
     if not all(usable(each) for each in left):
-        return None, None
+        return Bounds()
     low, high = jackknife_interval(
         value, left, sizes, forward=lambda v: 1 / v, back=lambda v: 1 / v if v > 0 else -1.0, inflation=inflation
     )
-    return (None, None) if low is None or low < 0 else (low, high)
+    if low is None or low < 0:
+        return Bounds()
+    # Fewer and larger piles, as many as there are folds of everything else.
+    folds = piles % FOLDS
+    moved = influences(value, without(folds, FOLDS), torch.bincount(folds, minlength=FOLDS).tolist())
+    return Bounds(low, high, tuple(inflation * each for each in moved))
 
 
 def link_inflation(log_mu: Tensor, codes: Tensor, nearest: Tensor) -> float:

@@ -4,7 +4,8 @@ Distances from matrix products cancel: with a common offset or one massive row, 
 small ones. So products only *screen* (`screening`): centred rows, float32, a few candidates a row; the
 candidates' distances are then summed from direct float64 differences, and a bound on the screen's rounding
 certifies that no other row can be nearer. Rows without the certificate are screened again in float64 with more
-candidates, and at last compared directly.
+candidates, massive ones only among each other, and at last compared directly. Rows whose squares are too large for
+float32 begin in float64.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.rows import chunks
 from microscope_tui.geometry.screening import screen_all, screen_some
 
-SPARE = 1
-"""Candidates beyond k that the screen keeps: the next one, which proves that the k are the nearest."""
+SPARE = 2
+"""Candidates beyond k that the screen keeps: the next proves that the k are the nearest, or, where it is too near to
+tell, the one after it."""
 
 SPARE_AGAIN = 16
 """The same when it is repeated in float64."""
 
-_HELD = 500_000
+_LENGTH_ERROR = 1e-6
+"""The error of a norm of centred float32 rows, relative to the longest."""
+
+_HELD = 150_000
 """Numbers held at once while candidates are compared directly: about a processor's cache."""
 
 
@@ -49,23 +54,64 @@ def nearest(x: Tensor, k: int, *, queries: Tensor | None = None, apart: Tensor |
     if not 1 <= k < n:
         raise MicroscopeError(f"{k} neighbours need more than {k} rows, and there are {n}.")
     codes = None if apart is None else apart.to(x.device)
-    rows = None if queries is None else queries.to(x.device)
-    distance, index, sure = _screened(x, k, rows, codes, torch.float32, SPARE)
-    rows = torch.arange(n, device=x.device) if rows is None else rows
-    doubtful = (~sure).nonzero()[:, 0]
+    everyone = torch.arange(n, device=x.device)
+    rows = everyone if queries is None else queries.to(x.device)
+    if _overflows(x):
+        found = _screened(x, k, rows, codes, torch.float64, SPARE_AGAIN)
+    else:
+        found = _screened(x, k, None if queries is None else rows, codes, torch.float32, SPARE)
+    doubtful = (~found.sure).nonzero()[:, 0]
     if len(doubtful):
-        distance[doubtful], index[doubtful], sure[doubtful] = _screened(
-            x, k, rows[doubtful], codes, torch.float64, SPARE_AGAIN
-        )
-    for i in (~sure).nonzero()[:, 0].tolist():
-        distance[i], index[i] = _direct(x, k, rows[i], codes)
-    return Neighbours(distance, index)
+        among = None if queries is not None else _within_reach(found, doubtful)
+        if among is None:
+            again = _screened(x, k, rows[doubtful], codes, torch.float64, SPARE_AGAIN)
+        else:
+            where = torch.searchsorted(among, doubtful)
+            near = None if codes is None else codes[among]
+            again = _screened(x[among], k, where, near, torch.float64, SPARE_AGAIN)
+            again.index.copy_(among[again.index])
+        found.distance[doubtful], found.index[doubtful] = again.distance, again.index
+        for i in doubtful[~again.sure].tolist():
+            found.distance[i], found.index[i] = _direct(x, k, rows[i], codes)
+    return Neighbours(found.distance, found.index)
+
+
+def _overflows(x: Tensor) -> bool:
+    """Whether squared distances of rows x (n, d) may be beyond float32."""
+    least, most = x.aminmax()
+    across = most.double() - least.double()
+    return not bool(4 * x.shape[1] * across.square() < torch.finfo(torch.float32).max)
+
+
+@dataclass(frozen=True)
+class _Screened:
+    """Neighbours of each query as in `Neighbours`, which of them are certified, and ‖a‖² of each centred query."""
+
+    distance: Tensor
+    index: Tensor
+    sure: Tensor
+    square: Tensor
+
+
+def _within_reach(found: _Screened, doubtful: Tensor) -> Tensor | None:
+    """The rows that may be nearer to a doubtful one than those found, in ascending order; None if they are most rows.
+
+    ‖x_i − x_j‖ ≥ |‖a_i‖ − ‖a_j‖|: of a massive row only other massive rows can be neighbours. `found` is of all rows.
+    """
+    lengths = found.square.sqrt()
+    ordered, order = lengths.sort()
+    reach = found.distance[doubtful, -1] + _LENGTH_ERROR * ordered[-1]
+    ends = lengths.new_zeros(len(lengths) + 1)
+    ends.index_add_(0, torch.searchsorted(ordered, lengths[doubtful] - reach), torch.ones_like(reach))
+    ends.index_add_(0, torch.searchsorted(ordered, lengths[doubtful] + reach, right=True), -torch.ones_like(reach))
+    among = order[ends[:-1].cumsum(0) > 0]
+    return among.sort().values if 2 * len(among) < len(lengths) else None
 
 
 def _screened(
     x: Tensor, k: int, queries: Tensor | None, codes: Tensor | None, dtype: torch.dtype, spare: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances and indices of the k nearest among screened candidates, and which rows are certified."""
+) -> _Screened:
+    """The k nearest among screened candidates; `queries` None are all rows."""
     n = len(x)
     keep = min(k + spare, n - 1)
     found = screen_all(x, keep, codes) if queries is None else screen_some(x, queries, keep, codes, dtype)
@@ -85,7 +131,7 @@ def _screened(
             sure[rest] = True
         else:
             sure[rest] = _certified(further[:, k - 1], value[rest, -1], found.square[rest], x.shape[1], dtype)
-    return squared.sqrt(), index, sure
+    return _Screened(squared.sqrt(), index, sure, found.square)
 
 
 def _compared(x: Tensor, rows: Tensor, candidates: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,13 +158,14 @@ def _certified(reach: Tensor, next_value: Tensor, squares: Tensor, d: int, dtype
 def squared_distances(x: Tensor, rows: Tensor, candidates: Tensor) -> Tensor:
     """‖x_i − x_j‖² (q, m) for each row index i of `rows` (q,) and its candidates (q, m), by float64 differences."""
     q, m = candidates.shape
+    d = x.shape[1]
     out = torch.empty(q, m, dtype=torch.float64, device=x.device)
-    step = max(1, _HELD // (m * x.shape[1]))
+    step = max(1, _HELD // (m * d))
     for start in range(0, q, step):
         here = slice(start, start + step)
-        gap = x[candidates[here]].double()
-        gap -= x[rows[here]].double()[:, None]
-        out[here] = torch.linalg.vecdot(gap, gap)
+        gap = x.index_select(0, candidates[here].reshape(-1)).double().view(-1, m, d)
+        gap -= x.index_select(0, rows[here]).double()[:, None]
+        torch.sum(gap.square_(), -1, out=out[here])
     return out
 
 

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.products import (
+    CHUNK,
     add_cross,
     add_gram,
     add_upper,
     centred,
+    column_squares,
     combination,
-    full_precision,
+    deviations,
     mirror,
-    narrowed,
     parts_of,
     sum_of_directions,
 )
@@ -144,81 +145,59 @@ class Moments:
         bad = int((~finite).sum())
         self.nonfinite += bad
         self.left_out += bad
-        carried: Tensor | None = None
-        for (rows_x, rows_y), kind in parts_of([x, y], finite, dtype):
+        of_update = False
+        before: Tensor | None = None
+        merges: list[tuple[Tensor, Tensor]] = []
+        for k, ((rows_x, rows_y), kind) in enumerate(parts_of([x, y], finite, dtype)):
+            if k == 0 and kind != torch.float64:
+                of_update = _is_small_update(rows_x, rows_y)
+                before = self.xx.clone() if of_update and self.n else None
+            cx, mean_x = deviations(rows_x, kind)
+            cy, mean_y = deviations(rows_y, kind, less=rows_x if of_update else None)
+            self._add(cx, cy, of_update)
             n, shift, weight = combination(self.n, len(rows_x), 1)
-            if kind == torch.float64:
-                dx, dy = self._add_exact(rows_x, rows_y, weight)
-            else:
-                if carried is None:
-                    carried = torch.zeros_like(self.xx)
-                dx, dy = self._add_rounded(rows_x, rows_y, kind, weight, carried)
+            dx = mean_x - self.mean_x
+            dy = mean_y + mean_x - self.mean_y if of_update else mean_y - self.mean_y
+            merges.append((weight**0.5 * dx, weight**0.5 * (dy - dx if of_update else dy)))
             self.mean_x = self.mean_x + shift * dx
             self.mean_y = self.mean_y + shift * dy
             self.n = n
+        for some in (merges[start : start + CHUNK] for start in range(0, len(merges), CHUNK)):
+            # The weighted δ of each part is as good as a row more, in float64: means may be far apart.
+            self._add(torch.stack([dx for dx, _ in some]), torch.stack([dy for _, dy in some]), of_update)
         mirror(self.xx)
-        if carried is not None:
-            mirror(carried)
-            self.xx += carried
-            self.xy += carried
-            self.yy += carried if self.yy.ndim == 2 else carried.diagonal()
+        if of_update:
+            grown = self.xx if before is None else self.xx - before
+            self.xy += grown
+            self.yy += grown if self.yy.ndim == 2 else grown.diagonal()
         if self.yy.ndim == 2:
             mirror(self.yy)
         return self
 
-    def _add_exact(self, x: Tensor, y: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-        """Adds rows in float64, of what is symmetric the upper triangle. How far their means are from those so far."""
-        means = [rows.mean(0, dtype=torch.float64) for rows in (x, y)]
-        dx, dy = means[0] - self.mean_x, means[1] - self.mean_y
-        cx, cy = centred(x, means[0], dx, weight), centred(y, means[1], dy, weight)
-        add_upper(self.xx, cx)
-        add_cross(self.xy, cx, cy, torch.float64)
-        if self.yy.ndim == 2:
-            add_upper(self.yy, cy)
-        else:
-            self.yy += cy.square_().sum(0)
-        return dx, dy
+    def _add(self, x: Tensor, y: Tensor, of_update: bool) -> None:
+        """Adds the products of centred rows, made in the rows' type; of what is symmetric the upper triangle.
 
-    def _add_rounded(
-        self, x: Tensor, y: Tensor, kind: torch.dtype, weight: float, carried: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The same in less than float64.
-
-        Where y is x plus an update u that is smaller than y in every column, its products are put together from those
-        of x and u: xᵀy = xᵀx + xᵀu, yᵀy = xᵀx + xᵀu + uᵀx + uᵀu. Their rounding is then relative to u, and xᵀx, the
-        part that all three share and that `carried` collects, cancels exactly from the moments of the update.
+        With `of_update`, `y` is the update u that makes y of x, and what all products share is left for the caller to
+        add: xᵀy = xᵀx + xᵀu, yᵀy = xᵀx + xᵀu + uᵀx + uᵀu. In less than float64 the rounding is then relative to u, and
+        xᵀx cancels exactly from the moments of the update.
         """
-        wide = torch.promote_types(torch.promote_types(x.dtype, y.dtype), kind)
-        cx, mean_x = narrowed(x, kind)
-        dx = mean_x - self.mean_x
-        cx[-1] = dx * weight**0.5
-        if x.shape == y.shape:
-            update, mean_update = narrowed(y.to(wide) - x.to(wide), kind)
-            du = mean_update + self.mean_x - self.mean_y
-            update[-1] = (dx + du) * weight**0.5 - cx[-1]
-            own = update.square().sum(0, dtype=torch.float64)
-            if bool((own <= (cx + update).square().sum(0)).all()):
-                add_upper(carried, cx)
-                with full_precision():
-                    grown = cx.T @ update
-                self.xy += grown
-                if self.yy.ndim == 2:
-                    add_upper(self.yy, update)
-                    self.yy += grown
-                    self.yy += grown.T
-                else:
-                    self.yy += own + 2 * grown.diagonal()
-                return dx, dx + du
-        cy, mean_y = narrowed(y, kind)
-        dy = mean_y - self.mean_y
-        cy[-1] = dy * weight**0.5
-        add_upper(self.xx, cx)
-        add_cross(self.xy, cx, cy, kind)
-        if self.yy.ndim == 2:
-            add_upper(self.yy, cy)
+        add_upper(self.xx, x)
+        whole = self.yy.ndim == 2
+        if not of_update:
+            add_cross(self.xy, x, y, x.dtype)
+        elif whole:
+            cross = torch.zeros_like(self.xy)
+            add_cross(cross, x, y, x.dtype)
+            self.xy += cross
+            self.yy += cross + cross.T
         else:
-            self.yy += cy.square().sum(0, dtype=torch.float64)
-        return dx, dy
+            known = self.xy.diagonal().clone()
+            add_cross(self.xy, x, y, x.dtype)
+            self.yy += 2 * (self.xy.diagonal() - known)
+        if whole:
+            add_upper(self.yy, y)
+        else:
+            self.yy += column_squares(y)
 
     def __add__(self, other: Moments) -> Moments:
         return self._combine(other, 1)
@@ -284,6 +263,16 @@ class Moments:
             self.left_out,
             is_update=True,
         )
+
+
+def _is_small_update(x: Tensor, y: Tensor) -> bool:
+    """Whether y is x plus something smaller than y in every column, as far as every eighth row shows."""
+    if x.shape != y.shape:
+        return False
+    few_x, few_y = x[::8].double(), y[::8].double()
+    spread = (few_y - few_y.mean(0)).square().sum(0)
+    update = few_y - few_x
+    return bool(((update - update.mean(0)).square().sum(0) <= spread).all())
 
 
 def _with_product(yy: Tensor, delta: Tensor, weight: float) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.geometry.rows import lengths_of
+from microscope_tui.geometry.rows import chunks, lengths_of
 
 CHUNK = 1024
 """Rows multiplied at once."""
@@ -40,10 +40,15 @@ def full_precision() -> Iterator[None]:
 
 
 def add_cross(out: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
-    """out += aᵀ b for float64 `a` (m, d), `b` (m, e), the product made in `dtype`; or for a batch of them."""
+    """out += aᵀ b for `a` (m, d), `b` (m, e), the product made in `dtype`; or for a batch of them."""
     if dtype != torch.float64:
+        a, b = a.to(dtype), b.to(dtype)
         with full_precision():
-            out += a.to(dtype).mT @ b.to(dtype)
+            if out.ndim == 3:
+                out += a.mT @ b
+                return
+            for i, j in _blocks(len(out), 2):
+                out[i:j] += a[:, i:j].T @ b
     elif out.ndim == 3:
         out.baddbmm_(a.mT, b)
     else:
@@ -78,8 +83,8 @@ def mirror(out: Tensor) -> None:
         out[j:, i:j] = out[i:j, j:].T
 
 
-def _blocks(d: int) -> list[tuple[int, int]]:
-    step = -(-d // BLOCKS) if d >= WIDE else d
+def _blocks(d: int, count: int = BLOCKS) -> list[tuple[int, int]]:
+    step = -(-d // count) if d >= WIDE else d
     return [(i, min(i + step, d)) for i in range(0, d, step)]
 
 
@@ -102,21 +107,28 @@ def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> Iterat
     For float32 products, tokens with a massive norm at any layer make a float64 part of their own: squared,
     they would bury the rest under float32 rounding.
     """
-    n = rows[0].shape[-2]
-    if dtype != torch.float64 and bool(keep.any()):
-        lengths = torch.cat([lengths_of(r).reshape(-1, n) for r in rows])
-        massive = (lengths > MASSIVE * lengths[:, keep].median(dim=1, keepdim=True).values).any(0) & keep
-        if bool(massive.any()):
-            yield from ((part, dtype) for part in _paired_chunks(rows, keep & ~massive))
-            yield from ((part, torch.float64) for part in _paired_chunks([r[..., massive, :] for r in rows]))
-            return
-    yield from ((part, dtype) for part in _paired_chunks(rows, None if bool(keep.all()) else keep))
+    some = None if bool(keep.all()) else keep
+    if dtype == torch.float64:
+        yield from ((part, dtype) for part in _paired_chunks(rows, some))
+        return
+    if not bool(keep.any()):
+        return
+    lengths = torch.cat([lengths_of(r).reshape(-1, r.shape[-2]) for r in rows])
+    known = lengths if some is None else lengths[:, some]
+    massive = (lengths > MASSIVE * known.median(dim=1, keepdim=True).values).any(0) & keep
+    if not bool(massive.any()):
+        yield from ((part, dtype) for part in _paired_chunks(rows, some, CHUNK))
+        return
+    yield from ((part, dtype) for part in _paired_chunks(rows, keep & ~massive, CHUNK))
+    yield from ((part, torch.float64) for part in _paired_chunks([r[..., massive, :] for r in rows]))
 
 
-def _paired_chunks(rows: Sequence[Tensor], keep: Tensor | None = None) -> Iterator[list[Tensor]]:
+def _paired_chunks(
+    rows: Sequence[Tensor], keep: Tensor | None = None, size: int = CHUNK // 2
+) -> Iterator[list[Tensor]]:
     """Chunks of the rows, of all or of those to keep: only one chunk of them is ever copied."""
-    for start in range(0, rows[0].shape[-2], CHUNK):
-        here = slice(start, start + CHUNK)
+    for start in range(0, rows[0].shape[-2], size):
+        here = slice(start, start + size)
         part = [r[..., here, :] for r in rows]
         if keep is not None:
             part = [r[..., keep[here], :] for r in part]
@@ -133,19 +145,32 @@ def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
     return out
 
 
-def narrowed(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The rows (m, d) less their mean, in `dtype`, with room for one row more; and that mean (d,), float64.
+def deviations(rows: Tensor, dtype: torch.dtype, *, less: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The rows (m, d), `less` others, less their mean, in `dtype`; and that mean (d,), float64.
 
-    Centred in the rows' own precision, so that nothing is lost to the size of the mean, and once more for what
-    rounding left of it.
+    Centred in `dtype` where the rows are no finer, so that nothing is lost to the size of the mean, and once more for
+    what rounding has left of it.
     """
-    out = torch.empty(len(rows) + 1, rows.shape[1], dtype=dtype, device=rows.device)
-    held = out[:-1]
-    mean = rows.mean(0, dtype=torch.promote_types(rows.dtype, dtype))
-    torch.sub(rows, mean, out=held)
-    left = held.mean(0)
-    held -= left
+    out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+    wide = torch.promote_types(rows.dtype, dtype)
+    if less is not None:
+        wide = torch.promote_types(less.dtype, wide)
+        rows = torch.sub(rows.to(wide), less.to(wide), out=out if wide == dtype else None)
+    mean = rows.mean(0, dtype=wide)
+    torch.sub(rows, mean, out=out)
+    if dtype == torch.float64:
+        return out, mean
+    left = out.mean(0)
+    out -= left
     return out, mean.double() + left
+
+
+def column_squares(rows: Tensor) -> Tensor:
+    """The sum of squares of each column of rows (m, d), (d,), float64."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for part in chunks(rows, CHUNK // 8):
+        total += part.square().sum(0, dtype=torch.float64)
+    return total
 
 
 def sum_of_directions(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,23 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry.products import full_precision
+from microscope_tui.geometry.rows import chunks
 
 TILE_ROWS = 512
 TILE_COLUMNS = 4096
 """A tile of products: its memory is what the search needs beyond the rows in the type of the products."""
 
-FAN = 16
-"""Rows and columns come in multiples of this, so that minima of groups can be taken first."""
+FAN = 4
+"""Values in a group whose minimum stands for them while the smallest are sought."""
+
+STEP = FAN**3
+"""Rows and columns come in multiples of this, so that groups can be made of groups."""
+
+TURNED = 24
+"""From this many columns for each candidate kept, products cost more than to search tiles from both sides."""
+
+_SQUARED = 100_000
+"""Numbers turned to float64 at once for their norms."""
 
 
 @dataclass(frozen=True)
@@ -32,32 +42,31 @@ class Candidates:
 
 
 def screen_all(x: Tensor, keep: int, codes: Tensor | None) -> Candidates:
-    """Candidates for every row of x (n, d), in float32. Each tile of the upper triangle serves both its sides.
+    """Candidates for every row of x (n, d), in float32. Of wide rows each tile of the upper triangle serves both sides.
 
     `codes` (n,): rows of the same code are apart.
     """
     n, d = x.shape
-    padded = _padded(n)
-    rows = torch.zeros(padded, d, dtype=torch.float32, device=x.device)
-    torch.sub(x, _centre(x, torch.float32), out=rows[:n])
-    squares = _squares(rows)
+    block = Block.of(x, _centre(x, torch.float32), torch.float32)
+    padded = len(block.rows)
     apart = _padded_codes(codes, padded)
-    offset = _offset(squares, n, torch.float32)
     best = _nothing(padded, keep, torch.float32, x.device)
     buffer = torch.empty(TILE_ROWS * min(TILE_COLUMNS, padded), dtype=torch.float32, device=x.device)
+    turned = d >= TURNED * keep
     for top in range(0, padded, TILE_ROWS):
         bottom = min(top + TILE_ROWS, padded)
         mine = torch.arange(top, bottom, device=x.device)
-        for left in range(top, padded, TILE_COLUMNS):
+        query = _query(block.rows[top:bottom])
+        for left in range(top if turned else 0, padded, TILE_COLUMNS):
             right = min(left + TILE_COLUMNS, padded)
             tile = buffer[: (bottom - top) * (right - left)].view(bottom - top, right - left)
-            _fill(tile, rows[top:bottom], rows[left:right], offset[top:bottom], offset[left:right])
+            _fill(tile, query, block.rows[left:right])
             _forbid(tile, mine, left, apart)
             _merge(best, slice(top, bottom), least(tile, keep), left)
             beyond = max(bottom, left)
-            if beyond < right:
+            if turned and beyond < right:
                 _merge(best, slice(beyond, right), least_of_columns(tile[:, beyond - left :], keep), top)
-    return Candidates(best[0][:n], best[1][:n], squares[:n])
+    return Candidates(best[0][:n], best[1][:n], block.squares)
 
 
 def screen_some(x: Tensor, queries: Tensor, keep: int, codes: Tensor | None, dtype: torch.dtype) -> Candidates:
@@ -67,21 +76,59 @@ def screen_some(x: Tensor, queries: Tensor, keep: int, codes: Tensor | None, dty
     apart = _padded_codes(codes, _padded(n))
     best = _nothing(len(queries), keep, dtype, x.device)
     squares = torch.empty(len(queries), dtype=torch.float64, device=x.device)
-    for left in range(0, n, 2 * TILE_ROWS):
-        block = torch.zeros(min(2 * TILE_ROWS, _padded(n) - left), x.shape[1], dtype=dtype, device=x.device)
-        real = min(len(block), n - left)
-        torch.sub(x[left : left + real], centre, out=block[:real])
-        offset = _offset(_squares(block), real, dtype)
+    for left in range(0, n, TILE_ROWS):
+        block = Block.of(x[left : left + TILE_ROWS], centre, dtype).rows
         for top in range(0, len(queries), TILE_ROWS):
             mine = queries[top : top + TILE_ROWS]
             here = slice(top, top + len(mine))
-            query = (x[mine] - centre).to(dtype)
-            squares[here] = _squares(query)
+            asked = Block.of(x[mine], centre, dtype)
+            squares[here] = asked.squares
             tile = torch.empty(len(mine), len(block), dtype=dtype, device=x.device)
-            _fill(tile, query, block, squares[here].to(dtype), offset)
+            _fill(tile, _query(asked.rows[: len(mine)]), block)
             _forbid(tile, mine, left, apart)
             _merge(best, here, least(tile, keep), left)
     return Candidates(*best, squares)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Centred rows b (m, d) made ready for products: `rows` hold (b, ‖b‖², 1), `squares` (m,) float64 ‖b‖².
+
+    `rows` are filled up to a multiple of `STEP` with rows at an infinite distance.
+    """
+
+    rows: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, centre: Tensor, dtype: torch.dtype) -> Block:
+        n, d = x.shape
+        rows = torch.empty(_padded(n), d + 2, dtype=dtype, device=x.device)
+        real = rows[:n, :d]
+        if dtype == x.dtype or dtype != torch.float64:
+            torch.sub(x, centre, out=real)
+        else:  # the same in two steps: types that differ would be made equal in copies
+            real.copy_(x).sub_(centre)
+        squares = torch.empty(n, dtype=torch.float64, device=x.device)
+        step = max(1, _SQUARED // d)
+        for part, out in zip(chunks(real, step), chunks(squares, step), strict=True):
+            torch.linalg.vector_norm(part, dim=1, dtype=torch.float64, out=out)
+        squares.square_()
+        rows[:n, d] = squares
+        rows[n:, :d] = 0
+        rows[n:, d] = float("inf")
+        rows[:, d + 1] = 1
+        return cls(rows, squares)
+
+
+def _query(rows: Tensor) -> Tensor:
+    """(−2a, 1, ‖a‖²) of rows (a, ‖a‖², 1): the product with (b, ‖b‖², 1) is ‖a‖² + ‖b‖² − 2a·b."""
+    d = rows.shape[1] - 2
+    query = torch.empty_like(rows)
+    torch.mul(rows[:, :d], -2, out=query[:, :d])
+    query[:, d] = 1
+    query[:, d + 1] = rows[:, d]
+    return query
 
 
 def _centre(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -91,25 +138,12 @@ def _centre(x: Tensor, dtype: torch.dtype) -> Tensor:
     return mean.double() if dtype == torch.float64 else mean
 
 
-def _squares(rows: Tensor) -> Tensor:
-    """‖a‖² of each row, float64."""
-    squares: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square()
-    return squares
-
-
 def _padded(n: int) -> int:
-    return -(-n // FAN) * FAN
+    return -(-n // STEP) * STEP
 
 
 def _padded_codes(codes: Tensor | None, padded: int) -> Tensor | None:
     return None if codes is None else torch.nn.functional.pad(codes, (0, padded - len(codes)), value=-1)
-
-
-def _offset(squares: Tensor, real: int, dtype: torch.dtype) -> Tensor:
-    """‖b‖² for each row of a block, infinite for the padding."""
-    offset = squares.to(dtype)
-    offset[real:] = float("inf")
-    return offset
 
 
 def _nothing(q: int, keep: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -117,11 +151,9 @@ def _nothing(q: int, keep: int, dtype: torch.dtype, device: torch.device) -> tup
     return values, torch.zeros(q, keep, dtype=torch.int64, device=device)
 
 
-def _fill(tile: Tensor, query: Tensor, block: Tensor, query_squares: Tensor, block_squares: Tensor) -> None:
-    """tile = ‖a‖² + ‖b‖² − 2a·b for the rows a of `query` and b of `block`."""
+def _fill(tile: Tensor, query: Tensor, block: Tensor) -> None:
     with full_precision():
-        torch.addmm(block_squares, query, block.T, alpha=-2, out=tile)
-    tile += query_squares[:, None]
+        torch.mm(query, block.T, out=tile)
 
 
 def _forbid(tile: Tensor, mine: Tensor, left: int, apart: Tensor | None) -> None:
@@ -144,15 +176,16 @@ def _merge(best: tuple[Tensor, Tensor], here: slice, found: tuple[Tensor, Tensor
 def least(tile: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """The `keep` smallest values of each row of a tile (a, b) and their columns, in no order.
 
-    They lie in the `keep` groups of columns with the smallest minima: a quarter of the work of a full search.
+    They lie in the `keep` groups of columns with the smallest minima, which are found in the same way: a quarter of the
+    work of a full search.
     """
     a, b = tile.shape
     width = b // FAN
-    if width <= 2 * keep:
+    if b % FAN or width <= keep:
         found = tile.topk(min(keep, b), 1, largest=False, sorted=False)
         return found.values, found.indices
     groups = tile.reshape(a, FAN, width)
-    best = groups.amin(1).topk(keep, 1, largest=False, sorted=False).indices
+    best = least(groups.amin(1), keep)[1]
     inside = groups.gather(2, best[:, None].expand(a, FAN, keep)).reshape(a, FAN * keep)
     values, place = inside.topk(keep, 1, largest=False, sorted=False)
     return values, place // keep * width + best.gather(1, place % keep)
@@ -165,12 +198,10 @@ def least_of_columns(tile: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """
     a, b = tile.shape
     height = a // FAN
-    if height <= 2 * keep:
-        found = tile.topk(min(keep, a), 0, largest=False, sorted=False)
-        return found.values.T, found.indices.T
+    if a % FAN or height <= keep:
+        return least(tile.T.contiguous(), keep)
     groups = tile.reshape(FAN, height, b)
-    minima = groups.amin(0).T.contiguous()
-    best = minima.topk(keep, 1, largest=False, sorted=False).indices
+    best = least(groups.amin(0).T.contiguous(), keep)[1]
     inside = groups.gather(1, best.T[None].expand(FAN, keep, b)).reshape(FAN * keep, b).T.contiguous()
     values, place = inside.topk(keep, 1, largest=False, sorted=False)
     return values, place // keep * height + best.gather(1, place % keep)

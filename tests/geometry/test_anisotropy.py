@@ -142,6 +142,7 @@ def anisotropy_within(want, rel):
         value=pytest.approx(want.value, rel=rel),
         low=pytest.approx(want.low, rel=rel * 100),
         high=pytest.approx(want.high, rel=rel * 100),
+        influence=pytest.approx(want.influence, rel=rel * 100),
     )
 
 

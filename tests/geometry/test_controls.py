@@ -1,4 +1,4 @@
-"""The ladder, the surrogates, the residuals and the paired test, against direct computation."""
+"""The ladder, the surrogates and the residuals, against direct computation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from microscope_tui.geometry.controls import (
     shuffle_tokens,
 )
 from microscope_tui.geometry.curves import dimension_against_size
-from microscope_tui.geometry.permutation import paired_test
 from microscope_tui.geometry.residuals import residuals
 
 
@@ -146,59 +145,6 @@ def test_residuals_need_enough_rows_and_two_examples():
     x, y = pair(n=20)
     with pytest.raises(MicroscopeError, match="2 examples"):
         residuals(x, y, np.zeros(20))
-
-
-def test_the_paired_test_of_few_questions_tries_every_swap():
-    a = torch.tensor([[1.0, 0.0], [2.0, 0.5], [3.0, -0.5], [4.0, 0.0]])
-    b = torch.zeros(4, 2)
-    got = paired_test(a, b)
-    assert (got.exact, got.rounds, got.examples) == (True, 16, 4)
-    assert got.difference.tolist() == [2.5, 0.0]
-    assert got.p.tolist() == [2 / 16, 1.0]
-    assert got.adjusted.tolist() == [2 / 16, 1.0]
-
-
-def test_the_paired_test_of_unlike_models_and_of_like_ones():
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(60, 1)) + rng.normal(size=(60, 12)) * 0.1
-    first = torch.tensor(shared + 0.5 * rng.normal(size=(60, 12)))
-    second = torch.tensor(shared + 0.5 * rng.normal(size=(60, 12)))
-    second[:, 4] += 1
-    got = paired_test(first, second, rounds=2000)
-    np.testing.assert_allclose(got.difference, (first - second).mean(0))
-    assert not got.exact
-    assert got.adjusted[4] == pytest.approx(1 / 2001)
-    assert (got.adjusted >= got.p).all()
-    others = [k for k in range(12) if k != 4]
-    assert got.adjusted[others].min() > 0.05
-
-
-def test_max_t_keeps_the_family_wise_error():
-    rng = np.random.default_rng(1)
-    alarms = 0
-    for seed in range(200):
-        a, b = torch.tensor(rng.normal(size=(2, 20, 10)))
-        alarms += bool((paired_test(a, b, rounds=400, seed=seed).adjusted <= 0.05).any())
-    assert 2 <= alarms <= 20
-
-
-def test_the_paired_test_compares_ratios_of_sums():
-    rng = np.random.default_rng(2)
-    weight = torch.tensor(rng.uniform(1, 5, size=(30, 3)))
-    a = weight * torch.tensor(rng.uniform(0.4, 0.6, size=(30, 3)))
-    b = weight * torch.tensor(rng.uniform(0.3, 0.5, size=(30, 3)))
-    got = paired_test(a, b, first_weight=weight, second_weight=weight)
-    np.testing.assert_allclose(got.difference, a.sum(0) / weight.sum(0) - b.sum(0) / weight.sum(0))
-    assert (got.p < 0.01).all()
-    a[3, 0] = float("nan")
-    assert paired_test(a, b, first_weight=weight, second_weight=weight).examples == 29
-
-
-def test_a_paired_test_of_unlike_shapes_or_one_question_is_refused():
-    with pytest.raises(MicroscopeError, match="same questions and layers"):
-        paired_test(torch.zeros(3, 2), torch.zeros(4, 2))
-    with pytest.raises(MicroscopeError, match="2 shared questions"):
-        paired_test(torch.zeros(1, 2), torch.zeros(1, 2))
 
 
 def test_noise_shows_in_the_curve_against_size():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from microscope_tui.geometry.intervals import jackknife_error, jackknife_interval
+from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.geometry.intervals import influences, jackknife_error, jackknife_interval
+from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.student import t_quantile
 
 
@@ -42,3 +44,42 @@ def test_too_few_groups_or_an_edge_value_give_no_interval():
     assert jackknife_interval(1.0, [1.0, 1.1], [5, 5]) == (None, None)
     assert jackknife_interval(1.0, [float("nan")] * 5, [5] * 5) == (None, None)
     assert jackknife_interval(0.0, [0.1] * 5, [5] * 5, forward=lambda v: 1 / v) == (None, None)
+
+
+def test_influences_are_those_of_a_mean():
+    values = np.random.default_rng(2).normal(size=12)
+    without = [float(np.delete(values, i).mean()) for i in range(12)]
+    want = (values - values.mean()) / np.sqrt(12 * 11)
+    assert influences(float(values.mean()), without, [1] * 12) == pytest.approx(want.tolist(), rel=1e-9)
+    padded = influences(float(values.mean()), [*without, 0.0], [1] * 12 + [0])
+    assert padded == pytest.approx([*want.tolist(), 0.0], rel=1e-9)
+    assert influences(1.0, [1.0, 1.1], [5, 5]) == ()
+
+
+@pytest.mark.parametrize(
+    ("metric", "method"),
+    [
+        (linearity, "in-sample"),
+        (linearity, "held-out"),
+        (linearity, "adjusted"),
+        (linearity, "update"),
+        (anisotropy, "top-eigenvalue"),
+        (anisotropy, "mean-cosine"),
+        (anisotropy, "effective-rank"),
+        (dimension, "mle"),
+        (dimension, "facco"),
+        (dimension, "gride"),
+        (dimension, "scikit-dimension"),
+    ],
+)
+def test_every_interval_comes_with_the_influences_that_make_it(metric, method):
+    """To first order, for the interval is made on another scale: log, logit or 1/d."""
+    rng = np.random.default_rng(3)
+    groups = np.arange(30).repeat(20)
+    x = rng.normal(size=(600, 5)) + 0.3 * rng.normal(size=(30, 5))[groups] + 1
+    rows = (x, x @ rng.normal(size=(5, 5)) + rng.normal(size=(600, 5))) if metric is linearity else (x,)
+    got = metric(*rows, method=method, groups=groups)
+    assert len(got.influence) == FOLDS
+    half = t_quantile(0.975, FOLDS - 1) * np.hypot.reduce(got.influence)
+    # Dimension has its own interval from each of 30 examples, not from 10 folds of them.
+    assert half == pytest.approx((got.high - got.low) / 2, rel=0.5 if metric is dimension else 0.3)

@@ -187,9 +187,8 @@ def test_the_update_by_method_is_the_state_of_its_own_moments():
 
 def test_every_fold_is_factored_once(monkeypatch):
     calls: list[tuple[object, ...]] = []
-    for module in ("linearity", "heldout"):
-        real = importlib.import_module(f"microscope_tui.geometry.{module}")
-        monkeypatch.setattr(real, "factor", counted(real.factor, calls))
+    real = importlib.import_module("microscope_tui.geometry.heldout")
+    monkeypatch.setattr(real, "factor", counted(real.factor, calls))
     x = torch.randn(800, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     folds = [Moments.of(x[k::4], x[k::4].sin()) for k in range(4)]
     linearities(sum(folds[1:], start=folds[0]), METHODS[Metric.LINEARITY], folds=folds)
@@ -197,4 +196,24 @@ def test_every_fold_is_factored_once(monkeypatch):
     calls.clear()
     few = [Moments.of(x[k:5:4], x[k:5:4].sin()) for k in range(4)]
     linearities(sum(few[1:], start=few[0]), ("in-sample", "held-out", "adjusted"), folds=few)
-    assert len(calls) == 4 * len(PENALTIES)
+    # And once more, of all rows, for each penalty that was chosen: at most one a fold.
+    assert 4 * len(PENALTIES) < len(calls) <= 4 * len(PENALTIES) + 4
+
+
+def test_an_interval_that_cannot_be_is_said_to_be_missing():
+    x, y = independent(24, 20, 9)
+    got = linearity(x, y, method="adjusted", groups=examples(24, 2))
+    assert got.low is None
+    assert "no interval: without one fold of examples there is no score" in got.notes
+
+
+@pytest.mark.parametrize("method", ["in-sample", "update"])
+def test_few_rows_without_groups_need_no_products_to_be_refused(method, monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Moments, "of", counted(Moments.of, calls))
+    x, y = independent(12, 20, 10)
+    got = linearity(x, y, method=method)
+    assert got.reason == "n = 12 ≤ d + 1 = 21: in-sample the score is 1 whatever the data; see the held-out score"
+    assert linearity(np.ones((12, 20)), y, method=method).reason == "all rows of x are equal"
+    assert linearity(x, x + 1, method="update").reason == "y equals x: there is no update to explain"
+    assert not calls

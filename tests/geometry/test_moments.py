@@ -195,3 +195,44 @@ def test_what_does_not_fit_is_refused():
         ChainMoments(3, 5) - ChainMoments(3, 5).update(chain_rows(0, 4))
     with pytest.raises(MicroscopeError, match="already"):
         Moments.empty(3).difference().difference()
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("update", [True, False])
+def test_rounded_products_in_batches_are_near_the_exact_ones(kind, update):
+    """Wide enough for products in blocks, with a large mean, a massive row and a row that is not finite."""
+    draw = torch.Generator().manual_seed(5)
+    x = (torch.randn(2500, 520, generator=draw) + 20 * torch.randn(520, generator=draw)).to(kind)
+    change = 0.1 * torch.randn(2500, 520, generator=draw)
+    y = (x.float() + change if update else change * 30).to(kind)
+    x[70] *= 300
+    x[1300, 3] = float("nan")
+    exact, rounded = Moments.empty(520), Moments.empty(520)
+    few = Moments.empty(520, squares_only=True)
+    for start in (0, 900, 1100):
+        end = {0: 900, 900: 1100}.get(start, 2500)
+        exact.update(x[start:end], y[start:end])
+        for narrow in (rounded, few):
+            narrow.update(x[start:end], y[start:end], dtype=torch.float32)
+    assert (rounded.n, rounded.nonfinite) == (2499, 1)
+    for name in ("mean_x", "mean_y", "xx", "xy", "yy"):
+        want = getattr(exact, name)
+        torch.testing.assert_close(getattr(rounded, name), want, rtol=0, atol=1e-6 * float(want.abs().max()))
+    torch.testing.assert_close(few.squares, exact.squares, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        few.difference().squares, exact.difference().squares, rtol=1e-5 if update else 1e-6, atol=0
+    )
+
+
+def test_moments_of_squares_only_combine_like_the_others():
+    x, y, _ = chain_rows(2, 90)
+    parts = [Moments.of(x[k::3], y[k::3], squares_only=True) for k in range(3)]
+    whole = Moments.of(x, y)
+    for name, want in (
+        ("squares", (parts[0] + parts[1] + parts[2]).squares),
+        ("squares", ((parts[0] + parts[1]) - parts[1] + parts[1] + parts[2]).squares),
+    ):
+        torch.testing.assert_close(getattr(whole, name), want, rtol=1e-10, atol=0)
+    centre = torch.ones(5, dtype=torch.float64)
+    about = Moments.of(x, y, squares_only=True).about(centre, centre).squares
+    torch.testing.assert_close(about, (y - centre).square().sum(0), rtol=1e-10, atol=0)

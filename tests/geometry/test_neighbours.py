@@ -14,10 +14,12 @@ from scipy.spatial.distance import cdist
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import dimension, neighbours, screening
-from microscope_tui.geometry.dimension import dimensions
+from microscope_tui.geometry.dimension import Near, dimensions
+from microscope_tui.geometry.gride import gride_mle
 from microscope_tui.geometry.links import link_inflation
 from microscope_tui.geometry.masks import duplicate_of, duplicates, sinks
 from microscope_tui.geometry.neighbours import nearest
+from microscope_tui.geometry.twonn import FORMULAS
 from microscope_tui.terms import METHODS, Metric
 from tests.geometry.counted import counted
 
@@ -38,9 +40,15 @@ def hard_rows(kind, n=700, d=24, seed=0):
     return torch.tensor(x, dtype=torch.float32)
 
 
-@pytest.mark.parametrize("kind", ["plain", "offset", "massive", "clusters", "duplicates", "line"])
+KINDS = ["plain", "offset", "massive", "clusters", "duplicates", "line"]
+
+
+@pytest.mark.parametrize("turned", [0, 10_000])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 2, 9])
-def test_distances_are_a_search_trees(kind, k):
+def test_distances_are_a_search_trees(kind, k, turned, monkeypatch):
+    """Whether tiles serve one side, as of narrow rows, or both, as of wide ones."""
+    monkeypatch.setattr(screening, "TURNED", turned)
     x = hard_rows(kind)
     exact = x.double().numpy()
     got = nearest(x, k)
@@ -49,6 +57,82 @@ def test_distances_are_a_search_trees(kind, k):
     direct = np.linalg.norm(exact[:, None] - exact[got.index.numpy()], axis=2)
     np.testing.assert_allclose(got.distance.numpy(), direct, rtol=1e-12)
     assert not (got.index == torch.arange(len(x))[:, None]).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 2, 16])
+def test_queries_against_references_are_a_search_trees(kind, k):
+    """Q rows looked up among all N, in any order, alone and with rows of the same example apart."""
+    x = hard_rows(kind, n=903)
+    asked = torch.randperm(903, generator=torch.Generator().manual_seed(k))[:150]
+    exact = x.double().numpy()
+    want = np.linalg.norm(exact[asked][:, None] - exact, axis=2)
+    want[np.arange(150), asked] = np.inf
+    got = nearest(x, k, queries=asked)
+    np.testing.assert_allclose(got.distance, np.sort(want, axis=1)[:, :k], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(want[np.arange(150)[:, None], got.index], got.distance, rtol=1e-12)
+    if kind != "duplicates":  # a tree also finds the row itself, or one that equals it
+        tree, _ = cKDTree(exact).query(exact[asked], k=k + 1)
+        np.testing.assert_allclose(got.distance, tree[:, 1:], rtol=1e-9)
+    example = torch.arange(903) // 9
+    want[example[asked][:, None].numpy() == example.numpy()] = np.inf
+    apart = nearest(x, k, queries=asked, apart=example)
+    np.testing.assert_allclose(apart.distance, np.sort(want, axis=1)[:, :k], rtol=1e-9, atol=1e-12)
+
+
+def test_dimension_of_queries_is_that_of_a_search_trees_distances():
+    x = np.random.default_rng(10).uniform(size=(2000, 6))
+    asked = np.arange(400) * 2000 // 400
+    far, _ = cKDTree(x).query(x[asked], k=17)
+    log_mu = np.log(far[:, 2] / far[:, 1])
+    assert dimension(x, queries=400).value == pytest.approx(399 / log_mu.sum(), rel=1e-9)
+    likely = gride_mle(torch.tensor(np.log(far[:, 16] / far[:, 8])), 8)
+    assert dimension(x, queries=400, method="gride").value == pytest.approx(likely, rel=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
+def test_the_scale_of_rows_changes_nothing(scale):
+    """Squares of such float32 rows are none in float32."""
+    x = hard_rows("plain")
+    far, _ = cKDTree(x.double()).query(x.double(), k=3)
+    got = nearest(x * scale, 2).distance / scale
+    np.testing.assert_allclose(got, far[:, 1:], rtol=1e-6)
+    x[5] *= 1e25
+    exact = x.double().numpy()
+    np.testing.assert_allclose(nearest(x, 2).distance, cKDTree(exact).query(exact, k=3)[0][:, 1:], rtol=1e-9)
+
+
+def test_massive_rows_are_compared_anew_with_those_that_can_be_near_them(monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(neighbours, "screen_some", counted(screening.screen_some, calls))
+    x = hard_rows("plain", n=1000)
+    x[::100] = 1e4 + 1e-2 * x[::100]
+    x[50::100] = -1e4 + 1e-2 * x[50::100]
+    for k, others in ((2, 20), (6, 20), (30, 1000), (2, 1000)):
+        if calls and k == 2:
+            x[7] = -3e4  # every row is about as far from this one
+        exact = x.double().numpy()
+        calls.clear()
+        got = nearest(x, k)
+        np.testing.assert_allclose(got.distance, cKDTree(exact).query(exact, k=k + 1)[0][:, 1:], rtol=1e-9)
+        assert [len(args[0]) for args in calls if isinstance(args[0], torch.Tensor)] == [others]
+    far = nearest(x, 2, apart=torch.arange(1000) // 100)
+    wide = cdist(exact, exact)
+    wide[np.arange(1000)[:, None] // 100 == np.arange(1000) // 100] = np.inf
+    np.testing.assert_allclose(far.distance, np.sort(wide, axis=1)[:, :2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(64, 4096), (512, 64), (448, 250), (3, 5), (64, 64), (192, 1000)])
+@pytest.mark.parametrize("keep", [1, 3, 18])
+def test_the_least_of_rows_and_columns_are_numpys(shape, keep):
+    tile = torch.rand(shape, generator=torch.Generator().manual_seed(keep))
+    tile[torch.rand(shape, generator=torch.Generator().manual_seed(9)) < 0.3] = float("inf")
+    for turned, least in ((tile, screening.least), (tile.T, screening.least_of_columns)):
+        values, index = least(tile, keep)
+        want = np.sort(turned.numpy(), axis=1)[:, :keep]
+        np.testing.assert_array_equal(values.sort(1).values, want)
+        assert torch.equal(turned.gather(1, index), values)
+        assert all(len(set(row)) == len(row) for row in index.tolist())
 
 
 def test_no_row_needs_the_slow_comparison(monkeypatch):
@@ -106,6 +190,14 @@ def test_duplicates_are_those_of_numpy(rows):
     assert duplicate_of(x.bfloat16()).tolist() == want
 
 
+def test_wide_rows_that_begin_alike_are_told_apart():
+    """Most rows are told apart by their first columns; those that are not, by all of them."""
+    x = torch.ones(9, 100)
+    x[:, 80] = torch.tensor([0.0, 1, 0, 2, 1, 3, 4, 4, 5])
+    x[8, 0] = 7
+    assert duplicate_of(x).tolist() == [0, 1, 0, 3, 1, 5, 6, 6, 8]
+
+
 def test_duplicate_rows_do_not_move_the_dimension():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(800, 10))
@@ -115,6 +207,44 @@ def test_duplicate_rows_do_not_move_the_dimension():
         got = dimension(repeated)
         assert got.value == pytest.approx(clean.value, rel=1e-12)
         assert f"{int(len(x) * share)} duplicate rows" in got.notes[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 11), min_size=4, max_size=40), st.integers(0, 2**31))
+def test_neighbours_of_rows_with_copies_follow_from_those_of_the_different_rows(which, seed):
+    points = torch.tensor(np.random.default_rng(seed).normal(size=(12, 3)))
+    x = points[which]
+    first = duplicate_of(x)
+    different = x[first == torch.arange(len(x))]
+    if len(different) < 3:
+        return
+    found = nearest(different, 2)
+    every = Near(torch.arange(len(different)), found.distance, found.index[:, 0]).with_copies(first)
+    far = cdist(x, x)
+    np.fill_diagonal(far, np.inf)
+    np.testing.assert_allclose(every.radii, np.sort(far, axis=1)[:, :2], rtol=1e-12)
+    np.testing.assert_allclose(far[np.arange(len(x)), every.nearest], every.radii[:, 0], rtol=1e-12)
+    assert torch.equal(every.radii, nearest(x, 2).distance)
+
+
+@pytest.mark.parametrize("name", list(FORMULAS))
+@pytest.mark.parametrize("count", [7, 100])
+def test_what_is_left_without_each_pile_is_the_formula_of_the_rest(name, count):
+    draw = np.random.default_rng(11)
+    mu = torch.tensor(draw.pareto(5, size=1500) + 1)
+    if name == "llm-microscope":
+        mu[:90], mu[90:100] = -1, 1
+    else:
+        mu = mu.log()
+        if name == "scikit-dimension":
+            mu[:90], mu[90:100] = float("inf"), float("nan")
+    mu = mu.sort().values
+    piles = torch.tensor(draw.integers(0, count, size=1500))
+    formula = FORMULAS[name]
+    got = formula.without(mu, piles, count)
+    want = [formula.of(mu[piles != pile]) for pile in range(count)]
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=0)
+    assert np.isnan(formula.without(mu, torch.zeros_like(piles), 1)).all()
 
 
 def test_dimension_with_few_queries_is_near_the_full_one():
@@ -235,6 +365,6 @@ def test_all_methods_share_one_search(monkeypatch):
     assert len(dimensions(x, METHODS[Metric.DIMENSION])) == 6
     assert [args[1] for args in calls] == [16]
     dimensions(np.concatenate([x, x[:5]]), ("mle", "dadapy"))
-    assert [args[1] for args in calls] == [16, 2, 2]
+    assert [args[1] for args in calls] == [16, 2]
     with pytest.raises(MicroscopeError, match="no method 'three-nn'"):
         dimensions(x, ("mle", "three-nn"))

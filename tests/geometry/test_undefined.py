@@ -8,6 +8,7 @@ import torch
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.geometry.gride import gride_curve
 from microscope_tui.terms import METHODS, Metric
 
 LINEARITY = [m for m in METHODS[Metric.LINEARITY] if m != "llm-microscope"]
@@ -78,11 +79,52 @@ def test_dimension_of_what_has_none(method):
         undefined(dimension(random(n, 4), method=method), f"n = {n}")
     equal = dimension(np.ones((60, 4)), method=method)
     assert equal.value is None
-    assert "equal" in equal.reason or "different rows" in equal.reason or "duplicate" in equal.reason
+    assert "equal" in equal.reason or "1 different row:" in equal.reason or "duplicate" in equal.reason
     for bad in (np.nan, np.inf):
         broken = random(60, 4)
         broken[3, 2] = bad
         undefined(dimension(broken, method=method), "1 of 60 rows hold NaN or infinity")
+
+
+@pytest.mark.parametrize("method", DIMENSION)
+@pytest.mark.parametrize(
+    "options", [{}, {"queries": 3}, {"exclude_same_example": True}, {"drop_sinks": True}], ids=lambda o: " ".join(o)
+)
+def test_dimension_of_few_different_rows_says_why_with_and_without_examples(method, options):
+    """One or two points, however often they are repeated, have no dimension by any convention."""
+    for n in (0, 1, 2, 3, 4, 40):
+        for points in (np.ones((1, 4)), random(2, 4)):
+            x = np.resize(points, (n, 4))
+            for groups in (np.arange(n), np.arange(n) // 2, np.zeros(n)):
+                got = dimension(x, method=method, groups=groups, **options)
+                assert (got.value, got.low, got.high) == (None, None, None)
+                assert got.reason
+    three = dimension(random(3, 4), method=method, groups=np.arange(3), **options)
+    assert three.reason or three.value > 0
+
+
+def test_a_scale_curve_of_what_has_none():
+    for x, word in (
+        (random(0, 4), "no rows"),
+        (random(1, 4), "1 different row:"),
+        (random(2, 4), "2 different rows"),
+        (np.ones((60, 4)), "1 different row:"),
+        (random(2, 4).repeat(30, axis=0), "2 different rows"),
+        (np.full((60, 4), np.nan), "60 of 60 rows hold NaN"),
+    ):
+        for groups in (None, np.arange(len(x))):
+            points = gride_curve(x, scales=(1, 4), groups=groups)
+            assert [p.k for p in points] == [1, 4]
+            for point in points:
+                assert np.isnan(point.radius)
+                undefined(point.estimate, word)
+    assert [p.k for p in gride_curve(random(3, 4))] == [1]
+    undefined(gride_curve(np.eye(12), scales=(2,))[0].estimate, "equally far")
+
+
+@pytest.mark.parametrize("method", DIMENSION)
+def test_dimension_of_distances_beyond_every_number(method):
+    undefined(dimension(random(60, 4).astype(np.float64) * 1e200, method=method), "overflow")
 
 
 def test_dimension_of_a_regular_simplex_has_no_scale():
@@ -134,3 +176,11 @@ def test_a_read_only_array_is_read():
     x = random(30, 3)
     x.setflags(write=False)
     assert anisotropy(x).value is not None
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_too_few_rows_are_too_few_in_float32_too(n):
+    x = np.ones((n, 4), dtype=np.float32)
+    exact, rounded = (linearity(x, x, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    assert rounded.value is None
+    assert rounded.reason == exact.reason

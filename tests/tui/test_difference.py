@@ -1,10 +1,13 @@
 """B − A: against intervals combined by hand and quantiles of scipy."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy import stats
 
+from microscope_tui.geometry.intervals import influences
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.content.difference import DIFFERS, MAY_BE_ZERO, difference
@@ -103,3 +106,51 @@ def test_a_dimension_of_other_n_is_warned_of():
     a, b = (_profile(_sure(9.0, 0.5, n), metric=Metric.DIMENSION) for n in (4000, 500))
     found = difference(a, b, (0.0,), (0.0,), groups=10).profile
     assert found.notes[0] == ("n = 500 against 4,000 rows: dimension depends on n",)
+
+
+def _of_groups(values: np.ndarray) -> Estimate:
+    """A mean of groups, with its own t-interval."""
+    without = [float(np.delete(values, k).mean()) for k in range(len(values))]
+    moved = influences(float(values.mean()), without, [1] * len(values))
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
+    return Estimate(float(values.mean()), low, high, 500, 64, influence=moved)
+
+
+def _of_pairs() -> tuple[np.ndarray, np.ndarray, Profile, Profile]:
+    """Two models on 10 groups of the same questions: what is common to both is 20 times what differs."""
+    rng = np.random.default_rng(0)
+    a = 0.5 + 0.2 * rng.normal(size=(3, 10))
+    b = a + 0.01 * rng.normal(size=(3, 10)) + np.array([[0.0], [0.02], [0.1]])
+    return a, b, _profile(*map(_of_groups, a)), _profile(*map(_of_groups, b))
+
+
+def test_of_the_same_examples_the_interval_is_that_of_the_pairs():
+    a, b, first, second = _of_pairs()
+    found = difference(first, second, PLACES, PLACES, groups=10, same_examples=True)
+    assert found.paired
+    for layer in range(3):
+        want = stats.ttest_rel(b[layer], a[layer]).confidence_interval(0.95)
+        assert (found.profile.low[layer], found.profile.high[layer]) == pytest.approx((want.low, want.high), rel=1e-3)
+    assert found.significant == (False, True, True)
+    assert found.profile.facts[2][0] == f"{DIFFERS} (p 0.002)"  # one pattern of signs of 512
+    alone = difference(first, second, PLACES, PLACES, groups=10)
+    assert not alone.paired
+    assert alone.significant == (False, False, False)
+
+
+def test_without_the_same_groups_the_two_are_taken_as_independent():
+    _, _, first, second = _of_pairs()
+    fewer = replace(second, influence=tuple(each[:9] for each in second.influence))
+    none = replace(second, influence=((),) * 3)
+    alone = difference(first, second, PLACES, PLACES, groups=10)
+    for other in (fewer, none):
+        found = difference(first, other, PLACES, PLACES, groups=10, same_examples=True)
+        assert not found.paired
+        assert found.profile.low == alone.profile.low
+
+
+def test_models_of_different_depth_are_paired_between_the_layers_too():
+    a, b, first, second = _of_pairs()
+    found = difference(first, second, PLACES, (0.0, 0.5, 1.0), groups=10, same_examples=True)
+    want = stats.ttest_rel(b[1], (a[0] + a[1]) / 2).confidence_interval(0.95)
+    assert (found.profile.low[1], found.profile.high[1]) == pytest.approx((want.low, want.high), rel=1e-3)

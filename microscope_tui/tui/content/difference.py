@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, reach
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.student import t_quantile
 from microscope_tui.tables import number
@@ -19,31 +20,52 @@ DIFFERS, MAY_BE_ZERO = "differs", "not significant"
 
 @dataclass(frozen=True)
 class Difference:
-    """B − A at the layers of B. `significant[i]`: the interval, corrected for the `tested` layers, is clear of 0."""
+    """B − A at the layers of B. `significant[i]`: it is not 0, corrected for the `tested` layers; by max-T where the
+    curves are `paired` by example, by Bonferroni otherwise."""
 
     profile: Profile
     significant: tuple[bool, ...]
     tested: int
+    paired: bool
 
 
 def difference(
-    a: Profile, b: Profile, places_a: Sequence[float], places_b: Sequence[float], *, groups: int
+    a: Profile,
+    b: Profile,
+    places_a: Sequence[float],
+    places_b: Sequence[float],
+    *,
+    groups: int,
+    same_examples: bool = False,
 ) -> Difference:
     """B − A of two profiles of one metric, `places` being where their layers stand on a common axis.
 
     Where A has no layer at a place of B, its value and interval are interpolated between the neighbours of that
-    place. The two are taken as independent, and their intervals combined by squares on each side (MOVER: Zou & Donner
-    2008, Stat. Med. 27, 1693), so that the interval of a difference is as lopsided as theirs. Each is a t-interval
-    from `groups` groups of examples; a layer is significant when 0 is outside after Bonferroni's correction for all
-    layers of the profile that have an interval.
+    place. Of the `same_examples`, what each group of them does to A is taken off from what it does to B: the interval
+    is that of the pairs, and a layer is significant when its p, adjusted for all layers by max-T, is at most 5 % (see
+    `pairing`).
+
+    Otherwise, or where the groups are not known or too few, the two are taken as independent, and their intervals
+    combined by squares on each side (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693), so that the interval of a
+    difference is as lopsided as theirs. Each is a t-interval from `groups` groups of examples; a layer is significant
+    when 0 is outside after Bonferroni's correction for all layers of the profile that have an interval.
     """
     estimates = [_less(b, i, _at(a, places_a, place, b.stages[i])) for i, place in enumerate(places_b)]
-    tested = sum(e.low is not None for e in estimates)
-    widening = _widening(tested, max(groups - 1, 1))
-    significant = tuple(_clear_of_zero(e, widening) for e in estimates)
+    tested = [i for i, e in enumerate(estimates) if e.low is not None]
+    found = _paired_p([estimates[i] for i in tested]) if same_examples else None
+    if found is not None:
+        count = len(groups_in([estimates[i].influence for i in tested]))
+        estimates = [_by_pairs(e, count) if e.low is not None else e for e in estimates]
+        p = dict(zip(tested, found, strict=True))
+        significant = tuple(p.get(i, 1.0) <= 1 - LEVEL for i in range(len(estimates)))
+        said = {i: f" (p {p[i]:.2g})" for i in tested}
+    else:
+        widening = _widening(len(tested), max(groups - 1, 1))
+        significant = tuple(_clear_of_zero(e, widening) for e in estimates)
+        said = dict.fromkeys(tested, "")
     facts = tuple(
-        (DIFFERS if clear else MAY_BE_ZERO, *e.facts) if e.low is not None else e.facts
-        for e, clear in zip(estimates, significant, strict=True)
+        ((DIFFERS if significant[i] else MAY_BE_ZERO) + said[i], *e.facts) if i in said else e.facts
+        for i, e in enumerate(estimates)
     )
     profile = replace(
         b,
@@ -54,8 +76,24 @@ def difference(
         examples=min(a.examples, b.examples),
         notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
         facts=facts,
+        influence=tuple(e.influence for e in estimates),
     )
-    return Difference(profile, significant, tested)
+    return Difference(profile, significant, len(tested), found is not None)
+
+
+def _paired_p(estimates: Sequence[Estimate]) -> tuple[float, ...] | None:
+    """The adjusted p of each difference that has an interval, None where not all are of the same groups."""
+    values = tuple(e.value for e in estimates if e.value is not None)
+    influences = tuple(e.influence for e in estimates)
+    if not influences or not all(influences) or len({len(each) for each in influences}) > 1:
+        return None
+    return adjusted_p(values, influences)
+
+
+def _by_pairs(estimate: Estimate, groups: int) -> Estimate:
+    """The estimate with the interval of the pairs."""
+    half = reach(estimate.influence, groups)
+    return replace(estimate, low=(estimate.value or 0.0) - half, high=(estimate.value or 0.0) + half)
 
 
 def _at(a: Profile, places: Sequence[float], place: float, stage: str) -> Estimate:
@@ -74,7 +112,9 @@ def _at(a: Profile, places: Sequence[float], place: float, stage: str) -> Estima
 def _estimate(profile: Profile, i: int) -> Estimate:
     value = profile.value[i]
     reason = None if value is not None else next(iter(profile.notes[i]), "undefined")
-    return Estimate(value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason)
+    return Estimate(
+        value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason, influence=profile.influence[i]
+    )
 
 
 def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estimate:
@@ -85,6 +125,7 @@ def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estima
     def mixed(low: float | None, high: float | None) -> float | None:
         return None if low is None or high is None else low + share * (high - low)
 
+    moved = influences_of_difference(one.influence, other.influence)
     return Estimate(
         mixed(one.value, other.value),
         mixed(one.low, other.low),
@@ -92,6 +133,7 @@ def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estima
         min(one.n, other.n),
         one.d,
         facts=(f"between layers {layer} and {layer + 1} of the first",),
+        influence=tuple(u + share * change for u, change in zip(one.influence, moved, strict=True)) if moved else (),
     )
 
 
@@ -112,7 +154,8 @@ def _less(b: Profile, i: int, a: Estimate) -> Estimate:
         low_b, high_b, low_a, high_a = (bound for bound in bounds if bound is not None)
         low = value - a.value - math.hypot(value - low_b, high_a - a.value)
         high = value - a.value + math.hypot(high_b - value, a.value - low_a)
-    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts)
+    moved = influences_of_difference(a.influence, b.influence[i])
+    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts, influence=moved)
 
 
 def _widening(tested: int, degrees: int) -> float:

@@ -1,0 +1,81 @@
+"""The paired difference: against scipy's paired t-interval, every pattern of signs by hand, and 5 % false alarms."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from microscope_tui.geometry.intervals import influences
+from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, reach
+
+
+def _influences_of_means(values: np.ndarray) -> tuple[float, ...]:
+    """Of the mean of values (g,), each a group by itself."""
+    without = [float(np.delete(values, k).mean()) for k in range(len(values))]
+    return influences(float(values.mean()), without, [1] * len(values))
+
+
+def test_the_interval_of_a_difference_of_means_is_that_of_the_paired_t_test():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=9)
+    a, b = shared + 0.1 * rng.normal(size=9), shared + 0.2 + 0.1 * rng.normal(size=9)
+    moved = influences_of_difference(_influences_of_means(a), _influences_of_means(b))
+    low, high = stats.ttest_rel(b, a).confidence_interval(0.95)
+    assert float((b - a).mean()) - reach(moved, 9) == pytest.approx(low, rel=1e-9)
+    assert float((b - a).mean()) + reach(moved, 9) == pytest.approx(high, rel=1e-9)
+
+
+def test_groups_of_different_slices_have_no_common_error():
+    assert influences_of_difference((0.1, 0.2), (0.1, 0.2, 0.3)) == ()
+    assert influences_of_difference((), ()) == ()
+
+
+def test_the_adjusted_p_is_that_of_every_pattern_of_signs():
+    """The largest |t| of any layer under each pattern, by numpy; t from the flipped values themselves."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(3, 8)) + np.array([[0.0], [0.5], [1.5]])
+    signs = np.array(list(itertools.product((1, -1), repeat=8)))
+    flipped = signs[:, None, :] * values
+    t = np.abs(flipped.mean(2) / flipped.std(2, ddof=1))
+    observed = np.abs(values.mean(1) / values.std(1, ddof=1))
+    want = (t.max(1)[:, None] >= observed * (1 - 1e-9)).mean(0)
+    got = adjusted_p(tuple(values.mean(1).tolist()), tuple(_influences_of_means(layer) for layer in values))
+    assert got == pytest.approx(want.tolist(), rel=1e-12)
+    assert want[2] <= 0.05 < want[0]
+
+
+def test_equal_models_differ_nowhere_and_few_groups_tell_nothing():
+    assert adjusted_p((0.0, 0.0), ((0.0,) * 8,) * 2) is None  # no group has rows
+    assert adjusted_p((0.0, 0.5), ((0.0,) * 8, (0.1, -0.1) * 4))[0] == 1.0
+    assert adjusted_p((0.5,), ((0.1, -0.2, 0.1, 0.1, -0.1),)) is None
+
+
+def test_a_group_without_rows_does_not_count():
+    moved = (0.1, 0.0, -0.2, 0.1, 0.3, -0.1, -0.2)
+    assert groups_in((moved, moved)) == [0, 2, 3, 4, 5, 6]
+    assert adjusted_p((0.5,), (moved,)) == adjusted_p((0.5,), (moved[:1] + moved[2:],))
+
+
+def test_more_groups_than_can_be_tried_are_put_together():
+    rng = np.random.default_rng(2)
+    values = rng.normal(0.3, 1, size=30)
+    got = adjusted_p((float(values.mean()),), (_influences_of_means(values),))
+    together = np.array([values[k::10].sum() for k in range(10)])
+    signs = np.array(list(itertools.product((1, -1), repeat=10)))
+    want = (np.abs(signs @ together) >= abs(together.sum()) * (1 - 1e-9)).mean()
+    assert got == pytest.approx((want,))
+
+
+@pytest.mark.parametrize("groups", [6, 9])
+def test_at_most_one_profile_in_twenty_raises_a_false_alarm(groups):
+    """Layers that go up and down together, as those of a model do, and no difference at any of 24 of them."""
+    rng = np.random.default_rng(groups)
+    alarms, rounds = 0, 200
+    for _ in range(rounds):
+        noise = rng.normal(size=(groups, 1)) + rng.normal(size=(groups, 24))
+        p = adjusted_p(tuple(noise.mean(0).tolist()), tuple(_influences_of_means(layer) for layer in noise.T))
+        alarms += min(p) <= 0.05
+    nominal = math.floor(0.05 * 2 ** (min(groups, 10) - 1)) / 2 ** (min(groups, 10) - 1)
+    assert abs(alarms / rounds - nominal) < 4 * math.sqrt(0.05 * 0.95 / rounds)
