@@ -164,13 +164,14 @@ def test_missing_shards_are_named(hub):
     ("model_type", "more", "reason"),
     [
         ("mllama", {"vision_config": {}}, "cross-attention"),
-        ("qwen2_5_vl", {"image_token_id": 7, "vision_config": {}}, "install torchvision"),
-        ("llava_onevision", {"vision_config": {}}, "install torchvision"),
+        ("mistral3", {"image_token_id": 7, "vision_config": {}}, "install torchvision"),
+        ("llama4", {"vision_config": {}}, "install torchvision"),
         ("idefics", {"vision_config": {}}, "names no token"),
         ("clip", {"vision_config": {}}, "not a language model"),
         ("mistral", {}, "takes text only"),
         ("llava", {"vision_config": {}}, ""),
-        ("llama4", {"vision_config": {}}, ""),
+        ("qwen2_5_vl", {"vision_config": {}}, ""),
+        ("ovis2", {"vision_config": {}}, ""),
         ("voxtral", {"audio_token_id": 7}, ""),
     ],
 )
@@ -181,12 +182,12 @@ def test_what_cannot_be_measured_says_why(hub, monkeypatch, model_type, more, re
     assert reason in found.refused
     assert bool(found.refused) == bool(reason)
     assert found.refused in found.detail
-    assert found.tried == (model_type == "llava")
+    assert found.tried == (model_type in ("llava", "mistral3", "qwen2_5_vl"))
 
 
 def test_torchvision_lifts_a_refusal(hub, monkeypatch):
     monkeypatch.setattr("microscope_tui.catalogue.find_spec", lambda name: name)
-    put(hub, "models", "ann/some", {"config.json": config("qwen2_5_vl"), "model.safetensors": "0"})
+    put(hub, "models", "ann/some", {"config.json": config("mistral3"), "model.safetensors": "0"})
     assert entry(hub, "ann/some").refused == ""
 
 

@@ -67,12 +67,16 @@ def find_tower(network: Any) -> Tower | None:
 
     Names only propose: a probe decides whether what they name can be followed.
     """
-    modules = {name.rpartition(".")[2]: module for name, module in reversed(list(network.named_modules()))}
-    tower = next((modules[name] for name in TOWERS if name in modules), None)
-    connector = next((modules[name] for name in CONNECTORS if name in modules), None)
+    tower, connector = named(network, TOWERS), named(network, CONNECTORS)
     if tower is None or connector is None:
         return None
     return tower_of(tower, connector, getattr(network.config, "vision_feature_layer", None))
+
+
+def named(network: nn.Module, names: Sequence[str]) -> nn.Module | None:
+    """The outermost module that has the first of these names that any has, None where none has one."""
+    modules = {name.rpartition(".")[2]: module for name, module in reversed(list(network.named_modules()))}
+    return next((modules[name] for name in names if name in modules), None)
 
 
 def tower_of(tower: nn.Module, connector: nn.Module, layer: object) -> Tower | None:
@@ -128,16 +132,17 @@ def stages_of(tower: Tower, seen: Seen, example: Tensor, views: Tensor | None, p
             f"A pass went {len(seen.states)} times through {tower.used} layers of the vision tower and "
             f"{len(seen.projected)} times through the connector: this tower cannot be followed."
         )
-    count = len(seen.states[0])
+    states = _by_token(seen.states, tower, int(pictured.sum()))
+    count = len(states[0])
     of_view = example.repeat_interleave(_views(views, pictured, count))
-    classes = int(tower.patches is not None and seen.states[0].shape[1] == tower.patches + 1)
+    classes = int(tower.patches is not None and states[0].shape[1] == tower.patches + 1)
     projected = seen.projected[0].flatten(0, -2)
     if len(of_view) != count or len(projected) % count:
         raise MicroscopeError(
             f"The vision tower took {count} views where {len(of_view)} were made, or its connector does not give them "
             "equal parts: this tower cannot be followed."
         )
-    tower_rows = [state[:, classes:].flatten(0, 1) for state in seen.states]
+    tower_rows = [state[:, classes:].flatten(0, 1) for state in states]
     return {TOWER: _stage(tower_rows, of_view), CONNECTOR: _stage([projected], of_view)}
 
 
@@ -164,13 +169,26 @@ def _stage(rows: Sequence[Tensor], of_view: Tensor) -> Stage:
     return Stage(rows, example, position)
 
 
+def _by_token(states: Sequence[Tensor], tower: Tower, tokens: int) -> Sequence[Tensor]:
+    """States of one sequence that holds all pictures of a pass (Pixtral), as one view for each of the decoder's tokens.
+
+    In any other family they stay as they are.
+    """
+    views, patches, width = states[0].shape
+    packed = views == 1 and tokens > 0 and patches % tokens == 0 and patches - 1 != tower.patches
+    return [state.reshape(tokens, patches // tokens, width) for state in states] if packed else states
+
+
 def _views(views: Tensor | None, pictured: Tensor, count: int) -> Tensor:
     """(B,) the views of each row, by equal shares of `pictured` where they are not known."""
     if views is not None:
         return views
     each, rest = divmod(int(pictured.sum()), count)
     if rest or not each or bool((pictured % each).any()):
-        raise MicroscopeError("The views of the vision tower are not equal parts of the pictures of the examples.")
+        raise MicroscopeError(
+            "The views of the vision tower are not equal parts of the pictures of the examples: measure without the "
+            "stages before the decoder."
+        )
     return pictured // each
 
 

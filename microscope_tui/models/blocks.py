@@ -50,6 +50,8 @@ def find_decoder(network: Any) -> Decoder:
             )
         module = inner
     layers = tuple(module.layers)
+    if not layers:
+        raise MicroscopeError(f"The decoder of {type(network).__name__} has no layers: mend its config.json.")
     norm = next((m for name in FINAL_NORM if isinstance(m := getattr(module, name, None), nn.Module)), None)
     return Decoder(module, layers, norm, tuple(find_roles(layer) for layer in layers))
 

@@ -10,7 +10,6 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -133,11 +132,18 @@ def download(repo: str, revision: str | None, on_phase: OnPhase, wanted: Sequenc
     except RepositoryNotFoundError as error:
         raise MicroscopeError(f"The hub has no model {repo} that you can see: check the name or log in.") from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            raise MicroscopeError(
+                f"{repo} is not in the local hub cache and HF_HUB_OFFLINE forbids to download it: unset it, or name a "
+                "local folder."
+            ) from error
         raise MicroscopeError(
             f"{repo} is not in the local hub cache and the hub cannot be reached: connect, or name a local folder."
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    except MicroscopeError:  # of who hears the progress
+        raise
+    except Exception as error:  # broken connections and odd answers raise whatever the libraries below make of them
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise MicroscopeError(f"No space is left for {repo}: free some or set HF_HOME to another disk.") from error
         raise MicroscopeError(f"{repo} could not be downloaded ({one_line(error)}): try again.") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForMultimodalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
 
 from microscope_tui.errors import BadExample, MicroscopeError
@@ -18,10 +18,11 @@ from microscope_tui.models.before import find_tower
 from microscope_tui.models.blocks import find_decoder
 from microscope_tui.models.groups import NO_GROUP, SPECIAL, no_tiles, packing_of
 from microscope_tui.models.identity import check_files
-from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
+from microscope_tui.models.loading import NeedsTorchvision, Place, computes_on, load_weights, read_part
 from microscope_tui.models.media import NOUNS, processor_inputs, shown_by
 from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
 from microscope_tui.models.patches import one_view_boxes
+from microscope_tui.models.processors import lacks_video, read_processor
 from microscope_tui.models.prompts import PLAIN, Form, Text, forms
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
 from microscope_tui.models.selfcheck import probe, shown_first
@@ -49,15 +50,15 @@ class GenericModel(OpenModel):
         self.network, self.processor = network, processor
         self.tokenizer = processor.tokenizer
         self.decoder = find_decoder(network)
-        self.placeholders = placeholders
-        self.modalities = (Modality.TEXT, *placeholders)
+        self.text = Text(self.tokenizer, placeholders, _placeholder_strings(processor))
+        self.placeholders = _served(name, processor, placeholders)
+        self.modalities = (Modality.TEXT, *self.placeholders)
         self.architecture = type(network).__name__
         text_config = network.config.get_text_config(decoder=True)
         self.context = getattr(text_config, "max_position_embeddings", None)
         self.attention = str(text_config._attn_implementation)
         self.tokenizer.padding_side = "right"
-        self.text = Text(self.tokenizer, placeholders, _placeholder_strings(processor))
-        self.tower = find_tower(network) if Modality.IMAGE in placeholders else None
+        self.tower = find_tower(network) if Modality.IMAGE in self.placeholders else None
         self.packing = packing_of(network)
         self.groups = (SPECIAL, *(self.packing.names if self.packing else ()))
         self.one_tile = one_tile
@@ -69,6 +70,8 @@ class GenericModel(OpenModel):
         self.template = f"{self.form.name}, one tile" if one_tile else self.form.name
         if self.form.name == PLAIN:
             self.notes += ("This model has no usable chat template: its prompt is the question alone.",)
+        if len(self.placeholders) < len(placeholders):
+            self.notes += ("Its videos need torchvision, which is not installed here: all else is measured.",)
 
     @property
     def input_device(self) -> torch.device:
@@ -106,7 +109,8 @@ class GenericModel(OpenModel):
         for example in examples:
             shown = shown_by(example)
             if foreign := next((modality for modality in shown if modality not in self.modalities), None):
-                raise BadExample(example.key, f"it has a {NOUNS[foreign]} and {self.name} takes none")
+                without = " without torchvision" if foreign is Modality.VIDEO and lacks_video(self.processor) else ""
+                raise BadExample(example.key, f"it has a {NOUNS[foreign]} and {self.name} takes none{without}")
             if not shown and not self.text_alone:
                 what = NOUNS[next(iter(self.placeholders))]
                 raise BadExample(example.key, f"it has no {what} and {self.name} takes no text without one")
@@ -233,7 +237,7 @@ def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, on
     config = multimodal_config(name, folder)
     placeholders = known_placeholders(name, config)
     on_phase("loading processor")
-    processor = read_processor(name, folder)
+    processor = read_processor(name, folder, config)
     network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
     return GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
 
@@ -249,16 +253,6 @@ def known_placeholders(name: str, config: Any) -> Mapping[Modality, int]:
     return placeholders
 
 
-def read_processor(name: str, folder: Path) -> Any:
-    """A checkpoint's processor of text and more. Raises `MicroscopeError`."""
-    processor = read_part(AutoProcessor, "its processor", name, folder, backend="pil")
-    if isinstance(processor, PreTrainedTokenizerBase) or not hasattr(processor, "tokenizer"):
-        raise MicroscopeError(
-            f"{name} has no processor for pictures and text (processor_config.json): download it again."
-        )
-    return processor
-
-
 def multimodal_config(name: str, folder: Path) -> Any:
     """The configuration of a multimodal checkpoint. Raises `MicroscopeError` for another kind of model."""
     config = read_part(AutoConfig, "its configuration", name, folder)
@@ -268,6 +262,14 @@ def multimodal_config(name: str, folder: Path) -> Any:
             "choose one that takes pictures, video or sound beside text."
         )
     return config
+
+
+def _served(name: str, processor: Any, placeholders: Mapping[Modality, int]) -> Mapping[Modality, int]:
+    """The placeholders that a processor serves. Raises `NeedsTorchvision` for a model of videos alone without it."""
+    served = {m: i for m, i in placeholders.items() if m is not Modality.VIDEO or not lacks_video(processor)}
+    if not served:
+        raise NeedsTorchvision.by(name)
+    return served
 
 
 def _placeholder_strings(processor: Any) -> set[str]:

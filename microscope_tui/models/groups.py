@@ -13,6 +13,7 @@ from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.llava_next import Tiles
+from microscope_tui.models.llava_onevision import ScaledTiles
 
 NO_GROUP = -1
 """The code of a position that is in no group."""
@@ -45,7 +46,11 @@ class Packing(Protocol):
         """A processor's output cut to one tile a picture. `image` (B, T) bool marks picture positions."""
 
 
-PACKINGS: Mapping[str, Callable[[Any], Packing]] = {"llava_next": Tiles}
+PACKINGS: Mapping[str, Callable[[Any], Packing]] = {
+    "llava_next": Tiles,
+    "llava_next_video": Tiles,
+    "llava_onevision": ScaledTiles,
+}
 
 
 def no_tiles(name: str) -> MicroscopeError:

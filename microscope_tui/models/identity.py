@@ -100,6 +100,11 @@ def vision_tower_name(layout: Path) -> str:
 
 def check_files(folder: Path) -> None:
     """Raise `MicroscopeError` unless `folder` holds a configuration and safetensors weights, complete and whole."""
+    if (folder / "adapter_config.json").is_file() and not any(folder.glob("model*.safetensors*")):
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise MicroscopeError(
+            f"{folder} holds an adapter of {base} and not a whole model: merge the two and save the result."
+        )
     if not (folder / "config.json").is_file():
         raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")
     read_json(folder / "config.json")
@@ -192,10 +197,13 @@ def read_header(file: Path) -> dict[str, Any]:
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
-            length = struct.unpack("<Q", stream.read(8))[0]
-            header = json.loads(stream.read(length)) if length <= size else {}
+            start = stream.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+            if length > size - 8:
+                raise ValueError("its header is cut off")
+            header = json.loads(stream.read(length))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MicroscopeError(f"{file} is not a readable safetensors file ({error}): download it again.") from error
     expected = 8 + length + max(ends, default=0)
     if size != expected:

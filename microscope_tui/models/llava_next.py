@@ -44,19 +44,20 @@ class Tiles:
 
     def labels(self, inputs: Mapping[str, Any]) -> Tensor:
         """See `groups.Packing.labels`."""
-        packed = self._packed(inputs["image_sizes"], self.config) if "image_sizes" in inputs else []
+        packed = self._packed(inputs, self.config) if "image_sizes" in inputs else []
         return torch.cat(packed) if packed else torch.empty(0, dtype=torch.int8)
 
     def boxes(self, inputs: Mapping[str, Any]) -> Tensor:
         """See `groups.Packing.boxes`."""
         sizes = inputs["image_sizes"].cpu()
-        views = [self._boxes(number, size) for number, size in enumerate(sizes)]
+        counts = self.counts(inputs, self.config)
+        views = [self._boxes(number, size, counts[number]) for number, size in enumerate(sizes)]
         return torch.cat(self._pack(views, sizes, torch.full((5,), math.nan), self.config))
 
     def views(self, inputs: Mapping[str, Any]) -> Tensor:
         """See `groups.Packing.views`."""
-        sizes = inputs.get("image_sizes", ())
-        return torch.tensor([self._views(size, self.config) for size in sizes], dtype=torch.int64)
+        counts = self.counts(inputs, self.config) if "image_sizes" in inputs else []
+        return torch.tensor(counts, dtype=torch.int64)
 
     def one_tile(self) -> None:
         """See `groups.Packing.one_tile`."""
@@ -67,7 +68,7 @@ class Tiles:
         if "image_sizes" not in inputs:
             return inputs
         keep = inputs["attention_mask"].bool()
-        divided = self._packed(inputs["image_sizes"], self.divided)
+        divided = self._packed(inputs, self.divided)
         keep[image] = torch.cat([torch.arange(len(labels)) <= self.patches for labels in divided])
         fill = {"input_ids": padding}
         cut = {
@@ -81,14 +82,20 @@ class Tiles:
         }
         return {**inputs, **cut, "pixel_values": inputs["pixel_values"][:, :1]}
 
-    def _packed(self, sizes: Tensor, config: Any) -> list[Tensor]:
+    def counts(self, inputs: Mapping[str, Any], config: Any) -> list[int]:
+        """The views of each picture of a batch: the base view and its tiles."""
+        edge = config.vision_config.image_size
+        sizes = inputs["image_sizes"]
+        return [int(image_size_to_num_patches(size, config.image_grid_pinpoints, edge)) for size in sizes]
+
+    def _packed(self, inputs: Mapping[str, Any], config: Any) -> list[Tensor]:
         """The label of each position of each picture, int8."""
         views = []
-        for size in sizes:
-            label = torch.full((self._views(size, config), self.patches, 1), TILES, dtype=torch.int8)
+        for count in self.counts(inputs, config):
+            label = torch.full((count, self.patches, 1), TILES, dtype=torch.int8)
             label[0] = BASE
             views.append(label)
-        packed = self._pack(views, sizes, torch.tensor([NEWLINE], dtype=torch.int8), config)
+        packed = self._pack(views, inputs["image_sizes"], torch.tensor([NEWLINE], dtype=torch.int8), config)
         return [labels.squeeze(1) for labels in packed]
 
     def _pack(self, views: Sequence[Tensor], sizes: Tensor, newline: Tensor, config: Any) -> list[Tensor]:
@@ -102,15 +109,16 @@ class Tiles:
         )
         return list(packed)
 
-    def _boxes(self, number: int, size: Tensor) -> Tensor:
-        """(views, patches, 5): `number` and the box of each patch in a picture of `size`, (height, width) pixels.
+    def _boxes(self, number: int, size: Tensor, count: int) -> Tensor:
+        """(`count` views, patches, 5): `number` and the box of each patch in a picture of `size`, (height, width)
+        pixels.
 
         The base view is the picture squeezed into a square. The tiles are cut from a canvas, the best of the
         resolutions, onto which the picture is scaled as a whole; it stands in the middle, with bars of padding.
         """
         edge = self.config.vision_config.image_size
         boxes = [grid(self.side, self.side)]
-        if self._views(size, self.config) > 1:
+        if count > 1:
             shape = (int(size[0]), int(size[1]))
             canvas = select_best_resolution(shape, self.config.image_grid_pinpoints)
             blank = np.broadcast_to(np.uint8(0), (1, *shape))  # for its shape: it takes no memory
@@ -125,7 +133,3 @@ class Tiles:
                     boxes.append(grid(self.side, self.side, over))
         places = torch.stack(boxes)
         return torch.cat([torch.full((*places.shape[:2], 1), float(number)), places], -1)
-
-    def _views(self, size: Tensor, config: Any) -> int:
-        """The base view and the tiles of one picture of `size`, (height, width) pixels."""
-        return int(image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size))

@@ -23,6 +23,14 @@ LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False
 """Given to everything that reads a folder: nothing is fetched and no code of a checkpoint is run."""
 
 
+class NeedsTorchvision(MicroscopeError):
+    """A processor cannot be read without torchvision, which is not installed here."""
+
+    @classmethod
+    def by(cls, name: str) -> NeedsTorchvision:
+        return cls(f"The processor of {name} needs torchvision: install torchvision.")
+
+
 BALANCED = "balanced"
 """The device that is all GPUs: accelerate spreads a model over them, what is left over goes to memory and disk."""
 
@@ -134,7 +142,7 @@ def load_weights(
             ) from error
         if "trust_remote_code" in str(error):
             raise MicroscopeError(NO_CODE.format(name)) from error
-        raise MicroscopeError(f"{name} cannot be opened: its weights cannot be read ({one_line(error)}).") from error
+        raise _unreadable(name, "its weights", error) from error
     if missing := sorted(info["missing_keys"]):
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise MicroscopeError(f"The weights of {name} lack {missing[0]}{more}: download the checkpoint again.")
@@ -147,7 +155,16 @@ def read_part(auto: Any, what: str, name: str, folder: Path, **options: Any) -> 
         return auto.from_pretrained(folder, **LOCAL, **options)
     except Exception as error:  # transformers raises nearly everything over a folder it cannot read
         if "torchvision" in str(error).lower():
-            raise MicroscopeError(f"The processor of {name} needs torchvision: install torchvision.") from error
+            raise NeedsTorchvision.by(name) from error
         if "trust_remote_code" in str(error):
             raise MicroscopeError(NO_CODE.format(name)) from error
-        raise MicroscopeError(f"{name} cannot be opened: {what} cannot be read ({one_line(error)}).") from error
+        raise _unreadable(name, what, error) from error
+
+
+def _unreadable(name: str, what: str, error: Exception) -> MicroscopeError:
+    if isinstance(error, ImportError):
+        need = f"reading {what.removeprefix('its ')} needs a library that is not installed here ({one_line(error)})"
+        return MicroscopeError(f"{name} cannot be opened: {need}.")
+    return MicroscopeError(
+        f"{name} cannot be opened: {what} cannot be read ({one_line(error)}); mend or download its files again."
+    )

@@ -64,11 +64,17 @@ def check_embeddings(embedded: Tensor, table: Tensor, replaced: Tensor) -> None:
 
     `embedded` (n, d) are the rows that enter the decoder, `table` (n, d) the embedding table's rows of their ids,
     `replaced` (n,) what the token ids say. Raises `MicroscopeError` when the two disagree anywhere: then pictures
-    enter in another way than as tokens, or at other positions.
+    enter in another way than as tokens, or at other positions; and when the table is not finite, which is not equal to
+    itself.
     """
     differs = (embedded != table).any(-1)
     wrong = int((differs != replaced).sum())
     if wrong:
+        if broken := int((~torch.isfinite(table)).any(-1).sum()):
+            raise MicroscopeError(
+                f"The embedding table has numbers that are not finite in the rows of {broken} of {len(table)} "
+                "positions: download the checkpoint again, or open it in float32."
+            )
         raise MicroscopeError(
             f"By its token ids {int(replaced.sum())} of {len(replaced)} positions hold a picture, video or sound, by "
             f"its embeddings {int(differs.sum())} do ({wrong} disagree): this model does not take them in as tokens "

@@ -113,7 +113,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException, limit: int = 160) -> str:
-    """The first line of an error, short enough for a sentence."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an error says in one line, short enough for a sentence: its first line, and what a colon there leads to."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = lines.pop(0)
+    while text.endswith(":") and lines:
+        text = f"{text} {lines.pop(0)}"
+    if isinstance(error, KeyError):  # which says no more than the key
+        text = f"there is no {text}"
     text = text if len(text) <= limit else f"{text[: limit - 1]}…"
     return text.rstrip(".")

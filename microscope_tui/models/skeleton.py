@@ -234,7 +234,8 @@ def _parts(network: Any) -> Mapping[str, int]:
     known = {id(p): EMBEDDINGS for p in table.parameters()}
     if head is not None:
         known |= {id(p): HEAD for p in head.parameters() if id(p) not in known}
-    tied = bool(network.config.get_text_config(decoder=True).tie_word_embeddings)
+    configs = (network.config.get_text_config(decoder=True), network.config)  # families have it in one or in both
+    tied = next((bool(c.tie_word_embeddings) for c in configs if hasattr(c, "tie_word_embeddings")), False)
     known |= {id(p): DECODER for p in find_decoder(network).module.parameters() if id(p) not in known}
     parts: Counter[str] = Counter()
     for name, parameter in network.named_parameters():

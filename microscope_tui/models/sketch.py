@@ -14,11 +14,12 @@ from transformers import (
 )
 
 from microscope_tui.models.base import OpenModel
-from microscope_tui.models.generic import GenericModel, known_placeholders, multimodal_config, read_processor
+from microscope_tui.models.generic import GenericModel, known_placeholders, multimodal_config
 from microscope_tui.models.groups import no_tiles
 from microscope_tui.models.identity import omnifusion_folder, omnifusion_settings
 from microscope_tui.models.loading import Place, read_part
 from microscope_tui.models.omnifusion import OmniFusion, Vision
+from microscope_tui.models.processors import read_processor
 from microscope_tui.models.projection import load_projection, load_special
 from microscope_tui.models.quiet import quiet
 from microscope_tui.models.skeleton import checkpoint_folder, on_meta, tower_folder, tower_on_meta
@@ -49,7 +50,7 @@ def sketch(name: str, *, one_tile: bool = False) -> OpenModel:
         config = multimodal_config(name, folder)
         network = on_meta(AutoModelForMultimodalLM, name, config)
         placeholders = known_placeholders(name, config)
-        processor = read_processor(name, folder)
+        processor = read_processor(name, folder, config)
         return Sketch(name, folder, network, processor, placeholders, place=HOST, one_tile=one_tile)
 
 

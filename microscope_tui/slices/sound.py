@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 INSTALL = "pip install soundfile"
 
+PIPED = 2**31 - 2**16
+"""Bytes of sound. A header that announces more was written before the length was known, as by ffmpeg into a pipe."""
+
 
 class BadSound(Exception):
     """The bytes are no sound that can be used; its text is the reason, to follow "its sound …"."""
@@ -38,6 +41,8 @@ def decode_sound(data: bytes) -> Audio:
         raise BadSound("is empty (0 bytes)")
     try:
         audio = _of_wave(data)
+    except BadSound:
+        raise
     # Damaged headers make the wave module raise RuntimeError, ValueError and others beside its own error.
     except Exception as error:
         audio = _of_soundfile(data, str(error) or "it is cut off")
@@ -51,7 +56,10 @@ def _of_wave(data: bytes) -> Audio:
         width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
         if rate <= 0 or width not in (1, 2, 3, 4):
             raise wave.Error(f"{8 * width} bits at {rate} Hz")
-        frames = file.readframes(file.getnframes())
+        count = file.getnframes()
+        frames = file.readframes(count)
+    if len(frames) < count * width * channels and count * width * channels < PIPED:
+        raise BadSound(f"is cut off after {len(frames) // (width * channels):,} of {count:,} samples")
     whole = np.frombuffer(frames[: len(frames) // (width * channels) * width * channels], dtype=np.uint8)
     # Each sample goes into the upper bytes of 32 bits, so that all widths have one scale.
     wide = np.zeros((len(whole) // width, 4), dtype=np.uint8)

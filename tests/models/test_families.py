@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoImageProcessor
 
+from microscope_tui.catalogue import NEEDS_TORCHVISION
 from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.models.base import OpenModel
 from microscope_tui.models.load import open_model
+from microscope_tui.models.skeleton import skeleton
+from microscope_tui.models.sketch import sketch
 from microscope_tui.terms import Modality, Stream
+from tests.models import filmed
 from tests.models.builders import LAYERS, WIDTH, example
 from tests.models.families import (
     FAMILIES,
@@ -24,35 +31,128 @@ from tests.models.families import (
 )
 
 STREAMS = (Stream.RESIDUAL, Stream.MAIN)
+TORCHVISION = importlib.util.find_spec("torchvision") is not None
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+@dataclass(frozen=True)
+class Family:
+    """A family's model, the positions of one square picture, and the streams that must pass the self-check."""
+
+    model: OpenModel
+    positions: int
+    expected: tuple[Stream, ...]
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        return tuple(stream for stream in STREAMS if stream in self.expected)
+
+
+def opened(name: str, folder: Path) -> OpenModel:
+    """The model of a family; SmolVLM's processor asks for num2words, which it uses for videos alone."""
+    if name in NEEDS_TORCHVISION and not TORCHVISION:
+        pytest.skip("its processor needs torchvision, which is not installed")
+    build_family = build if name in FAMILIES else filmed.build
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", str)
+        return open_model(str(build_family(name, folder)))
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, *filmed.FAMILIES])
 def family(request, tmp_path_factory):
-    """A family's model, its positions a picture, and the token that stands for a picture."""
-    model = open_model(str(build(request.param, tmp_path_factory.mktemp(request.param))))
-    return model, FAMILIES[request.param][1]
+    name = request.param
+    model = opened(name, tmp_path_factory.mktemp(name))
+    if name in FAMILIES:
+        return Family(model, FAMILIES[name][1], tuple(Stream))
+    return Family(model, filmed.FAMILIES[name].square, filmed.FAMILIES[name].streams)
 
 
-def test_every_stream_passes_the_self_check(family):
-    model, _ = family
-    assert (model.streams, dict(model.refused)) == (tuple(Stream), {})
+def test_the_streams_that_hold_pass_the_self_check(family):
+    model = family.model
+    assert model.streams == family.expected
+    assert set(model.refused) == set(Stream) - set(family.expected)
     assert (model.layers, model.width) == (LAYERS, WIDTH)
-    assert model.modalities == (Modality.TEXT, Modality.IMAGE)
+    assert model.template.startswith("chat template") != (model.architecture == "PaliGemmaForConditionalGeneration")
+    assert model.modalities[:2] == (Modality.TEXT, Modality.IMAGE)
 
 
 def test_the_counts_are_the_known_ones(family):
-    model, positions = family
-    captured = model.capture(model.prepare([example(size=(24, 24)), example("row 1", size=(24, 24))]), STREAMS)
+    model = family.model
+    captured = model.capture(model.prepare([example(size=(24, 24)), example("row 1", size=(24, 24))]), family.streams)
     for index in range(2):
         of_one = captured.example == index
-        assert int((captured.mask(Modality.IMAGE) & of_one).sum()) == positions
-        assert int((captured.mask(Modality.TEXT) & of_one).sum()) == int(of_one.sum()) - positions
+        assert int((captured.mask(Modality.IMAGE) & of_one).sum()) == family.positions
+        assert int((captured.mask(Modality.TEXT) & of_one).sum()) == int(of_one.sum()) - family.positions
+
+
+def test_what_is_known_before_a_load_is_what_is_loaded(family, monkeypatch):
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", str)
+    name = str(family.model.folder)
+    parameters = {id(p): p.numel() for p in family.model.network.parameters()}  # one that is shared counts once
+    assert skeleton(name).parameters == sum(parameters.values())
+    asked = [example(size=(48, 24)), example("row 1", words=9, size=(24, 24))]
+    sketched, loaded = (model.prepare(asked).parts[0] for model in (sketch(name), family.model))
+    assert torch.equal(sketched.ids, loaded.ids)
+    assert torch.equal(sketched.modality, loaded.modality)
+
+
+def test_stages_before_the_decoder_belong_to_their_examples(family):
+    """Those of a batch of pictures of two sizes are those of each picture alone."""
+    model = family.model
+    if not model.before:
+        pytest.skip("its tower is not followed")
+    two = [example(size=(24, 24)), example("row 1", size=(48, 24))]
+    together = model.capture(model.prepare(two), [Stream.RESIDUAL], before=True)
+    for index, one in enumerate(two):
+        alone = model.capture(model.prepare([one]), [Stream.RESIDUAL], before=True)
+        assert alone.before
+        for name, stage in alone.before.items():
+            of_one = together.before[name].example == index
+            assert torch.equal(together.before[name].position[of_one], stage.position)
+            for ours, theirs in zip(together.before[name].rows, stage.rows, strict=True):
+                torch.testing.assert_close(ours[of_one], theirs, rtol=1e-5, atol=1e-5)
+    entered = together.rows[Stream.RESIDUAL][0][together.mask(Modality.IMAGE)]
+    connected = together.before["connector"].rows[0]
+    if len(entered) == len(connected):  # then the one is taken for the other
+        assert torch.equal(entered, connected)
+
+
+@pytest.mark.parametrize("name", filmed.FAMILIES)
+def test_the_counts_of_a_picture_that_is_not_square(name, tmp_path):
+    model = opened(name, tmp_path)
+    captured = model.capture(model.prepare([example(size=(48, 24))]), STREAMS[:1])
+    assert int(captured.mask(Modality.IMAGE).sum()) == filmed.FAMILIES[name].wide
+
+
+@pytest.mark.parametrize("name", [name for name, family in filmed.FAMILIES.items() if family.video])
+def test_videos_are_a_modality_with_torchvision_and_named_without(name, tmp_path):
+    model = opened(name, tmp_path)
+    frames = example(size=(24, 24)).images * 4
+    filmed_example = example(size=None, videos=(frames,))
+    if not TORCHVISION:
+        assert model.modalities == (Modality.TEXT, Modality.IMAGE)
+        assert any("videos need torchvision" in note for note in model.notes)
+        with pytest.raises(BadExample, match=r"row 0: it has a video and .* takes none without torchvision"):
+            model.prepare([filmed_example])
+        return
+    captured = model.capture(model.prepare([filmed_example]), STREAMS[:1])
+    assert int(captured.mask(Modality.VIDEO).sum()) == filmed.FAMILIES[name].video
+    assert int(captured.mask(Modality.IMAGE).sum()) == 0
+
+
+def test_pictures_are_the_same_with_the_part_for_video_and_without(tmp_path):
+    """What the processor of transformers makes of a picture, put together by hand in place of `read_processor`."""
+    folder = filmed.build("qwen2_5_vl", tmp_path)
+    model = open_model(str(folder))
+    part = model.prepare([example(size=(48, 24))]).parts[0]
+    theirs = AutoImageProcessor.from_pretrained(folder, backend="pil")([example().images[0]], return_tensors="pt")
+    assert torch.equal(part.inputs["pixel_values"], theirs["pixel_values"])
+    assert torch.equal(part.inputs["image_grid_thw"], theirs["image_grid_thw"])
 
 
 def test_the_last_state_is_before_the_final_norm(family):
-    model, _ = family
+    model = family.model
     batch = model.prepare([example(size=(24, 24))])
-    captured = model.capture(batch, STREAMS)
+    captured = model.capture(batch, family.streams)
     with torch.no_grad():
         reported = model.forward(batch.parts[0], output_hidden_states=True).hidden_states
     assert torch.equal(captured.rows[Stream.RESIDUAL][0], reported[0][0])
@@ -61,27 +161,33 @@ def test_the_last_state_is_before_the_final_norm(family):
 
 
 def test_a_padded_batch_of_four_gives_the_rows_of_single_examples(family):
-    model, _ = family
+    model = family.model
     four = [example(f"row {i}", words=words, size=(24, 24)) for i, words in enumerate((3, 14, 1, 8))]
     if model.text_alone:
         four[2] = example("row 2", words=1, size=None)
-    batch = model.capture(model.prepare(four), STREAMS)
+    batch = model.capture(model.prepare(four), family.streams)
     for index, one in enumerate(four):
-        single = model.capture(model.prepare([one]), STREAMS)
+        single = model.capture(model.prepare([one]), family.streams)
         of_one = batch.example == index
         assert torch.equal(batch.modality[of_one], single.modality)
-        for stream in STREAMS:
+        for stream in family.streams:
             for together, alone in zip(batch.rows[stream], single.rows[stream], strict=True):
                 torch.testing.assert_close(together[of_one], alone, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(batch.last_logits[index], single.last_logits[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("token", ["<image>", "<start_of_image>", "<image_soft_token>", "<fake_token_around_image>"])
+TOKENS = """
+    <image> <start_of_image> <image_soft_token> <fake_token_around_image> <|image_pad|> <|video_pad|> <video>
+    <IMG_CONTEXT> [IMG] <|image|>
+""".split()
+
+
+@pytest.mark.parametrize("token", TOKENS)
 def test_a_literal_placeholder_is_text(family, token):
-    model, positions = family
+    model = family.model
     batch = model.prepare([example(question=f"what {token} is {token}{token}", size=(24, 24))])
     captured = model.capture(batch, [Stream.RESIDUAL])
-    assert int(captured.mask(Modality.IMAGE).sum()) == positions
+    assert int(captured.mask(Modality.IMAGE).sum()) == family.positions
 
 
 def test_a_family_that_needs_a_picture_says_so(tmp_path):
@@ -129,7 +235,7 @@ def test_a_family_of_sound_takes_text_and_no_pictures(tmp_path):
         model.prepare([example()])
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed")
+@pytest.mark.skipif(TORCHVISION, reason="torchvision is installed")
 def test_a_processor_that_needs_torchvision_names_the_remedy(tmp_path, llava_next_folder):
     folder = Path(shutil.copytree(llava_next_folder, tmp_path / "pixtral"))
     config = json.loads((folder / "processor_config.json").read_text())

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OutOfMemory
 from microscope_tui.models.load import open_model
+from microscope_tui.slices.hub import HTTP_ERROR
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
 
@@ -178,6 +179,47 @@ def test_no_processor(folder):
     assert "processor" in refusal(folder)
 
 
+def test_no_tokenizer(folder):
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert "has no tokenizer (tokenizer.json): download it again" in refusal(folder)
+    (folder / "tokenizer.json").write_text('{"model": 1}')
+    assert "its processor cannot be read (there is no 'added_tokens'); mend or download" in refusal(folder)
+
+
+def test_a_reason_that_goes_on_behind_a_colon_is_told(folder):
+    edit(folder / "config.json", image_token_index=None, image_token_id=None)
+    assert "expected int, got NoneType" in refusal(folder)
+
+
+def test_a_library_that_is_missing_is_named(folder, monkeypatch):
+    def needs(*_args, **_options):
+        raise ImportError("Package `num2words` is required: `pip install num2words`.")
+
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", needs)
+    assert "reading processor needs a library that is not installed here (Package `num2words`" in refusal(folder)
+
+
+def test_an_adapter_alone(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    assert "holds an adapter of some/base and not a whole model: merge" in refusal(folder)
+
+
+def test_a_decoder_without_layers(folder):
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit(folder / "config.json", text_config={**text, "num_hidden_layers": 0, "layer_types": None})
+    assert "has no layers: mend its config.json" in refusal(folder)
+
+
+def test_embeddings_that_are_not_finite(folder):
+    tensors = load_file(folder / "model.safetensors")
+    table = next(name for name in tensors if name.endswith("embed_tokens.weight"))
+    tensors[table].fill_(float("nan"))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "The embedding table has numbers that are not finite" in refusal(folder)
+
+
 def test_a_processor_that_needs_torchvision(folder, monkeypatch):
     def needs(*_args, **_options):
         raise ImportError("Qwen2VLVideoProcessor requires the Torchvision library\nbut it was not found")
@@ -213,6 +255,9 @@ def response(status: int):
         (lambda: LocalEntryNotFoundError("no"), "the hub cannot be reached"),
         (lambda: OfflineModeIsEnabled("no"), "the hub cannot be reached"),
         (lambda: OSError(errno.ENOSPC, "No space left on device"), "No space is left for someone/model"),
+        (lambda: RuntimeError("write: No space left on device (os error 28)"), "No space is left for someone/model"),
+        (lambda: HTTP_ERROR("peer closed the connection"), "could not be downloaded (peer closed the connection)"),
+        (lambda: TypeError("string indices"), "someone/model could not be downloaded (string indices)"),
         (lambda: OSError("odd"), "someone/model could not be downloaded (odd)"),
     ],
 )
@@ -220,13 +265,14 @@ def test_downloads_that_fail(hub, monkeypatch, error, sentence):
     def fail(*_args, **_options):
         raise error()
 
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     assert sentence in refusal("someone/model")
 
 
 def test_offline_and_not_in_the_cache(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "someone/model is not in the local hub cache and the hub cannot be reached" in refusal("someone/model")
+    assert "someone/model is not in the local hub cache and HF_HUB_OFFLINE forbids" in refusal("someone/model")
 
 
 def snapshot(hub: Path, folder: Path, repo: str = "someone/model", commit: str = "0123abcd") -> Path:

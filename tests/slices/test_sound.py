@@ -64,6 +64,15 @@ def test_what_is_no_sound_is_a_bad_sound(data: bytes) -> None:
         decode_sound(data)
 
 
+def test_sound_that_is_cut_off_is_a_bad_sound_but_for_one_of_unknown_length() -> None:
+    whole = wav((TONE * 9000).astype(np.int16))
+    with pytest.raises(BadSound, match=r"is cut off after 300 of 400 samples"):
+        decode_sound(whole[:-200])
+    unknown = (2**32 - 1).to_bytes(4, "little")  # as ffmpeg writes it into a pipe
+    piped = whole[:4] + unknown + whole[8:40] + unknown + whole[44:]
+    np.testing.assert_array_equal(decode_sound(piped).samples, decode_sound(whole).samples)
+
+
 @settings(deadline=None)  # the time is the machine's
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=6), st.integers(0, 300))
 def test_damaged_bytes_give_a_sound_or_a_bad_sound(changes: list[tuple[int, int]], length: int) -> None:
