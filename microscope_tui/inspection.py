@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any, Self, overload
 
 from microscope_tui.terms import Modality, SliceSpec, Stream
@@ -59,16 +60,23 @@ class ExampleCard:
         return cls(**values)
 
 
+PAGE = 200
+"""Examples of a page of a slice."""
+
+
 @dataclass(frozen=True)
 class Preview:
-    """The first examples of a slice of `total`, without a model: `chosen` and `margin` are not known.
+    """A page of the examples of a slice of `total`, without a model: `chosen` and `margin` are not known.
 
-    An example that cannot be used has an empty question, and its `hint` says why.
+    The page is of the examples from number `start` on, which `PAGE` divides. That of the first has the `keys` of all
+    examples of the slice. An example that cannot be used has an empty question, and its `hint` says why.
     """
 
     slice: SliceSpec
     total: int
     examples: tuple[ExampleCard, ...]
+    start: int = 0
+    keys: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -76,7 +84,7 @@ class Preview:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         examples = tuple(ExampleCard.from_json(card) for card in data["examples"])
-        return cls(SliceSpec.parse(data["slice"]), data["total"], examples)
+        return cls(SliceSpec.parse(data["slice"]), data["total"], examples, data["start"], tuple(data["keys"]))
 
 
 @dataclass(frozen=True)
@@ -258,14 +266,21 @@ class WorstTokens:
         return cls(**values)
 
 
+class Projection(StrEnum):
+    """How rows come on a plane: their two main axes, or who is near whom."""
+
+    PCA = "pca"
+    TSNE = "t-sne"
+
+
 @dataclass(frozen=True)
 class Cloud:
-    """A sample of rows of one stream, on the plane of their two main axes at each of its layers.
+    """A sample of rows of one stream, on a plane at each of its layers.
 
     There are L+1 layers, L of the update stream. `points[l][i]` is (x, y) of row i at layer l on its first and second
     principal axis, in the units of the rows. Each layer has axes of its own, which have no sign: each points to where
-    it fits that of the layer before better. `share[l]` is the share of the variance on the plane. `modality` and
-    `example` (its key) are of each row.
+    it fits that of the layer before better. `share[l]` is the share of the variance on the plane. By t-SNE the axes
+    mean nothing, and there is no share. `modality` and `example` (its key) are of each row.
     """
 
     model: str
@@ -276,6 +291,7 @@ class Cloud:
     points: tuple[tuple[tuple[float, float], ...], ...]
     share: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    projection: Projection = Projection.PCA
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -291,4 +307,5 @@ class Cloud:
             points=tuple(tuple((x, y) for x, y in layer) for layer in data["points"]),
             share=tuple(data["share"]),
             notes=tuple(data["notes"]),
+            projection=Projection(data["projection"]),
         )

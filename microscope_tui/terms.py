@@ -46,12 +46,13 @@ class Metric(StrEnum):
 
 class JobKind(StrEnum):
     """What a job makes: the profiles of a slice, the tokens of one of its examples, a preview of its examples, a map
-    of a sample of its rows, or the tokens that linear maps explain worst."""
+    of a sample of its rows by their main axes or by t-SNE, or the tokens that linear maps explain worst."""
 
     MEASURE = "measure"
     TOKENS = "tokens"
     PREVIEW = "preview"
     MAP = "map"
+    TSNE = "t-sne"
     WORST = "worst"
 
 

@@ -1,4 +1,4 @@
-"""A real program in a pseudo-terminal, looked at through a terminal emulator."""
+"""A real program in a pseudo-terminal, looked at through a terminal emulator, with what it sends and when."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
@@ -14,11 +15,28 @@ import pyte
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 30.0
+QUIET = 0.5
+"""Seconds without a byte after which a repaint is taken to be over."""
+RIGHT, LEFT, UP, DOWN = "\x1b[C", "\x1b[D", "\x1b[A", "\x1b[B"
+
+# pyte knows neither private modes with a final p, > or < nor the pointer shape: left out, as terminals do
+UNKNOWN = re.compile(rb"\x1b\[[<>=][\d;]*[a-zA-Z]|\x1b\[\?[\d;]*\$p|\x1b\][^\x07]*\x07")
+NOT_OURS = ("COLORTERM", "NO_COLOR", "PYTHONDONTWRITEBYTECODE")
+"""What a user's terminal need not have; without bytecode every start would compile all there is."""
+MOVE = re.compile(rb"\x1b\[(\d+);\d+H")
 
 
 def dots(text: str) -> int:
     """How many characters are braille with at least one dot."""
     return sum(0x2800 < ord(char) < 0x2900 for char in text)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the answer to some keys was: bytes, and seconds until the last of them."""
+
+    bytes: int
+    seconds: float
 
 
 class Terminal:
@@ -27,13 +45,26 @@ class Terminal:
     def __init__(
         self, module: str, *arguments: str, width: int = 80, height: int = 24, cwd: Path = ROOT, **environment: str
     ) -> None:
-        env = {k: v for k, v in os.environ.items() if k not in ("COLORTERM", "NO_COLOR")}
+        env = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
         env |= {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment}
         command = ["-m", module, *arguments]
+        self.started = time.monotonic()
         self.child = pexpect.spawn(sys.executable, command, cwd=cwd, env=env, dimensions=(height, width), timeout=None)
-        self.raw = b""
-        self.screen = pyte.Screen(width, height)
-        self.stream = pyte.ByteStream(self.screen)
+        self.child.delaybeforesend = None
+        self.raw = bytearray()
+        self.chunks: list[tuple[float, int]] = []
+        """When something came, and how many bytes there were then."""
+        self._shown = 0
+        self._screen = pyte.Screen(width, height)
+        self._stream = pyte.ByteStream(self._screen)
+
+    @property
+    def screen(self) -> pyte.Screen:
+        """What is painted now. The emulator is slower than a program: it takes in what came when somebody looks."""
+        if len(self.raw) > self._shown:
+            self._stream.feed(UNKNOWN.sub(b"", bytes(self.raw[self._shown :])))
+            self._shown = len(self.raw)
+        return self._screen
 
     @property
     def text(self) -> str:
@@ -51,6 +82,11 @@ class Terminal:
                 return dots("".join(row[x : x + width] for row in self.screen.display[y : y + height]))
         return -1
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size; the program is told."""
+        self.screen.resize(height, width)
+        self.child.setwinsize(height, width)
+
     def read(self, seconds: float) -> bool:
         """Take in what came; False at the end."""
         try:
@@ -60,8 +96,7 @@ class Terminal:
         except pexpect.EOF:
             return False
         self.raw += data
-        # pyte knows neither private modes with a final p, > or < nor the pointer shape: left out, as terminals do
-        self.stream.feed(re.sub(rb"\x1b\[[<>=][\d;]*[a-zA-Z]|\x1b\[\?[\d;]*\$p|\x1b\][^\x07]*\x07", b"", data))
+        self.chunks.append((time.monotonic(), len(self.raw)))
         return True
 
     def until(self, holds: Callable[[], object], seconds: float = DEADLINE) -> None:
@@ -74,6 +109,69 @@ class Terminal:
     def press(self, keys: str, holds: Callable[[], object]) -> None:
         self.child.send(keys)
         self.until(holds)
+
+    def settle(self, quiet: float = QUIET, seconds: float = DEADLINE) -> int:
+        """Take in what comes until nothing does for a while; the bytes so far."""
+        end = time.monotonic() + seconds
+        last = time.monotonic()
+        while (now := time.monotonic()) < last + quiet:
+            assert now < end, f"does not come to rest:\n{self.text}"
+            before = len(self.raw)
+            assert self.read(min(quiet, 0.02)), f"ended:\n{self.text}"
+            if len(self.raw) > before:
+                last = time.monotonic()
+        return len(self.raw)
+
+    def cost(self, keys: str, quiet: float = QUIET) -> Cost:
+        """What the answer to some keys is; there must be one."""
+        start, pressed = len(self.raw), time.monotonic()
+        self.child.send(keys)
+        self.until(lambda: len(self.raw) > start)
+        end = self.settle(quiet)
+        return Cost(end - start, self.chunks[-1][0] - pressed)
+
+    def cost_below(self, keys: str, quiet: float = QUIET, head: int = 1) -> Cost:
+        """What the answer to some keys is without what is painted in the first `head` lines, where something else goes
+        on; there must be one."""
+        start, pressed = len(self.raw), time.monotonic()
+        self.child.send(keys)
+        last = pressed + DEADLINE
+        spans: list[tuple[int, int]] = []
+        while (now := time.monotonic()) < last + quiet * bool(spans):
+            assert now < pressed + DEADLINE, f"no answer to {keys!r}:\n{self.text}"
+            assert self.read(0.02), f"ended:\n{self.text}"
+            moves = [*MOVE.finditer(self.raw, start)]
+            ends = [*(move.start() for move in moves[1:]), len(self.raw)]
+            spans = [(move.start(), end) for move, end in zip(moves, ends, strict=False) if int(move[1]) > head]
+            last = self._when(spans[-1][1]) if spans else pressed + DEADLINE
+        return Cost(sum(end - begin for begin, end in spans), last - pressed)
+
+    def since_start(self, holds: Callable[[], object]) -> float:
+        """Seconds from the start of the program to the first moment in which a condition holds. What came is looked at
+        only when the program has come to rest, so that looking costs it nothing."""
+        end = self.started + DEADLINE
+        self.settle()
+        while not holds():
+            assert time.monotonic() < end, f"waited too long:\n{self.text}"
+            self.settle()
+        self._screen.reset()
+        came, self.raw, self._shown = self.raw, bytearray(), 0
+        for when, size in self.chunks:
+            self.raw += came[len(self.raw) : size]
+            if holds():
+                return when - self.started
+        raise AssertionError("it was seen and is not seen again")
+
+    def _when(self, size: int) -> float:
+        """When so many bytes were there."""
+        return next(when for when, had in self.chunks if had >= size)
+
+    def forget(self) -> None:
+        """Forget what came so far; what is painted stays."""
+        self.screen.dirty.clear()
+        self.raw.clear()
+        self.chunks.clear()
+        self._shown = 0
 
     def end(self) -> int:
         """Wait for the end; the exit code."""

@@ -10,9 +10,10 @@ import contextlib
 import gc
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 # wants a core. Read by OpenMP when torch is first imported, hence before any function here does so.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ESTIMATORS_VERSION = 2
+ESTIMATORS_VERSION = 3
 """Goes up whenever the same rows would give other numbers: part of every cache key."""
 
 OnProgress = Callable[[Progress], None]
@@ -94,6 +95,7 @@ def run(
     on_progress(Progress("opening slice"))
     from microscope_tui.engine.state import Keeper
     from microscope_tui.engine.walk import Listeners, Walk
+    from microscope_tui.models.parts import made_of
     from microscope_tui.slices import open_slice
 
     slice_ = open_slice(request.slice)
@@ -103,13 +105,16 @@ def run(
     files = {**files, **own}
     read = {file: files[file] for file in (file.absolute() for file in (*model.files, *slice_.rows.files))}
     plan = plan_of(request, model)
-    provenance = provenance_of(request, model, slice_, plan)
+    provenance = {**provenance_of(request, model, slice_, plan), **made_of(model)}
     key = str(provenance["key"])
     measurement = store.measurement(key) if store else None
     if measurement is None:
         grows = request.slice.count is not None
         state = str(provenance["state"])
-        keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows, read=read) if store else None
+        keeper = None
+        if store:
+            wider = wider_sums(provenance, slice_)
+            keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows, read=read, wider=wider)
         listeners = Listeners(on_progress, on_partial, should_stop)
         walk = Walk(request, model, slice_, plan, provenance, keeper, listeners)
         measurement = walk.measure()
@@ -200,6 +205,16 @@ def free_models() -> None:
 SHELF = Shelf()
 
 
+OF_SUMS = (
+    *("model", "architecture", "dtype", "device", "attention", "chat_template", "prompt", "sample_tokens", "folds"),
+    *("products", "max_batch", "without", "one_tile", "before", "scoring", "capture", "estimators", "versions"),
+)
+"""What sums depend on besides the data, the modalities and the captured streams."""
+
+OF_PROFILES = ("slice", "metrics", "modalities", "streams", "trusted", "reference")
+"""What depends on the draw, or says what is made of the sums."""
+
+
 def provenance_of(request: Request, model: OpenModel, slice_: Slice, plan: Plan) -> dict[str, Any]:
     """What the numbers depend on, the key made of all of it, and where and with what they were made.
 
@@ -239,8 +254,29 @@ def provenance_of(request: Request, model: OpenModel, slice_: Slice, plan: Plan)
     }
     libraries = {name: version(name) for name in ("torch", "transformers", "datasets", "numpy")}
     made_with = {"microscope_tui": __version__, "python": platform.python_version(), **libraries}
-    others = ("slice", "metrics", "streams", "trusted", "reference", "versions")
-    kept = {name: value for name, value in depends.items() if name not in others}
+    assert depends.keys() == {*OF_SUMS, *OF_PROFILES}, "a dependency of which it is not said what depends on it"
+    provenance = {**depends, "versions": made_with, "key": content_key(**depends)}
     captured = sorted({"residual" if stream == "update" else stream for stream in depends["trusted"]})
-    state = content_key(**kept, versions=made_with, captured=captured, data=slice_.content)
-    return {**depends, "versions": made_with, "key": content_key(**depends), "state": state}
+    return {**provenance, "state": sums_name(provenance, slice_, depends["modalities"], captured)}
+
+
+def sums_name(provenance: Mapping[str, Any], slice_: Slice, modalities: Sequence[str], captured: Sequence[str]) -> str:
+    """The name of the sums of these modalities in these captured streams, all else as a provenance says."""
+    depends = {name: provenance[name] for name in OF_SUMS}
+    return content_key(**depends, modalities=modalities, captured=captured, data=slice_.content)
+
+
+def wider_sums(provenance: Mapping[str, Any], slice_: Slice) -> list[str]:
+    """The names of sums that hold those of a provenance: of the same rows, with more modalities or streams."""
+    captured = {"residual" if stream == "update" else stream for stream in provenance["trusted"]}
+    wider = [
+        sums_name(provenance, slice_, modalities, streams)
+        for modalities in _supersets(provenance["modalities"], Modality)
+        for streams in _supersets(captured, (Stream.RESIDUAL, Stream.MAIN))
+    ]
+    return [name for name in wider if name != provenance["state"]]
+
+
+def _supersets(words: Collection[str], universe: Iterable[str]) -> list[list[str]]:
+    others = sorted(set(map(str, universe)) - set(words))
+    return [sorted({*words, *more}) for n in range(len(others) + 1) for more in combinations(others, n)]

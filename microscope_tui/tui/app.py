@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable
@@ -13,6 +14,8 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
@@ -22,6 +25,7 @@ from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.output.ascii import AsciiFilter
 from microscope_tui.tui.output.clipboard import hand_over
+from microscope_tui.tui.output.sparing import SparingDriver
 from microscope_tui.tui.screens.explorer import LEAST, Explorer
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent, keep, restore
@@ -65,6 +69,11 @@ class ExplorerApp(App[int]):
         """What every line goes through on its way to the terminal."""
         return [*super().get_line_filters(), *self._last_filters]
 
+    def get_driver_class(self) -> type[Driver]:
+        """What reads and writes the terminal."""
+        usual = super().get_driver_class()
+        return SparingDriver if usual is LinuxDriver else usual
+
     def get_default_screen(self) -> Screen[int]:
         return self.explorer
 
@@ -81,6 +90,12 @@ class ExplorerApp(App[int]):
         """In a window that is too small dialogs give way to the sentence that says so."""
         width, height = event.size
         self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
+        self.action_redraw()  # a terminal may move and cut what stood on it, also when it gets its old size back
+
+    def action_redraw(self) -> None:
+        """Paint everything anew, whatever stands on the terminal."""
+        SparingDriver.PAPER.forget()
+        self.screen.refresh()
 
     def keep_session(self) -> None:
         """Store the session if it has changed; in a thread, for the disk may be slow."""
@@ -97,13 +112,12 @@ class ExplorerApp(App[int]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every deed of the table, of the screen's own where it has one."""
-        own = getattr(screen, "TABLE", None)
-        at = self.explorer if own is None else screen
-        for deed in keys.deeds() if own is None else own:
+        name = getattr(screen, "KEYS", keys.EXPLORER)
+        for deed in keys.deeds(name):
             if deed.palette:
-                run = partial(at.run_action, deed.action)
+                run = partial(screen.run_action, deed.action)
                 yield SystemCommand(f"{deed.label}  ({deed.shown})", deed.help, run)
-        if own is None:
+        if name == keys.EXPLORER:
             for name in self.explorer.settings.theme_names:
                 yield SystemCommand(f"Theme {name}", "Colours of the screen", partial(self._choose_theme, name))
 
@@ -117,6 +131,8 @@ def run(settings: Settings, session: Session, *, given: Collection[str] = (), so
     What was on the screen last time is there again, but for the fields of `session` that are named in `given`.
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored (nohup), a vanished terminal would make Textual spin
+    for name in ("COLUMNS", "LINES"):  # a shell's, of the size that its window had once
+        os.environ.pop(name, None)
     if source is not None:
         return _shown(ExplorerApp(settings, session, source), source)
     if settings.theme != THEMES[0]:

@@ -1,108 +1,20 @@
-"""The one table of what the explorer can do: key bindings, help, footer and palette are made from it.
+"""The keys in force: those of the tables of `deeds`, or what the user's settings give instead.
 
-The user's settings may give other keys to it; the table in force is that of the process, which has one keyboard.
+They are those of the process, which has one keyboard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from textual.binding import Binding
 from textual.keys import Keys, format_key
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.tui.deeds import TABLES, Deed
 
-
-@dataclass(frozen=True)
-class Deed:
-    """Something the user can do. `keys` are names as Textual gives them, `shown` how people call them.
-
-    `footer` is the rank in the line of keys at the bottom (1: shown first, 0: not there). `id` is what the settings
-    call it.
-    """
-
-    keys: str
-    shown: str
-    action: str
-    label: str
-    help: str
-    group: str
-    footer: int = 0
-    palette: bool = True
-
-    @property
-    def id(self) -> str:
-        return NAMES.get(self.action, self.action)
-
-
-DEEDS: tuple[Deed, ...] = (
-    Deed("m", "m", "pick_model", "Model", "Choose the model to look at", "Choose", footer=3),
-    Deed("d", "d", "pick_slice", "Slice", "Choose the slice of a data set", "Choose", footer=4),
-    Deed("1", "1", "metric('linearity')", "Linearity", "Show linearity: R² of the best linear map", "Choose"),
-    Deed("2", "2", "metric('dimension')", "Dimension", "Show intrinsic dimension: TwoNN", "Choose"),
-    Deed("3", "3", "metric('anisotropy')", "Anisotropy", "Show anisotropy: share of the top eigenvalue", "Choose"),
-    Deed("v", "v", "variant", "Variant", "Next variant of the metric that was measured", "Variants", footer=9),
-    Deed("c", "c", "compare", "Compare", "Lay another model over the first, four curves at most", "Compare", footer=5),
-    Deed("C", "C", "compare_slice", "Compare slices", "Lay another slice over the first", "Compare"),
-    Deed("minus,delete", "-", "take_off", "Take off", "Take off the curve on top, or the last one", "Compare"),
-    Deed("p", "p", "pin", "Pin", "Pin the next curve on top", "Compare"),
-    Deed("f", "f", "difference", "Difference", "The others less the first, and where that is significant", "Compare"),
-    Deed("k", "k", "contrast", "Differences", "All in which the curves differ, not only in their values", "Compare"),
-    Deed("S", "S", "without('sinks')", "Sinks", "Leave rows with massive norms out, or count them", "Variants"),
-    Deed("D", "D", "without('duplicates')", "Duplicates", "Leave repeated rows out, or count them", "Variants"),
-    Deed("R", "R", "reference", "Reference", "What the functions of LLM-Microscope give, and back", "Variants"),
-    Deed("N", "N", "matched", "Matched n", "As many rows of each curve and modality for dimension", "Variants"),
-    Deed("O", "O", "one_tile", "One tile", "Each picture as one tile, and back", "Variants"),
-    Deed("B", "B", "before", "Before", "Vision tower and connector as layers before the decoder", "Variants"),
-    Deed("i", "i", "card", "Card", "What the metric is, its source, and what can go wrong here", "Variants", footer=13),
-    Deed("left,h", "← h", "layer(-1)", "Layer −", "Layer cursor one back", "Look", palette=False),
-    Deed("right,l", "→ l", "layer(1)", "Layer +", "Layer cursor one on", "Look", footer=10, palette=False),
-    Deed("home,0", "home 0", "layer(-10000)", "First layer", "Layer cursor to the first layer", "Look"),
-    Deed("end,dollar_sign", "end $", "layer(10000)", "Last layer", "Layer cursor to the last layer", "Look"),
-    Deed("tab,down", "tab", "pane(1)", "Pane", "Next pane", "Look"),
-    Deed("shift+tab,up", "shift+tab", "pane(-1)", "Pane back", "Pane before", "Look"),
-    Deed("z,enter", "z", "zoom", "Zoom", "One pane over the whole screen, and back", "Look", footer=6),
-    Deed("u", "u", "streams", "Streams", "Next columns: main, residual, update, all three", "Look", footer=11),
-    Deed("y", "y", "same_y", "Y axes", "The same y axis in all panes, or each its own", "Look"),
-    Deed("g", "g", "log", "Log y", "A logarithmic y axis, or a linear one", "Look"),
-    Deed("x", "x", "depth", "X axis", "Layers, or the share of the depth", "Look"),
-    Deed("w", "w", "hide_row", "Hide row", "Hide the row of the pane in focus", "Look"),
-    Deed("W", "W", "hide_column", "Hide column", "Hide the column of the pane in focus", "Look"),
-    Deed("a", "a", "show_all", "Show all", "All rows and columns of panes", "Look"),
-    Deed("b", "b", "thin", "Thin line", "Draw little, for a slow line, or everything", "Look"),
-    Deed("t", "t", "theme", "Theme", "Next theme: dark, light, high contrast, the terminal's own, yours", "Look"),
-    Deed("E", "E", "examples", "Examples", "The examples of the slice, and what the models answer", "Closer"),
-    Deed("T", "T", "tokens", "Tokens", "The tokens of an example at every layer, with the logit lens", "Closer"),
-    Deed("X", "X", "worst", "Worst tokens", "The tokens that the linear map of this layer explains worst", "Closer"),
-    Deed("M", "M", "map", "Map", "A sample of rows on the plane of their two main axes", "Closer"),
-    Deed("j", "j", "jobs", "Jobs", "What the worker does: progress, pause, order, cancel, log", "Work", footer=7),
-    Deed("r", "r", "again", "Ask again", "Measure again what failed or stopped; start the worker if it died", "Work"),
-    Deed("s", "s", "picture", "Screenshot", "Save the screen as SVG", "Work", footer=12),
-    Deed("K", "K", "cache", "Cache", "What is kept on disk: sizes, remove, verify, tidy up", "Work"),
-    Deed("e", "e", "export", "Export", "Save what is on the screen: CSV, JSON, HTML, PDF, SVG, PNG", "Work", footer=8),
-    Deed("Y", "Y", "copy_value", "Copy value", "Copy the values at the cursor to the clipboard", "Work"),
-    Deed("ctrl+y", "ctrl+y", "copy_table", "Copy table", "Copy what is on the screen as CSV to the clipboard", "Work"),
-    Deed("question_mark", "?", "help", "Help", "This page", "Work", footer=1),
-    Deed("ctrl+p", "ctrl+p", "app.command_palette", "Palette", "Every action by name", "Work", palette=False),
-    Deed("q", "q", "leave", "Quit", "Leave; the worker goes on until its jobs are done", "Work", footer=2),
-)
-
-NAMES: Mapping[str, str] = {
-    "metric('linearity')": "linearity",
-    "metric('dimension')": "dimension",
-    "metric('anisotropy')": "anisotropy",
-    "without('sinks')": "sinks",
-    "without('duplicates')": "duplicates",
-    "layer(-1)": "layer_back",
-    "layer(1)": "layer_on",
-    "layer(-10000)": "first_layer",
-    "layer(10000)": "last_layer",
-    "pane(1)": "pane_on",
-    "pane(-1)": "pane_back",
-    "app.command_palette": "palette",
-}
-"""What the settings call an action that has arguments."""
+EXPLORER = "explorer"
 
 SAME_KEY: Mapping[str, str] = {
     "ctrl+i": "tab",
@@ -112,12 +24,19 @@ SAME_KEY: Mapping[str, str] = {
 }
 """Keys that a terminal sends as another key."""
 
-_in_force: tuple[Deed, ...] = DEEDS
+PAIRS: Mapping[str, tuple[str, str]] = {
+    "layer(1)": ("layer(-1)", "←→"),
+    "move(1)": ("move(-1)", "↑↓"),
+    "example(1)": ("example(-1)", "n p"),
+}
+"""Deeds that stand in a footer for the one in the other direction as well, and what is shown of both together."""
+
+_in_force: Mapping[str, tuple[Deed, ...]] = TABLES
 
 
-def deeds() -> tuple[Deed, ...]:
-    """The table with the keys in force."""
-    return _in_force
+def deeds(screen: str = EXPLORER) -> tuple[Deed, ...]:
+    """The table of a screen with the keys in force."""
+    return _in_force[screen]
 
 
 def use(keys: Mapping[str, str]) -> None:
@@ -126,36 +45,57 @@ def use(keys: Mapping[str, str]) -> None:
     _in_force = with_keys(keys)
 
 
-def deed(action: str) -> Deed:
-    """What an action is, with the keys in force."""
-    return next(deed for deed in _in_force if deed.action == action)
+def deed(action: str, screen: str = EXPLORER) -> Deed:
+    """What an action of a screen is, with the keys in force."""
+    return next(deed for deed in deeds(screen) if deed.action == action)
 
 
-def key_of(action: str) -> str:
+def key_of(action: str, screen: str = EXPLORER) -> str:
     """The first key of an action, for sentences: `r`."""
-    return deed(action).shown.split(" ")[0]
+    return deed(action, screen).shown.split(" ")[0]
 
 
-def with_keys(keys: Mapping[str, str]) -> tuple[Deed, ...]:
-    """The table with other keys for some of it, several joined by commas.
+def short_keys(deed: Deed, screen: str = EXPLORER) -> str:
+    """What a footer shows of a deed, and of its opposite where it stands for both: `←→`."""
+    opposite, usual = PAIRS.get(deed.action, ("", ""))
+    if not opposite:
+        return deed.shown.split(" ")[0]
+    moved = any(key_of(action, screen) != _usual(action, screen) for action in (deed.action, opposite))
+    return f"{key_of(opposite, screen)} {key_of(deed.action, screen)}" if moved else usual
 
-    Raises `MicroscopeError` for an unknown action, a key that there is not, and a key that would do two things.
+
+def hint(screen: str, actions: Iterable[str]) -> str:
+    """Deeds of a screen with their keys, as a line: `x Remove · v Verify`."""
+    return " · ".join(f"{key_of(action, screen)} {deed(action, screen).label.lower()}" for action in actions)
+
+
+def with_keys(keys: Mapping[str, str]) -> dict[str, tuple[Deed, ...]]:
+    """The tables with other keys for some of what is in them, several joined by commas.
+
+    What has one name on several screens gets the keys on all of them. Raises `MicroscopeError` for an unknown action,
+    a key that there is not, and a key that would do two things on a screen.
     """
-    known = [deed.id for deed in DEEDS]
+    known = dict.fromkeys(deed.id for table in TABLES.values() for deed in table)
     if unknown := next((name for name in keys if name not in known), None):
         raise MicroscopeError(
             f"[keys] in the settings names no action {unknown!r}: the actions are {', '.join(known)}."
         )
-    table = tuple(_moved(deed, keys[deed.id]) if deed.id in keys else deed for deed in DEEDS)
+    return {screen: _table(screen, keys) for screen in TABLES}
+
+
+def _table(screen: str, keys: Mapping[str, str]) -> tuple[Deed, ...]:
+    of_app = () if screen == EXPLORER else tuple(deed for deed in TABLES[EXPLORER] if deed.of_app)
+    table = [_moved(deed, keys[deed.id]) if deed.id in keys else deed for deed in (*TABLES[screen], *of_app)]
     taken: dict[str, Deed] = {}
     for deed in table:
         for key in names_of(deed.keys):
             if (other := taken.setdefault(key, deed)) is not deed:
+                where = "" if screen == EXPLORER else f" (screen {screen})"
                 raise MicroscopeError(
-                    f"[keys] in the settings gives the key {key} to both {other.id!r} and {deed.id!r}: "
+                    f"[keys] in the settings gives the key {key} to both {other.id!r} and {deed.id!r}{where}: "
                     "give one of them another key."
                 )
-    return table
+    return tuple(table[: len(TABLES[screen])])
 
 
 def names_of(keys: str) -> list[str]:
@@ -177,13 +117,13 @@ def _moved(deed: Deed, keys: str) -> Deed:
 
 
 KNOWN_KEYS = frozenset(key.value for key in Keys) | {
-    *(name for deed in DEEDS for name in names_of(deed.keys)),
+    *(name for table in TABLES.values() for deed in table for name in names_of(deed.keys)),
     *(f"alt+{char}" for char in "abcdefghijklmnopqrstuvwxyz0123456789"),
 }
 
 
-def bindings(*, app: bool = False) -> list[Binding]:
-    """The table as Textual bindings, of the explorer or of the app; their ids are what a keymap calls them."""
+def bindings(screen: str = EXPLORER, *, app: bool = False) -> list[Binding]:
+    """The table of a screen as Textual bindings, of the screen or of the app, by the ids that a keymap has."""
     return [
         Binding(
             deed.keys,
@@ -192,10 +132,10 @@ def bindings(*, app: bool = False) -> list[Binding]:
             show=bool(deed.footer),
             key_display=deed.shown.split(" ")[0],
             id=deed.id,
-            priority=app,
+            priority=app or deed.first,
         )
-        for deed in DEEDS
-        if deed.action.startswith("app.") == app
+        for deed in TABLES[screen]
+        if deed.of_app == app
     ]
 
 
@@ -203,6 +143,11 @@ def keymap() -> dict[str, str]:
     """The keys in force that are not the usual ones, by binding, as Textual takes them."""
     return {
         deed.id: ",".join(names_of(deed.keys))
-        for deed, usual in zip(_in_force, DEEDS, strict=True)
+        for screen, usual_table in TABLES.items()
+        for deed, usual in zip(_in_force[screen], usual_table, strict=True)
         if deed.keys != usual.keys
     }
+
+
+def _usual(action: str, screen: str) -> str:
+    return next(deed for deed in TABLES[screen] if deed.action == action).shown.split(" ")[0]

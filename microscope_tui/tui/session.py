@@ -54,6 +54,8 @@ class Session:
     slice: SliceSpec
     metric: Metric = Metric.LINEARITY
     methods: tuple[tuple[Metric, str], ...] = ()
+    put_by: tuple[tuple[Metric, str], ...] = ()
+    """The variants that come back when the reference mode is left."""
     modalities: tuple[Modality, ...] = (Modality.TEXT, Modality.IMAGE)
     streams: tuple[Stream, ...] = STREAM_SETS[0]
     layer: int = 0
@@ -234,9 +236,13 @@ def toggle_without(session: Session, rows: str, now: Iterable[str]) -> Session:
 
 def toggle_reference(session: Session, now: bool) -> Session:
     """Show every metric as LLM-Microscope computes it, or as we do again."""
-    chosen = () if now else tuple((metric, REFERENCE) for metric in Metric)
-    others = tuple((metric, method) for metric, method in session.methods if now and method != REFERENCE)
-    return replace(session, reference=not now, methods=(*others, *chosen))
+    if now:
+        # Where the reference was on from the start, no other variants were put by.
+        others = tuple((metric, method) for metric, method in session.methods if method != REFERENCE)
+        methods = tuple((dict(session.put_by) | dict(others)).items())
+        return replace(session, reference=False, methods=methods, put_by=())
+    chosen = tuple((metric, REFERENCE) for metric in Metric)
+    return replace(session, reference=True, methods=chosen, put_by=session.methods)
 
 
 def toggle_before(session: Session, now: bool) -> Session:

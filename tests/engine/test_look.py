@@ -67,11 +67,17 @@ def test_a_row_that_cannot_be_read_says_why_and_the_others_are_shown(tmp_path):
     assert "no question" in blank.hint
 
 
-def test_a_preview_ends_after_so_many_examples(tmp_path, small_slice, monkeypatch):
-    monkeypatch.setattr(cards, "SHOWN", 4)
+def test_a_slice_is_previewed_page_by_page_and_the_first_page_has_all_keys(tmp_path, small_slice, monkeypatch):
+    monkeypatch.setattr(cards, "PAGE", 4)
+    request = Request("m", SliceSpec(small_slice))
     with Store(tmp_path) as store:
-        preview = Preview.from_json(look(store, Request("m", SliceSpec(small_slice)), JobKind.PREVIEW))
-    assert (len(preview.examples), preview.total) == (4, 10)
+        pages = [Preview.from_json(look(store, request, JobKind.PREVIEW, start)) for start in (None, 4, 8)]
+        with pytest.raises(MicroscopeError, match="no example 12"):
+            look(store, request, JobKind.PREVIEW, 12)
+    assert [(page.start, len(page.examples), page.total) for page in pages] == [(0, 4, 10), (4, 4, 10), (8, 2, 10)]
+    assert [card.index for page in pages for card in page.examples] == list(range(10))
+    assert pages[0].keys == tuple(card.key for page in pages for card in page.examples)
+    assert pages[1].keys == ()
 
 
 def test_nothing_that_a_terminal_would_obey_is_left_in_a_card(tmp_path):

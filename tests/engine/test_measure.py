@@ -15,9 +15,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from microscope_tui import measure
 from microscope_tui.catalogue import locate_model, locate_slice
 from microscope_tui.engine.measure import run
+from microscope_tui.engine.profiles import placed
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.models.base import OpenModel
-from microscope_tui.results import Measurement
+from microscope_tui.results import Estimate, Measurement
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
@@ -121,6 +122,29 @@ def test_intervals_hold_the_value_and_come_with_every_linearity_and_anisotropy(m
         profile = measurement.profile(metric, Modality.TEXT, Stream.RESIDUAL)
         for value, low, high in zip(profile.value, profile.low, profile.high, strict=True):
             assert low < value < high
+
+
+def test_every_interval_says_how_much_of_it_is_of_which_tenth_of_the_slice(measurement):
+    """So that two models on one slice are compared in pairs; also of modalities that some tenths have no rows of."""
+    for profile in measurement.profiles:
+        for low, influence in zip(profile.low, profile.influence, strict=True):
+            assert len(influence) == (0 if low is None else 10)
+            assert low is None or any(influence)
+
+
+def test_a_fold_without_rows_keeps_its_place():
+    found = placed(Estimate(0.5, influence=(0.1, -0.3, 0.2)), (0, 2, 5), 6)
+    assert found.influence == (0.1, 0.0, -0.3, 0.0, 0.0, 0.2)
+    assert placed(Estimate(0.5), (0, 2, 5), 6).influence == ()
+
+
+def test_what_older_versions_have_measured_can_be_read(measurement):
+    data = measurement.to_json()
+    for profile in data["profiles"]:
+        del profile["influence"]
+    read = Measurement.from_json(data)
+    assert read.profiles[0].value == measurement.profiles[0].value
+    assert not any(each for profile in read.profiles for each in profile.influence)
 
 
 def test_fewer_rows_than_dimensions_never_score_1():

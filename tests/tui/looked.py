@@ -49,12 +49,13 @@ def card(index: int = 0, *, chosen: int | None = None, pictures: int = 1) -> Exa
     )
 
 
-def preview(count: int = 12, total: int | None = None, spec: SliceSpec = SLICE) -> Preview:
-    """Examples of which number 3 cannot be read."""
-    cards = [card(i) for i in range(count)]
-    if count > 3:
+def preview(count: int = 12, total: int | None = None, spec: SliceSpec = SLICE, start: int = 0) -> Preview:
+    """A page of `count` examples, of which number 3 cannot be read."""
+    cards = [card(i) for i in range(start, start + count)]
+    if start == 0 and count > 3:
         cards[3] = ExampleCard("row-3", 3, "", hint="its picture is cut off")
-    return Preview(spec, total or count, tuple(cards))
+    keys = () if start else tuple(f"row-{i}" for i in range(total or count))
+    return Preview(spec, total or count, tuple(cards), start, keys)
 
 
 def answers(count: int = 12, *, every: int = 2) -> tuple[Answer, ...]:

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from microscope_tui.cli import main
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
-from microscope_tui.terms import JobKind, Metric, Request, SliceSpec
+from microscope_tui.store.stamps import stamps_of
+from microscope_tui.terms import JobKind, Metric, Request, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent, keep
+from microscope_tui.tui.widgets.canvas import Canvas
 from tests.terminal import Terminal
+from tests.tui import looked
 from tests.tui.driving import Driven, filled
 from tests.tui.fake import FakeSource, Shape, made_up
 
@@ -66,6 +70,65 @@ def test_results_are_found_by_model_and_slice_though_their_files_are_elsewhere(s
     assert source.recall(Request(THEIRS, SLICE, before=True)).provenance == variant(**PLAIN).provenance
     assert source.recall(Request(THEIRS, SLICE, without=("duplicates",))) is None
     assert source.recall(Request("demo:llava-next", SLICE)) is None
+
+
+@pytest.fixture
+def looked_at(tmp_path: Path) -> ArchiveSource:
+    """An exported cache with looks at examples and rows, of files that are not on this machine."""
+    theirs, request = tmp_path / "looked", Request(THEIRS, SLICE, dtype="bfloat16")
+    files = stamps_of([Path(__file__)])
+    with Store(tmp_path / "made") as made:
+        made.put_measurement("plain", variant(**PLAIN))
+        made.remember_look(request, JobKind.TOKENS, 3, looked.table(THEIRS, 3).to_json(), files)
+        made.remember_look(request, JobKind.PREVIEW, None, looked.preview(spec=SLICE).to_json(), files)
+        for stream in (Stream.RESIDUAL, Stream.UPDATE):
+            cloud = looked.cloud(THEIRS, stream)
+            made.remember_look(replace(request, streams=(stream,)), JobKind.MAP, None, cloud.to_json(), files)
+        made.export_to(tmp_path / "looks.tar")
+    with Store(theirs) as opened:
+        assert opened.import_from(tmp_path / "looks.tar") == 5
+        assert opened.look("look/nothing") is None
+    return ArchiveSource(Settings(cache=theirs, read_only=True))
+
+
+def test_the_command_line_exports_looks_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with Store(tmp_path / "made") as made:
+        made.put_measurement("plain", variant(**PLAIN))
+        made.put_blob("state-abc-40-x", b"x")
+        made.remember_look(Request(THEIRS, SLICE), JobKind.TOKENS, 3, looked.table(THEIRS, 3).to_json(), {})
+    archive = tmp_path / "theirs.tar"
+    assert main(["--cache", str(tmp_path / "made"), "cache", "export", str(archive)]) == 0
+    assert "2 results" in capsys.readouterr().err
+    assert main(["--cache", str(tmp_path / "opened"), "cache", "import", str(archive)]) == 0
+    source = ArchiveSource(Settings(cache=tmp_path / "opened", read_only=True))
+    assert source.look(Request(THEIRS, SLICE), JobKind.TOKENS, 3) == looked.table(THEIRS, 3)
+
+
+def test_looks_that_were_made_are_shown_and_others_are_said_to_be_missing(looked_at: ArchiveSource):
+    request = Request(THEIRS, SLICE)
+    assert looked_at.look(request, JobKind.TOKENS, 3) == looked.table(THEIRS, 3)
+    assert looked_at.look(request, JobKind.PREVIEW, None) == looked.preview(spec=SLICE)
+    assert looked_at.look(Request("another", SLICE), JobKind.PREVIEW, None) is not None
+    for stream in (Stream.RESIDUAL, Stream.UPDATE):
+        found = looked_at.look(replace(request, streams=(stream,)), JobKind.MAP, None)
+        assert found == looked.cloud(THEIRS, stream)
+    assert looked_at.look(request, JobKind.TOKENS, 4) is None
+    assert looked_at.look(replace(request, without=("sinks",)), JobKind.TOKENS, 3) is None
+    assert looked_at.look(replace(request, streams=(Stream.MAIN,)), JobKind.MAP, None) is None
+    with pytest.raises(MicroscopeError, match="it has no tokens of example 4"):
+        looked_at.submit(request, JobKind.TOKENS, 4)
+
+
+async def test_the_tokens_of_an_exported_cache_are_shown(looked_at: ArchiveSource):
+    app = ExplorerApp(Settings(cache=Path("/nowhere"), read_only=True), Session((THEIRS,), SLICE), looked_at)
+    async with app.run_test(size=(100, 30)) as pilot:
+        driven = Driven(app, pilot, looked_at)  # type: ignore[arg-type]
+        await filled(driven)
+        app.explorer.example = 3
+        await driven.press("T")
+        await driven.until(lambda: "USER" in app.screen.query_one("#heat", Canvas).text)
+        await driven.press("n")
+        await driven.until(lambda: "no tokens of example 4" in app.screen.query_one("#heat", Canvas).text)
 
 
 def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):

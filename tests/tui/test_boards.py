@@ -178,3 +178,16 @@ async def test_the_newest_lines_of_the_log_are_seen_however_long_lines_are():
         assert len(lines) <= log.size.height
         assert max(map(len, lines)) <= log.size.width
         assert lines[-1] == "12:01:00 newest"
+
+
+async def test_a_log_that_comes_while_the_window_changes_stays():
+    source = FakeSource()
+    async with explorer(source, size=(100, 30), session=Session(NAMES, SLICE)) as e:
+        await opened(e)
+        board: object = e.app.screen
+        assert isinstance(board, Jobs)
+        board.on_resize()
+        board._logged("worker: the newest line")
+        await e.pilot.pause()
+        await e.pilot.pause()
+        assert "the newest line" in text_of(e, "#log")

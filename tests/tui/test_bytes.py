@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.terminal import Terminal
-
-QUIET = 0.8
-"""Seconds without a byte after which a repaint is taken to be over."""
+from tests.terminal import LEFT, RIGHT, Terminal
 
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     terminal = Terminal("tests.tui.served", "compare", width=120, height=40)
     terminal.until(lambda: terminal.braille > 200)
-    _settled(terminal)
+    terminal.settle()
     yield terminal
     terminal.child.close(force=True)
 
 
-def _settled(terminal: Terminal) -> int:
-    """Bytes so far, when nothing more comes."""
-    end = time.monotonic() + QUIET
-    while time.monotonic() < end:
-        before = len(terminal.raw)
-        terminal.read(0.05)
-        if len(terminal.raw) != before:
-            end = time.monotonic() + QUIET
-    return len(terminal.raw)
-
-
-def _cost(terminal: Terminal, key: str) -> int:
-    before = _settled(terminal)
-    terminal.press(key, lambda: len(terminal.raw) > before)
-    return _settled(terminal) - before
+def most(terminal: Terminal, keys: list[str]) -> int:
+    """The bytes of the answer that took most of them."""
+    return max(terminal.cost(key).bytes for key in keys)
 
 
 def test_a_key_costs_few_bytes_and_doing_nothing_none(terminal: Terminal):
-    cursor = [_cost(terminal, "\x1b[C") for _ in range(3)]
-    metric = [_cost(terminal, key) for key in "231"]
-    assert max(cursor) <= 8_000
-    assert max(metric) <= 30_000
+    assert len(terminal.raw) <= 30_000
+    assert most(terminal, [RIGHT] * 3) <= 4_000
+    assert most(terminal, [*"231"]) <= 12_000
     assert "layer 15" in terminal.text
-    before = _settled(terminal)
+    before = terminal.settle()
     terminal.read(1.0)
     assert len(terminal.raw) == before
     terminal.press("b", lambda: "thin line" in terminal.text)
-    assert max(_cost(terminal, "\x1b[D") for _ in range(2)) <= 4_000
-    assert max(_cost(terminal, key) for key in "231") <= 20_000
+    terminal.settle()
+    assert most(terminal, [LEFT] * 2) <= 2_000
+    assert most(terminal, [*"231"]) <= 8_000
+
+
+def test_a_layer_of_the_tokens_and_of_the_map_costs_few_bytes(terminal: Terminal):
+    terminal.press("T", lambda: "image 1" in terminal.text and "picture 1" in terminal.text)
+    terminal.settle()
+    terminal.cost("\t")
+    assert most(terminal, [LEFT] * 4) <= 8_000
+    assert most(terminal, [*"231"]) <= 16_000
+    terminal.press("\x1b", lambda: terminal.braille > 200)
+    terminal.settle()
+    terminal.press("M", lambda: terminal.text.count("of the variance") == 2)
+    terminal.settle()
+    assert most(terminal, [LEFT] * 4) <= 8_000

@@ -9,7 +9,8 @@ from microscope_tui.results import Estimate, Measurement, Profile, Skipped
 from microscope_tui.terms import METHODS, Metric, Modality, Request, Stream
 from microscope_tui.tui.content.cards import ESTIMATORS, Section, metric_card
 from microscope_tui.tui.content.contrast import contrast, contrast_card
-from microscope_tui.tui.content.view import pane_views, shown
+from microscope_tui.tui.content.measured import shown
+from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.session import Session
@@ -146,7 +147,8 @@ def _contrast(first: Measurement, second: Measurement) -> str:
     for request, measurement in zip(requests, (first, second), strict=True):
         desk.forget(request)
         desk.measured(request, measurement)
-    return _all(contrast_card([shown(desk, request) for request in requests], ("a", "b"), (0, 1)))
+    sections = contrast_card([shown(desk, request) for request in requests], ("a", "b"), (0, 1))
+    return "\n".join(f"{section.heading}\n{_all((section,))}" for section in sections)
 
 
 def test_everything_that_differs_is_listed_and_what_is_the_same_too():
@@ -154,10 +156,18 @@ def test_everything_that_differs_is_listed_and_what_is_the_same_too():
     other = {**ONE, "model": "b2", "dtype": "bfloat16", "versions": {"torch": "2.14"}, "key": "y"}
     second = replace(made_up(MODELS[1]), provenance=other, tokens={"text": 4812, "image": 2000})
     said = _contrast(first, second)
-    for line in ("weights a1", " b2", "dtype float32", " bfloat16", "versions · torch 2.13", "architecture Llava"):
+    for line in (
+        "identity of the checkpoint a1",
+        " b2",
+        "dtype float32",
+        " bfloat16",
+        "versions · torch 2.13",
+        "architecture Llava",
+    ):
         assert line in said
     assert "tokens an example · image 72.2" in said
-    assert "4 things differ at once: no difference between the curves can be put down to any one of them" in said
+    assert "4 things differ at once: " in said
+    assert "No difference between the curves can be put down to any one of them" in said
     assert "key" not in said
     assert "set dtype in the settings" in said
 
@@ -167,6 +177,41 @@ def test_one_difference_allows_a_causal_reading_and_none_is_said():
     second = replace(made_up(MODELS[1]), provenance={**ONE, "dtype": "bfloat16"})
     assert "Only one thing differs (dtype)" in _contrast(first, second)
     assert "Nothing that is recorded differs" in _contrast(first, replace(first, model=MODELS[1]))
+
+
+PARTS = {
+    "vision encoder": "CLIP: 5 layers",
+    "connector": "Projector: Linear 64 to 96",
+    "decoder": "Mistral: 8 layers",
+    "tokens of a picture": "88 (square), 52 (2:1)",
+}
+TRAINED = {"vision encoder": "e1", "connector": "c1", "decoder": "d1"}
+
+
+def _made(parts: dict[str, str], weights: dict[str, str], **others: str) -> Measurement:
+    provenance = {**ONE, **others, "parts": {**PARTS, **parts}, "weights": {**TRAINED, **weights}}
+    return replace(made_up(), provenance=provenance)
+
+
+def test_what_follows_from_another_connector_does_not_count_as_a_difference_of_its_own():
+    adapter = {"connector": "Adapter: TransformerEncoderLayer", "tokens of a picture": "16"}
+    weights = {"connector": "c2", "decoder": "d2"}
+    second = _made(adapter, weights, model="b2", architecture="OmniFusion", state="s2")
+    second = replace(second, tokens={"text": 4812, "image": 2000})
+    said = _contrast(_made({}, {}), second)
+    assert "2 things differ at once: connector, tokens of a picture." in said
+    assert "pictures cut into tiles can be measured as one tile each" in said
+    assert "Weights of the connector and the decoder differ as well" in said
+    assert "vision encoder CLIP: 5 layers" in said.partition("are the same")[2]
+    assert "architecture" in said.partition("Differs with them")[2].partition("are the same")[0]
+    assert "s2" not in said
+    alone = _contrast(_made({}, {}), _made({"connector": "Adapter"}, weights, model="b2"))
+    assert "Only one thing differs (connector)" in alone
+
+
+def test_two_trainings_of_one_design_differ_in_their_weights_alone():
+    said = _contrast(_made({}, {}), _made({}, {"decoder": "d2"}, model="b2"))
+    assert "Only weights differ (decoder)" in said
 
 
 def test_the_depth_of_the_models_is_a_difference():

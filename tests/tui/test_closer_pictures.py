@@ -17,14 +17,14 @@ from tests.tui.driving import Driven, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 from tests.tui.test_pictures import Compare
 
-SMALL, LARGE = (80, 24), (120, 40)
+LEAST, SMALL, LARGE, HUGE = (60, 20), (80, 24), (120, 40), (200, 50)
 
 
 def _source() -> FakeSource:
     made = [made_up(model, shape=Shape(layers=12)) for model in MODELS]
     source = FakeSource([replace(m, answers=looked.answers(every=2 + i)) for i, m in enumerate(made)])
     for model in MODELS:
-        source.looks[model, JobKind.PREVIEW, None] = looked.preview(total=200)
+        source.looks[model, JobKind.PREVIEW, None] = looked.preview(200)
         source.looks[model, JobKind.TOKENS, 0] = looked.table(model)
         source.looks[model, JobKind.WORST, None] = looked.worst(model)
         source.looks[model, JobKind.MAP, None] = looked.cloud(model)
@@ -40,6 +40,8 @@ def _source() -> FakeSource:
         (SMALL, LIGHT, "T tab o"),
         (LARGE, DARK, "T tab enter down down y"),
         (LARGE, DARK, "M"),
+        (LEAST, DARK, "T tab right"),
+        (HUGE, LIGHT, "T tab right"),
     ],
     ids=[
         "examples-80x24",
@@ -48,6 +50,8 @@ def _source() -> FakeSource:
         "patches-80x24-light",
         "tokens-120x40",
         "map-120x40",
+        "tokens-60x20",
+        "tokens-200x50-light",
     ],
 )
 def test_what_is_looked_at(snap_compare: Compare, size: tuple[int, int], theme: str, keys: str):

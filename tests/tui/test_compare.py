@@ -1,10 +1,12 @@
 """Curves laid over each other, their difference, hidden panes, axes and rows left out, driven by keys."""
 
+import math
 from dataclasses import replace
 
 import pytest
 from textual.widgets import Input, OptionList
 
+from microscope_tui.pairing import reach
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.terms import JobState, Metric, Modality, Progress, Stream
 from microscope_tui.tui.session import Session
@@ -81,6 +83,29 @@ async def test_another_slice_is_laid_over_and_taken_off(source: FakeSource):
         assert [request.slice for request in e.explorer.requests] == [SLICE, FEW]
         await e.press("minus")
         assert not e.session.comparing
+
+
+def _by_group(measurement: Measurement, own: float) -> Measurement:
+    """With the influence of 10 groups of examples, most of it common to all models; `own` is what is not."""
+    moved = tuple(0.05 * math.sin(3 * k) + own * math.cos(5 * k) for k in range(10))
+    profiles = tuple(replace(p, influence=(moved,) * len(p.layers)) for p in measurement.profiles)
+    return replace(measurement, profiles=profiles, provenance={**measurement.provenance, "slice": "one digest"})
+
+
+async def test_models_on_the_same_examples_are_compared_in_pairs():
+    first, second = (_by_group(made_up(model), own) for model, own in zip(MODELS, (0.0, 1e-4), strict=True))
+    async with explorer(FakeSource([first, second]), session=Session(MODELS, SLICE, layer=3)) as e:
+        await filled(e)
+        await e.press("f")
+        assert "paired, marked by max-T × 24" in e.bar("metric")
+        view = e.explorer.query_one("#pane-0", Pane).face.view
+        assert view.paired
+        assert " (p " in e.bar("inspector")
+        profile = view.series[0].profile
+        assert profile is not None
+        assert profile.low[3] is not None
+        moved = tuple(1e-4 * math.cos(5 * k) for k in range(10))
+        assert profile.value[3] - profile.low[3] == pytest.approx(reach(moved, 10))
 
 
 async def test_f_shows_the_difference_and_where_it_is_significant(source: FakeSource):
@@ -245,6 +270,7 @@ def _with_stages(profile: Profile) -> Profile:
         n=(50,) * 3 + profile.n,
         notes=((),) * 3 + profile.notes,
         facts=((),) * 3 + profile.facts,
+        influence=((),) * 3 + profile.influence,
         stages=("vision tower", "vision tower", "connector", *profile.stages),
         widths=(32, 32, profile.d, *profile.widths),
     )

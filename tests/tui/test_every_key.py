@@ -1,32 +1,62 @@
-"""Every key of the help page, pressed in a real terminal that must be clean afterwards."""
+"""Every key of every table, pressed in a real terminal that must be clean afterwards; those of the panes in tmux."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
 import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from microscope_tui.tui.keys import DEEDS, names_of
-from tests.terminal import Terminal
+import pytest
+
+from microscope_tui.tui.deeds import TABLES
+from microscope_tui.tui.keys import names_of
+from tests.terminal import ROOT, Terminal
 
 SENT = {
     "left": "\x1b[D",
     "right": "\x1b[C",
     "up": "\x1b[A",
     "down": "\x1b[B",
+    "shift+up": "\x1b[1;2A",
+    "shift+down": "\x1b[1;2B",
     "home": "\x1b[H",
     "end": "\x1b[F",
+    "pageup": "\x1b[5~",
+    "pagedown": "\x1b[6~",
     "delete": "\x1b[3~",
+    "f5": "\x1b[15~",
     "tab": "\t",
     "shift+tab": "\x1b[Z",
     "enter": "\r",
+    "escape": "\x1b",
     "space": " ",
     "minus": "-",
     "plus": "+",
 }
+WAYS: Mapping[str, tuple[str, str]] = {
+    "explorer": ("", "^p palette"),
+    "examples": ("E", "Examples"),
+    "tokens": ("T", "example"),
+    "worst": ("X", "Worst"),
+    "map": ("M", "Map"),
+    "jobs": ("j", "Jobs"),
+    "cache": ("K", "Cache"),
+    "card": ("i", "At the cursor"),
+    "help": ("?", "Choose"),
+    "picker": ("m", "Model to look at"),
+    "save": ("e", "Save what is on"),
+}
+"""The key that opens each screen from the panes, and what is then to be read."""
+DIALOGS = ("jobs", "cache", "card", "help", "picker", "save")
 LAST = 24
 """Layers of the models that are shown."""
-QUIET = 0.1
+QUIET = 0.08
 """Seconds; longer than the program waits for what may belong to an escape."""
 
 
@@ -39,39 +69,65 @@ def sent(key: str) -> str:
     return key if len(key) == 1 else unicodedata.lookup(key.replace("_", " "))
 
 
-def test_every_key_of_the_help_page(tmp_path: Path):
+def test_every_screen_is_reached():
+    assert WAYS.keys() == TABLES.keys()
+
+
+def is_at(screen: str, text: str) -> bool:
+    """Whether a screen is on top: a dialog has a frame, the others have none in a window of this size."""
+    return WAYS[screen][1] in text and ("╭" in text) == (screen in DIALOGS)
+
+
+def pressed(screen: str) -> Iterator[tuple[str, str]]:
+    """All keys of a screen, but for that which ends the program, and what each does."""
+    deeds = (deed for deed in TABLES[screen] if deed.action != "leave")
+    return ((key, deed.action) for deed in deeds for key in names_of(deed.keys))
+
+
+def test_every_key_of_every_screen(tmp_path: Path):
     terminal = Terminal("tests.tui.served", cwd=tmp_path, ESCDELAY="20")
     try:
         terminal.until(lambda: terminal.braille > 80)
-        pressed = 0
-        for deed in DEEDS:
-            for key in names_of(deed.keys):
-                if deed.action == "leave":
-                    continue
+        for screen in TABLES:
+            for key, action in pressed(screen):
+                if not is_at(screen, terminal.text):
+                    _back_to_the_panes(terminal)
+                    terminal.press(WAYS[screen][0], partial(_is_at, terminal, screen))
+                before = terminal.text
                 terminal.child.send(sent(key))
-                _back_to_the_panes(terminal)
-                pressed += 1
-        assert pressed > 50
+                if action == "back":  # else the next key could be one for the screen below
+                    terminal.until(lambda screen=screen: not is_at(screen, terminal.text))  # type: ignore[misc]
+                elif action == "help":  # which may look like the screen below
+                    terminal.until(lambda before=before: terminal.text != before)  # type: ignore[misc]
+                    _back_to_the_panes(terminal)
+                terminal.settle(QUIET)
+            _back_to_the_panes(terminal)
         terminal.child.send("q")
         assert terminal.end() == 0
         assert terminal.is_clean()
-        assert b"Traceback" not in terminal.raw
-        assert b"cannot be drawn" not in terminal.raw
-        assert b"internal error" not in terminal.raw
+        for wrong in (b"Traceback", b"cannot be drawn", b"internal error"):
+            assert wrong not in terminal.raw
     finally:
         terminal.child.close(force=True)
 
 
+def _is_at(terminal: Terminal, screen: str) -> bool:
+    return is_at(screen, terminal.text)
+
+
+def _cursor_at(terminal: Terminal, layer: int) -> bool:
+    return f"layer {layer} " in terminal.text and is_at("explorer", terminal.text)
+
+
 def _back_to_the_panes(terminal: Terminal) -> None:
     """Leave whatever has opened; then the cursor must go to either end of the layers."""
-    for patience in (2.0, 10.0, 30.0):
-        _settle(terminal)
+    for quiet, patience in ((QUIET, 0.5), (0.2, 2.0), (0.5, 10.0), (1.0, 30.0)):  # with other work on the machine too
         terminal.child.send("\x1b")
-        _settle(terminal)
+        terminal.settle(quiet)  # what follows at once would be one key with it
         try:
             for key, layer in (("$", LAST), ("0", 0)):
                 terminal.child.send(key)
-                terminal.until(partial(_shows, terminal, f"layer {layer} "), patience)
+                terminal.until(partial(_cursor_at, terminal, layer), patience)
         except AssertionError:
             if patience == 30.0:
                 raise
@@ -79,13 +135,82 @@ def _back_to_the_panes(terminal: Terminal) -> None:
             return
 
 
-def _shows(terminal: Terminal, text: str) -> bool:
-    return text in terminal.text
+TMUX = {"left": "Left", "right": "Right", "up": "Up", "down": "Down", "home": "Home", "end": "End", "delete": "DC"}
+TMUX |= {"tab": "Tab", "shift+tab": "BTab", "enter": "Enter", "escape": "Escape", "space": "Space", "minus": "-"}
 
 
-def _settle(terminal: Terminal) -> None:
-    """Take in what comes until nothing does: an escape and what follows at once are one key for a terminal."""
-    size = -1
-    while len(terminal.raw) > size:
-        size = len(terminal.raw)
-        assert terminal.read(QUIET), f"ended:\n{terminal.text}"
+class Tmux:
+    """A program in a tmux of our own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._command = ["tmux", "-S", str(folder / "socket")]
+        self._folder = folder
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=True, timeout=30)
+        return done.stdout
+
+    def start(self, *command: str) -> None:
+        """In 80x24, with the settings that tmux has by itself."""
+        size = ("-x", "80", "-y", "24")
+        where = ("-c", str(self._folder), "-e", f"PYTHONPATH={ROOT}")
+        self.run("-f", "/dev/null", "new-session", "-d", *size, *where, "--", *command)
+        self.run("set-option", "-g", "remain-on-exit", "on")
+
+    @property
+    def text(self) -> str:
+        return self.run("capture-pane", "-p")
+
+    def press(self, key: str) -> None:
+        name = TMUX.get(key, "C-" + key[-1] if key.startswith("ctrl+") else sent(key))
+        self.run("send-keys", *(() if key in TMUX or "+" in key[:-1] else ("-l",)), name)
+
+    def until(self, holds: Callable[[str], object], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not holds(text := self.text):
+            assert time.monotonic() < end, text
+
+    def kill(self) -> None:
+        subprocess.run([*self._command, "kill-server"], check=False, capture_output=True)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Tmux]:
+    tmux = Tmux(tmp_path)
+    yield tmux
+    tmux.kill()
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_every_key_of_the_help_page_in_tmux(tmux: Tmux):
+    environment = [
+        "env",
+        "-u",
+        "PYTHONDONTWRITEBYTECODE",
+        "-u",
+        "NO_COLOR",
+        "ESCDELAY=20",
+        f"HOME={os.environ['HOME']}",
+    ]
+    tmux.start(*environment, sys.executable, "-m", "tests.tui.served")
+    tmux.until(lambda text: "layer 12 " in text)
+    for key, _ in pressed("explorer"):
+        tmux.press(key)
+        if not is_at("explorer", tmux.text):
+            _panes(tmux)
+    _panes(tmux)
+    tmux.press("q")
+    tmux.until(lambda text: "Pane is dead" in text)
+    assert tmux.run("display-message", "-p", "#{pane_dead_status}").strip() == "0"
+    assert "Traceback" not in tmux.text
+
+
+def _panes(tmux: Tmux) -> None:
+    """Back to the panes, where the cursor goes to either end."""
+    for key, layer in (("dollar_sign", LAST), ("0", 0)):
+        end = time.monotonic() + 30
+        while f"layer {layer} " not in (text := tmux.text) or not is_at("explorer", text):
+            assert time.monotonic() < end, text
+            tmux.press("escape")
+            assert tmux.text  # not so soon after it that both were one key
+            tmux.press(key)

@@ -7,10 +7,11 @@ from textual.widgets import Input, OptionList
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.settings import Settings
-from microscope_tui.terms import SliceSpec
+from microscope_tui.terms import JobKind, JobState, SliceSpec
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent
+from tests.tui import looked
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
@@ -130,3 +131,35 @@ async def test_what_is_laid_over_twice_is_said(source: FakeSource):
         await e.press("enter")
         await e.until(lambda: "shown already" in e.notes)
         assert e.session.models == MODELS
+
+
+async def test_a_slice_is_looked_into_before_it_is_chosen(source: FakeSource):
+    source.looks[MODELS[0], JobKind.PREVIEW, None] = looked.preview(total=700)
+    async with explorer(source) as e:
+        await opened(e, "d")
+        await e.until(lambda: "700 examples" in text_of(e, "#peek"))
+        assert "▣ Which animal is shown in picture 0?  a dog · a cat · a bird" in text_of(e, "#peek")
+        assert source.looked_at == []
+        await e.press("down")  # this one is not on the machine: it is not fetched for a look
+        await e.until(lambda: text_of(e, "#peek") == "")
+        await e.press("escape")
+        assert len(e.explorer.watchers) == 0
+
+
+async def test_the_worker_reads_a_slice_that_nobody_has_looked_into_and_says_what_is_wrong(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "d")
+        await e.until(lambda: source.looked_at)
+        assert "reading its first examples" in text_of(e, "#peek")
+        (job,) = source.worked.values()
+        source.move(job, JobState.FAILED, error="The data has no column question.")
+        await e.until(lambda: "no column question" in text_of(e, "#peek"))
+        await e.press("escape")
+
+
+async def test_nobody_waits_for_a_slice_that_was_passed_over(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "d")
+        await e.until(lambda: source.worked)
+        await e.press("escape")
+        await e.until(lambda: source.cancelled == [job.id for job in source.worked.values()])

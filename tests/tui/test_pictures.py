@@ -1,5 +1,6 @@
 """How the screen looks, kept as pictures: few, of fixed profiles."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,11 @@ class Compare(Protocol):
     def __call__(self, app: ExplorerApp, *, terminal_size: tuple[int, int], run_before: object) -> bool: ...
 
 
+NO_MODEL = "There is no folder /data/none: check its name, or choose another model."
+NO_SLICE = "The folder /data/rows holds no data set: there are no parquet files."
+NO_WORKER = "The worker did not start within 20 s: see worker.log."
+NO_RESULT = "The cache /data/theirs has nothing of it, and nothing is measured in a read-only one."
+NO_VALUE = made_up(shape=Shape(layers=4, gap=(0, 1, 2, 3, 4), n=40))
 NAMES = (*MODELS, "org/third-model", "org/fourth-model")
 
 
@@ -35,13 +41,16 @@ class Look:
 
 LOOKS = {
     "60x20-compare": Look((60, 20)),
+    "60x20-light": Look((60, 20), 1, LIGHT),
     "80x24": Look((80, 24), 1),
     "80x24-compare-light": Look((80, 24), theme=LIGHT),
     "80x24-difference": Look((80, 24), keys=("f",)),
     "80x24-card": Look((80, 24), theme=LIGHT, keys=("i",)),
     "120x40-compare": Look((120, 40)),
+    "120x40-light": Look((120, 40), 1, LIGHT),
     "120x40-thin-line": Look((120, 40), keys=("b",)),
     "120x40-differences": Look((120, 40), keys=("k",)),
+    "200x50-compare": Look((200, 50)),
     "200x50-four-light": Look((200, 50), 4, LIGHT, ("2", "a", "g", "p")),
 }
 
@@ -81,18 +90,56 @@ def test_what_cannot_be_shown_is_said(snap_compare: Compare):
     assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
 
 
-def test_an_error(snap_compare: Compare):
+ERRORS: dict[str, tuple[str, Callable[[FakeSource], None]]] = {
+    "model": ("no folder", lambda source: source.refuse.update({MODELS[0]: NO_MODEL})),
+    "slice": ("no parquet files", lambda source: source.refuse.update({SLICE.source: NO_SLICE})),
+    "worker": ("did not start", lambda source: setattr(source, "broken", NO_WORKER)),
+    "read-only": ("has nothing of it", lambda source: setattr(source, "broken", NO_RESULT)),
+    "undefined": ("too few for d", lambda source: source.stored.update({(MODELS[0], str(SLICE)): NO_VALUE})),
+    "defect": ("internal error", lambda source: setattr(source, "recall", lambda request: 1 / 0)),
+}
+"""What is said in the end, and what goes wrong before that."""
+
+
+@pytest.mark.parametrize(("said", "goes_wrong"), ERRORS.values(), ids=ERRORS.keys())
+def test_an_error(snap_compare: Compare, said: str, goes_wrong: Callable[[FakeSource], None]):
     source = FakeSource()
-    source.refuse[MODELS[0]] = "There is no folder /data/none: check its name, or choose another model."
+    goes_wrong(source)
+    source.read_only = said == "has nothing of it"
     app = _app(source, Session(MODELS[:1], SLICE))
 
     async def wait(pilot: Pilot[int]) -> None:
         driven = Driven(app, pilot, source)
         await pilot.pause()
-        await driven.until(lambda: "no folder" in driven.pane(3))
+        await driven.until(lambda: all(said in " ".join(driven.pane(number).split()) for number in range(4)))
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
+
+
+def test_a_failed_job(snap_compare: Compare):
+    source = FakeSource()
+    app = _app(source, Session(MODELS[:1], SLICE, theme=LIGHT))
+
+    async def wait(pilot: Pilot[int]) -> None:
+        driven = Driven(app, pilot, source)
+        await pilot.pause()
+        await driven.until(lambda: source.worked)
+        source.move(source.worked["job-1"], JobState.FAILED, error="The checkpoint lacks the shard 2 of 4.")
+        await driven.until(lambda: "lacks the shard" in driven.pane(3) and "failed" in driven.bar("header"))
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
+
+
+def test_a_window_that_is_too_small(snap_compare: Compare):
+    source = FakeSource([made_up()])
+    app = _app(source, Session(MODELS[:1], SLICE))
+
+    async def wait(pilot: Pilot[int]) -> None:
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=(40, 12), run_before=wait)
 
 
 def _app(source: FakeSource, session: Session) -> ExplorerApp:

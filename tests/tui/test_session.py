@@ -155,8 +155,11 @@ def test_reference_mode_shows_the_references_method_of_every_metric_and_back():
     for metric in Metric:
         assert moves.choose_metric(reference, metric).method(("mle", moves.REFERENCE)) == moves.REFERENCE
     back = moves.toggle_reference(reference, now=True)
-    assert back.method(("in-sample", "held-out")) == "in-sample"
+    assert back.method(("in-sample", "held-out")) == "held-out"
     assert not back.requests(Settings(cache=Path("/nowhere")))[0].reference
+    dimension = moves.choose_metric(reference, Metric.DIMENSION)
+    chosen = moves.next_method(dimension, ("mle", "gride", moves.REFERENCE))  # another variant within the mode stays
+    assert moves.toggle_reference(chosen, now=True).method(("mle", "gride")) == "mle"
 
 
 def test_the_logarithm_belongs_to_its_metric_and_not_to_differences():

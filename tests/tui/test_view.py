@@ -6,7 +6,10 @@ import pytest
 
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
-from microscope_tui.tui.content.view import PaneView, labels_of, methods_measured, pane_views, worker_state
+from microscope_tui.tui.content.measured import methods_measured
+from microscope_tui.tui.content.names import labels_of
+from microscope_tui.tui.content.standing import worker_state
+from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
 from tests.tui.fake import MODELS, SLICE, Shape, made_up
@@ -63,7 +66,7 @@ def test_a_job_that_waits_for_one_of_something_else_says_how_that_is_put_off():
     desk = _desk(job=JOB)
     desk.job(Job("0", Request(MODELS[0], SliceSpec("demo:other", count=9)), JobState.RUNNING, created=1.0))
     said, severe = _status(desk)
-    assert said == "queued behind 1: llava-next on other count=9 runs · j: p pauses it, x cancels it"
+    assert said == "queued behind 1: llava-next on other count=9 runs · j: p pause · x cancel"
     assert not severe
 
 

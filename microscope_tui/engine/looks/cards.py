@@ -8,29 +8,26 @@ from PIL.Image import Image, Resampling
 
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.errors import BadExample
-from microscope_tui.inspection import ExampleCard, Preview, Thumbnail
+from microscope_tui.inspection import PAGE, ExampleCard, Preview, Thumbnail
 from microscope_tui.models.words import printable
 from microscope_tui.slices import Example, Slice
 from microscope_tui.terms import Progress
-
-SHOWN = 200
-"""Examples of a preview, at most."""
 
 SMALL, LARGE = 48, 128
 """Pixels of the longer side of a picture: in a list, and by itself."""
 
 
-def preview(slice_: Slice, tell: Tell) -> Preview:
-    """The first examples of a slice."""
+def preview(slice_: Slice, start: int, tell: Tell) -> Preview:
+    """The page of a slice that begins at example number `start`."""
     cards = []
-    count = min(len(slice_), SHOWN)
-    for i in range(count):
-        tell(Progress("reading examples", i, count))
+    page = range(start, min(start + PAGE, len(slice_)))
+    for i in page:
+        tell(Progress("reading examples", i - start, len(page)))
         try:
             cards.append(card_of(slice_.example(i), i, SMALL))
         except BadExample as error:
             cards.append(ExampleCard(slice_.keys[i], i, "", hint=harmless(error.reason)))
-    return Preview(slice_.spec, len(slice_), tuple(cards))
+    return Preview(slice_.spec, len(slice_), tuple(cards), start, () if start else slice_.keys)
 
 
 def card_of(example: Example, index: int, edge: int, choice: tuple[int, float] | None = None) -> ExampleCard:

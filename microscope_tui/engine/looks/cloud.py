@@ -1,4 +1,4 @@
-"""A sample of rows on the plane of their two main axes, layer by layer."""
+"""A sample of rows on a plane, layer by layer: that of their two main axes, or t-SNE's."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch import Tensor
 from microscope_tui.engine.accumulate import captured_streams, example_hash
 from microscope_tui.engine.looks.looking import Tell, rounded
 from microscope_tui.engine.looks.pooled import counting
+from microscope_tui.engine.looks.tsne import embedding, perplexity
 from microscope_tui.engine.sums import Sums
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.geometry.masks import SINK_RATIO, sinks
 from microscope_tui.geometry.sample import Sample
-from microscope_tui.inspection import Cloud
+from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.models.base import OpenModel
 from microscope_tui.slices import Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
@@ -41,11 +42,20 @@ class Rows:
     at: Callable[[int], Tensor]
 
 
-def cloud(request: Request, model: OpenModel, slice_: Slice, stream: Stream, sums: Sums | None, tell: Tell) -> Cloud:
+def cloud(
+    request: Request,
+    model: OpenModel,
+    slice_: Slice,
+    stream: Stream,
+    sums: Sums | None,
+    tell: Tell,
+    projection: Projection = Projection.PCA,
+) -> Cloud:
     """The map of a stream: of the rows that a walk has sampled, or without one of examples that are run now.
 
-    Raises `MicroscopeError` when there are too few rows for a plane.
+    Raises `MicroscopeError` when there are too few rows for a plane, and for a projection whose library is not there.
     """
+    embed = embedding() if projection is Projection.TSNE else None
     (captured,) = captured_streams([stream])
     if sums is None:
         sampled = _from_model(request, model, slice_, captured, tell)
@@ -58,11 +68,14 @@ def cloud(request: Request, model: OpenModel, slice_: Slice, stream: Stream, sum
     share, massive = [], []
     layers = model.layers + (stream is not Stream.UPDATE)
     for layer in range(layers):
-        tell(Progress("main axes", layer, layers))
+        tell(Progress(f"{'t-SNE' if embed else 'main axes'} {layer}/{layers}"))
         rows = torch.cat([_rows(each, stream, layer) for each in sampled])
         plane, of_all = plane_of(rows)
-        points.append(turned(plane, points[-1]) if points else plane)
-        share.append(of_all)
+        if embed:
+            points.append(embed(rows, points[-1] if points else plane))
+        else:
+            points.append(turned(plane, points[-1]) if points else plane)
+            share.append(of_all)
         massive.append(int(sinks(rows).sum()))
     return Cloud(
         model=request.model,
@@ -72,7 +85,8 @@ def cloud(request: Request, model: OpenModel, slice_: Slice, stream: Stream, sum
         example=tuple(key for rows in sampled for key in rows.example),
         points=tuple(tuple((x, y) for x, y in map(rounded, plane.tolist())) for plane in points),
         share=rounded(share),
-        notes=_notes(massive, count),
+        notes=(*_notes(massive, count), *([_tsne_note(count)] if embed else [])),
+        projection=projection,
     )
 
 
@@ -139,12 +153,20 @@ def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Strea
     ]
 
 
+def _tsne_note(count: int) -> str:
+    return (
+        f"t-SNE of perplexity {perplexity(count):.3g}, each layer begun from the one before and turned to fit it: "
+        "who is near whom means something, sizes of groups and distances between them do not"
+    )
+
+
 def _notes(massive: Sequence[int], count: int) -> tuple[str, ...]:
     """Whether a few massive rows stretch the plane, and where."""
     layers = [layer for layer, found in enumerate(massive) if found]
     if not layers:
         return ()
+    where = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
     return (
-        f"up to {max(massive)} of {count} rows are sinks, over {SINK_RATIO:g} times as long as the median, at layers "
-        f"{layers[0]} to {layers[-1]}: they stretch the plane; leave out sinks to see the others",
+        f"up to {max(massive)} of {count} rows are sinks, over {SINK_RATIO:g} times as long as the median, at {where}: "
+        "they stretch the plane; leave out sinks to see the others",
     )

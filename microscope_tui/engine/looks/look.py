@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import Cancelled, MicroscopeError
-from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
+from microscope_tui.inspection import Cloud, Preview, Projection, TokenTable, WorstTokens
 from microscope_tui.store import Store
 from microscope_tui.store.stamps import Stamps, stamps_of
 from microscope_tui.terms import JobKind, Progress, Request, Stream
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from microscope_tui.slices import Slice
 
 Look = Preview | TokenTable | WorstTokens | Cloud
+
+MAPS = {JobKind.MAP: Projection.PCA, JobKind.TSNE: Projection.TSNE}
 
 
 def run(
@@ -32,9 +34,10 @@ def run(
 ) -> None:
     """Make a look and keep it (`Store.remember_look`), in place of the one that is there.
 
-    `preview` opens no model. `tokens` is of the example number `example` of the slice. `map` is of the first of the
-    request's streams. `tokens` and `worst` use what a walk for the request, or for other streams beside its own, has
-    committed. Raises `Cancelled` when told to stop, and `MicroscopeError` for what cannot be had.
+    `preview` opens no model: it is of the page that begins at `example`, the first for None. `tokens` is of the example
+    number `example` of the slice. `map` and `t-sne` are of the first of the request's streams. `tokens` and `worst` use
+    what a walk for the request, or for other streams beside its own, has committed. Raises `Cancelled` when told to
+    stop, and `MicroscopeError` for what cannot be had.
     """
 
     def tell(progress: Progress) -> None:
@@ -58,7 +61,10 @@ def _made(
     if kind is JobKind.PREVIEW:
         from microscope_tui.engine.looks.cards import preview
 
-        return preview(slice_, tell), {}
+        start = example or 0
+        if not 0 <= start < len(slice_):
+            raise MicroscopeError(f"There is no example {start} in {request.slice}: it has {len(slice_):,}.")
+        return preview(slice_, start, tell), {}
     if kind is JobKind.TOKENS and (example is None or not 0 <= example < len(slice_)):
         raise MicroscopeError(
             f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0."
@@ -70,11 +76,11 @@ def _made(
     from microscope_tui.engine.looks.worst import worst_tokens
     from microscope_tui.engine.sums import Committed
 
-    stream = request.streams[0] if kind is JobKind.MAP else Stream.RESIDUAL
+    stream = request.streams[0] if kind in MAPS else Stream.RESIDUAL
     with opened(request, store, model, slice_, stream) as kept:
-        if kind is JobKind.MAP:
+        if kind in MAPS:
             sums = kept if isinstance(kept, Committed) else None
-            return cloud(request, model, slice_, stream, sums, tell), files
+            return cloud(request, model, slice_, stream, sums, tell, MAPS[kind]), files
         if kind is JobKind.WORST:
             found, fitted = worst_rows(request, store, model, kept, tell)
             return worst_tokens(request, model, slice_, found, fitted, tell), files

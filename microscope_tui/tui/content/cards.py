@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Metric, Stream
+from microscope_tui.tui.content.measured import Shown, counted, unlike
 from microscope_tui.tui.content.readout import at, ratio, share
-from microscope_tui.tui.content.view import PaneView, Series, Shown, counted, unlike
+from microscope_tui.tui.content.view import PaneView, Series
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import MARKERS
 
@@ -274,7 +275,7 @@ def _between(view: PaneView, position: int, metric: Metric) -> Iterator[str]:
             f"the curves have different n ({told}): dimension depends on n, so that their difference means little; "
             f"{key_of('matched')} matches it"
         )
-    if view.less:
+    if view.less and not view.paired:
         yield (
             "the two are taken as independent; where both saw the same examples, their errors are alike and the "
             "interval of the difference is too wide rather than too narrow"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from microscope_tui.tui.content.cards import Row, Section
-from microscope_tui.tui.content.view import Shown, counted, depth_of
+from microscope_tui.tui.content.measured import Shown, counted, depth_of
 
 NAMES: Mapping[str, str] = {
-    "model": "weights",
+    "model": "identity of the checkpoint",
     "slice": "data",
-    "prompt": "prompt template",
+    "chat_template": "template",
+    "prompt": "words of the question",
     "products": "precision of sums",
     "max_batch": "examples in a batch",
     "scoring": "scoring of answers",
@@ -22,8 +23,30 @@ NAMES: Mapping[str, str] = {
 }
 """What the screen calls an entry of the provenance."""
 
-NO_DIFFERENCE = ("key",)
+FIRST = ("vision encoder", "connector", "tokens of a picture", "decoder", "dtype", "template", "data")
+"""What people look for first, in this order."""
+
+NO_DIFFERENCE = ("key", "state")
 """Entries of the provenance that only say again what the others say."""
+
+WEIGHTS = "weights of the "
+"""How the name of a part's weights begins."""
+
+PARTS: Mapping[str, str] = {"parts": "", "weights": WEIGHTS}
+"""Entries of the provenance that tell of each part, and how the name of what they tell begins."""
+
+FOLLOWS = (
+    "architecture",
+    "identity of the checkpoint",
+    "width d",
+    "layers L",
+    "trusted",
+    "streams refused",
+    "examples",
+)
+"""What differs because a part, the template or the data does."""
+PER_EXAMPLE = "tokens an example"
+"""How the name of a count of tokens begins, which follows as well."""
 
 REMEDIES: Mapping[str, str] = {
     "data": "choose the same slice for both",
@@ -31,86 +54,110 @@ REMEDIES: Mapping[str, str] = {
     "attention": "set attention in the settings",
     "device": "measure both on one device",
     "rows counted": "leave out the same rows",
+    "tokens of a picture": "pictures cut into tiles can be measured as one tile each",
 }
 """How a difference can be made to go away, without another model."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What something is for each of the curves; None where it is not known."""
+    """What something is for each of the curves; None where it is not known. One that `follows` from others differs
+    because they do; `weights` are what training made, of one part."""
 
     name: str
     values: tuple[str | None, ...]
+    follows: bool = False
 
     @property
     def differs(self) -> bool:
         return len(set(self.values)) > 1
 
+    @property
+    def weights(self) -> bool:
+        return self.name.startswith(WEIGHTS)
+
 
 def contrast(shown: Sequence[Shown]) -> tuple[Fact, ...]:
-    """All that is known of each curve, side by side."""
+    """All that is known of each curve, side by side: the parts of the models first."""
     tables = [dict(_facts_of(each)) for each in shown]
-    names = dict.fromkeys(name for table in tables for name in table)
-    return tuple(Fact(name, tuple(table.get(name) for table in tables)) for name in names)
+    known = dict.fromkeys(name for table in tables for name in table)
+    names = sorted(known, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    # Where the parts of a model are not recorded, what follows from them is all there is to tell it by.
+    parts = all("decoder" in table for table in tables)
+    return tuple(
+        Fact(
+            name,
+            tuple(table.get(name) for table in tables),
+            parts and (name in FOLLOWS or name.startswith(PER_EXAMPLE)),
+        )
+        for name in names
+    )
 
 
 def contrast_card(shown: Sequence[Shown], labels: Sequence[str], slots: Sequence[int]) -> tuple[Section, ...]:
-    """The differences, what follows from their number, and what is the same."""
-    facts = contrast(shown)
-    differ = [fact for fact in facts if fact.differs]
+    """The differences of what is measured, what follows from their number, and what is the same."""
+    each = list(zip(labels, shown, slots, strict=True))
+    here = [(of, slot) for _, of, slot in each if of.measurement]
+    slots = [slot for _, slot in here]
+    facts = contrast([of for of, _ in here]) if len(here) > 1 else ()
+    causes = [fact for fact in facts if fact.differs and not fact.follows and not fact.weights]
+    others = [fact for fact in facts if fact.differs and (fact.follows or fact.weights)]
     same = [fact for fact in facts if not fact.differs]
-    waiting = [label for label, each in zip(labels, shown, strict=True) if each.measurement is None]
-    rows: list[Row] = []
-    for fact in differ:
-        for number, (slot, value) in enumerate(zip(slots, fact.values, strict=True)):
-            rows.append(Row("" if number else fact.name, _told(value), slot=slot, signed=True))
-    verdict = [Row("", _verdict(differ), len(differ) != 1)]
-    if waiting:
-        verdict.insert(0, Row("", f"not measured yet, so that little is known: {', '.join(waiting)}", True))
-    partial = [
-        label for label, each in zip(labels, shown, strict=True) if each.measurement and not each.measurement.complete
-    ]
-    if partial:
-        verdict.insert(0, Row("", f"still being measured, so that counts will change: {', '.join(partial)}", True))
-    for fact in differ:
-        remedy = _remedy(fact.name)
-        if remedy:
-            verdict.append(Row(fact.name, remedy))
-    return (
+    verdict = []
+    if partial := [label for label, of, _ in each if of.measurement and not of.measurement.complete]:
+        verdict.append(Row("", f"still being measured, so that counts will change: {', '.join(partial)}", True))
+    if waiting := [label for label, of, _ in each if of.measurement is None]:
+        verdict.append(Row("", f"not measured yet, so that it cannot be compared: {', '.join(waiting)}", True))
+    if facts:
+        verdict += _verdict(causes, [fact.name.removeprefix(WEIGHTS) for fact in others if fact.weights])
+    verdict += [Row(fact.name, remedy) for fact in causes if (remedy := REMEDIES.get(fact.name))]
+    sections = (
         Section("What the difference can be put down to", tuple(verdict)),
-        Section(f"{len(differ)} differ", tuple(rows)),
+        Section(f"{len(causes)} differ{'s' * (len(causes) == 1)}", tuple(_rows(causes, slots))),
+        Section("Differs with them", tuple(_rows(others, slots))),
         Section(f"{len(same)} are the same", tuple(Row(fact.name, _told(fact.values[0])) for fact in same)),
     )
+    return tuple(section for section in sections if section.rows)
 
 
-def _verdict(differ: Sequence[Fact]) -> str:
-    if not differ:
-        return "Nothing that is recorded differs: the curves should be the same but for rounding."
-    if len(differ) == 1:
-        return f"Only one thing differs ({differ[0].name}): on these examples, the difference can be put down to it."
-    return (
-        f"{len(differ)} things differ at once: no difference between the curves can be put down to any one of them. "
-        "Change one at a time for a causal reading."
-    )
+def _rows(facts: Sequence[Fact], slots: Sequence[int]) -> Iterator[Row]:
+    """A line for each curve, the name before the first."""
+    for fact in facts:
+        for number, (slot, value) in enumerate(zip(slots, fact.values, strict=True)):
+            yield Row("" if number else fact.name, _told(value), slot=slot, signed=True)
+
+
+def _verdict(causes: Sequence[Fact], trained: Sequence[str]) -> Iterator[Row]:
+    """What follows from what differs. `trained` are the parts whose weights differ."""
+    names = ", ".join(fact.name for fact in causes)
+    if len(causes) > 1:
+        told = f"{len(causes)} things differ at once: {names}. No difference between the curves can be put down to any "
+        yield Row("", f"{told}one of them. Change one at a time for a causal reading.", True)
+    elif causes:
+        yield Row("", f"Only one thing differs ({names}): on these examples, the difference can be put down to it.")
+    elif trained:
+        yield Row("", f"Only weights differ ({', '.join(trained)}): the design, the data and the method are the same.")
+    else:
+        yield Row("", "Nothing that is recorded differs: the curves should be the same but for rounding.")
+    if causes and trained:
+        parts = " and the ".join(trained)
+        yield Row(
+            "",
+            f"Weights of the {parts} differ as well: with one training of each, what another training run alone would "
+            "change is not known.",
+            True,
+        )
 
 
 def _told(value: str | None) -> str:
     return "not known" if value is None else value or "none"
 
 
-def _remedy(name: str) -> str | None:
-    if name.startswith("tokens an example · image"):
-        return "pictures cut into tiles can be measured as one tile each"
-    return REMEDIES.get(name)
-
-
 def _facts_of(shown: Shown) -> Iterator[tuple[str, str]]:
-    """Names and values, from the measurement where there is one, else from the request alone."""
-    request, measurement = shown.of, shown.measurement
-    yield "rows counted", counted(request)
-    if measurement is None:
-        yield "slice", str(request.slice)
-        return
+    """Names and values of what is measured."""
+    measurement = shown.measurement
+    assert measurement is not None
+    yield "rows counted", counted(shown.of)
     yield from _provenance(measurement.provenance)
     widths = {profile.d for profile in measurement.profiles}
     yield "width d", ", ".join(f"{width:,}" for width in sorted(widths))
@@ -118,7 +165,7 @@ def _facts_of(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "examples", f"{measurement.examples:,}"
     for modality, tokens in measurement.tokens.items():
         each = tokens / measurement.examples if measurement.examples else 0.0
-        yield f"tokens an example · {modality}", f"{each:,.1f}"
+        yield f"{PER_EXAMPLE} · {modality}", f"{each:,.1f}"
     if measurement.refused:
         yield "streams refused", ", ".join(measurement.refused)
     if measurement.skipped:
@@ -128,6 +175,9 @@ def _facts_of(shown: Shown) -> Iterator[tuple[str, str]]:
 def _provenance(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in entries.items():
         if name in NO_DIFFERENCE:
+            continue
+        if name in PARTS:
+            yield from ((f"{PARTS[name]}{part}", str(told)) for part, told in value.items())
             continue
         if isinstance(value, Mapping):
             yield from _provenance(value, f"{NAMES.get(name, name).replace('_', ' ')} · ")

@@ -6,20 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Metric, Request
+from microscope_tui.tui.content.measured import counted
+from microscope_tui.tui.content.names import labels_of, short_names, slice_names
 from microscope_tui.tui.content.readout import at, ratio, share, shorten, shorten_end
-from microscope_tui.tui.content.view import (
-    STREAM_TITLES,
-    PaneView,
-    Series,
-    counted,
-    labels_of,
-    said_of,
-    short_names,
-    slice_names,
-    worker_state,
-)
+from microscope_tui.tui.content.standing import worker_state
+from microscope_tui.tui.content.view import STREAM_TITLES, PaneView, Series, said_of
 from microscope_tui.tui.data.desk import Desk
-from microscope_tui.tui.keys import Deed, deeds, key_of
+from microscope_tui.tui.deeds import Deed
+from microscope_tui.tui.keys import deeds, key_of, short_keys
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.bar import Span
@@ -129,7 +123,8 @@ def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> lis
         chips.append((f"matched n ≤ {session.rows:,}", "matched"))
     if session.differing:
         tested = max((sum(low is not None for low in line.low) for v in views for line in v.lines), default=0)
-        chips.append((f"B − A, marked by Bonferroni × {tested}" if tested else "B − A", "difference"))
+        by = "paired, marked by max-T" if all(v.paired for v in views if v.lines) else "marked by Bonferroni"
+        chips.append((f"B − A, {by} × {tested}" if tested else "B − A", "difference"))
     if session.log_y:
         chips.append(("log y", "log"))
     if session.same_y:
@@ -185,26 +180,23 @@ def _everything(view: PaneView, series: Series, position: int, colours: Palette)
 
 def footer_line(session: Session, colours: Palette, width: int) -> Line:
     """The keys most used, as many as fit, and the palette."""
+    palette = key_of("app.command_palette").replace("ctrl+", "^")
     right = [
-        Span(" ^p ", colours.key, True, "app.command_palette"),
+        Span(f" {palette} ", colours.key, True, "app.command_palette"),
         Span("palette ", colours.text, False, "app.command_palette"),
     ]
     room = width - sum(len(span.text) for span in right)
     fits: set[str] = set()
     for deed in sorted((deed for deed in deeds() if deed.footer), key=lambda deed: deed.footer):
-        room -= len(_key(deed)) + len(_label(deed, session)) + 3
+        room -= len(short_keys(deed)) + len(_label(deed, session)) + 3
         if room < 0:
             break
         fits.add(deed.action)
     left: list[Span] = []
     for deed in (deed for deed in deeds() if deed.action in fits):
-        key, label = _key(deed), _label(deed, session)
+        key, label = short_keys(deed), _label(deed, session)
         left += [Span(f" {key} ", colours.key, True, deed.action), Span(f"{label} ", colours.text, False, deed.action)]
     return left, right
-
-
-def _key(deed: Deed) -> str:
-    return "←→" if deed.action == "layer(1)" else deed.shown
 
 
 def _label(deed: Deed, session: Session) -> str:

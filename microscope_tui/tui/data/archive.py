@@ -14,10 +14,12 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
-from microscope_tui.store.rows import Kind
+from microscope_tui.store.rows import Asked, Kind
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec
-from microscope_tui.tui.data.source import Held, News, Stock, Value
+from microscope_tui.tui.data.source import Held, News, Stock, Value, value_of
 from microscope_tui.tui.session import Session
+
+MAPS = (JobKind.MAP, JobKind.TSNE)
 
 VARIANTS = ("without", "one_tile", "before", "reference")
 """What makes another measurement of the same model and slice; the first two change which rows count."""
@@ -44,6 +46,7 @@ class ArchiveSource:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._index: dict[tuple[str, str], list[Measurement]] | None = None
+        self._asked: dict[str, Asked] | None = None
 
     def check(self, request: Request) -> None:
         """Everything may be asked for; what is not here is said by `submit`."""
@@ -64,11 +67,24 @@ class ArchiveSource:
             return store.partial(job_id)
 
     def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
-        return None
+        """What was looked at of these rows of this model and slice, whatever else was asked for."""
+
+        def fits(asked: Asked) -> bool:
+            same = [(a.model, a.slice, a.without, a.one_tile) for a in (asked.request, request)]
+            # A map is of one stream; a preview has no model.
+            streams = kind not in MAPS or asked.request.streams[0] == request.streams[0]
+            rows = same[0] == same[1] or (kind is JobKind.PREVIEW and asked.request.slice == request.slice)
+            return (asked.kind, asked.example) == (kind, example) and rows and streams
+
+        with Store(self._folder, read_only=True) as store:
+            key = next((key for key, asked in self._looks(store).items() if fits(asked)), None)
+            data = None if key is None else store.look(key)
+        return None if data is None else value_of(kind, data)
 
     def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
         if kind is not JobKind.MEASURE:
-            raise self._refusal("nothing is looked at anew")
+            of = "" if example is None else f" of example {example}"
+            raise self._refusal(f"it has no {kind}{of}, and nothing is looked at anew")
         has = "only other rows of it" if (request.model, str(request.slice)) in self._known() else "nothing of it"
         raise MicroscopeError(
             f"The cache {self._folder} has {has} ({request.model} on {request.slice}), and nothing is measured "
@@ -148,6 +164,12 @@ class ArchiveSource:
 
     def close(self) -> None:
         self._closed.set()
+
+    def _looks(self, store: Store) -> dict[str, Asked]:
+        with self._lock:
+            if self._asked is None:
+                self._asked = store.looks()
+            return self._asked
 
     def _known(self) -> dict[tuple[str, str], list[Measurement]]:
         with self._lock:

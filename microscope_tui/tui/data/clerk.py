@@ -14,11 +14,15 @@ from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.data.inbox import INTERVAL, Inbox, Post
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
+from microscope_tui.tui.keys import key_of
 
 T = TypeVar("T")
 
 CHECK_EVERY = 5.0
 """Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
+
+TOGETHER = 0.05
+"""Seconds that an answer waits for those to what was asked with it, so that all of them are shown at once."""
 
 
 class Changed(Protocol):
@@ -64,8 +68,10 @@ class Clerk:
         def answered() -> None:
             nonlocal left
             left -= 1
-            if not left:
-                self._submit([request for request in asked if request in missing])
+            if left:
+                self._pump.set_timer(TOGETHER, self._changed)
+                return
+            self._submit([request for request in asked if request in missing])
             self._changed()
 
         def look_up(request: Request) -> None:
@@ -128,7 +134,9 @@ class Clerk:
             if measurement:
                 self._desk.measured(request, measurement)
             else:
-                self._desk.failed(request, "The result is no longer in the store: r measures it again.")
+                self._desk.failed(
+                    request, f"The result is no longer in the store: {key_of('again')} measures it again."
+                )
             self._changed()
 
         self._errand(request, lambda: self._source.recall(request), found)

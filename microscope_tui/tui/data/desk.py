@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Request
+from microscope_tui.tui.keys import key_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Desk:
             return
         error = known.error
         if job.state is JobState.FAILED:
-            error = job.error or "The worker gave no reason: see the log (j)."
+            error = job.error or f"The worker gave no reason: see the log ({key_of('jobs')})."
         elif not job.state.ended:
             error = None
         self.known[job.request] = replace(known, job=job, error=error)

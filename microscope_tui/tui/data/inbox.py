@@ -12,6 +12,7 @@ from textual.message_pump import MessagePump
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job
 from microscope_tui.tui.data.source import Source
+from microscope_tui.tui.keys import key_of
 
 INTERVAL = 0.25
 """Least time between two deliveries, in seconds."""
@@ -67,7 +68,7 @@ class Inbox:
                     self._put(_log)
                 elif news.job is not None:
                     self._put(_changed(news.job, partial=news.kind == "partial"))
-            self._put(_end("The worker has ended: r starts it again."))
+            self._put(_end(f"The worker has ended: {key_of('again')} starts it again."))
         except MicroscopeError as error:
             self._put(_end(str(error)))
         except Exception as error:  # a defect of ours must not end the app in silence

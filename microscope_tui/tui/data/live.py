@@ -6,39 +6,22 @@ Store and client are imported in the thread that first needs them: the first pai
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from microscope_tui import catalogue
 from microscope_tui.catalogue import Entry
-from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, JobKind, Request
-from microscope_tui.tui.data.source import News, Stock, Value
+from microscope_tui.tui.data.source import News, Stock, Value, value_of
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
     from microscope_tui.worker.client import Client
 
-LOOKS: Mapping[JobKind, type[Value]] = {
-    JobKind.PREVIEW: Preview,
-    JobKind.TOKENS: TokenTable,
-    JobKind.WORST: WorstTokens,
-    JobKind.MAP: Cloud,
-}
-"""What a job of each kind makes."""
-
 LOG_TAIL = 16_384
 """Bytes of the worker's log that are shown, at most."""
-
-
-def value_of(kind: JobKind, data: Mapping[str, Any]) -> Value | None:
-    """What a job of this kind made; None for what another version wrote in another way: it is made anew."""
-    try:
-        return LOOKS[kind].from_json(data)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return None
 
 
 class WorkerSource:

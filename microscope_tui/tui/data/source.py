@@ -5,9 +5,9 @@ Every call may block (disk, socket, start of the worker): the screens make them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
@@ -16,6 +16,23 @@ from microscope_tui.terms import Job, JobKind, Request
 
 Value = Preview | TokenTable | WorstTokens | Cloud
 """What a look gives."""
+
+LOOKS: Mapping[JobKind, type[Value]] = {
+    JobKind.PREVIEW: Preview,
+    JobKind.TOKENS: TokenTable,
+    JobKind.WORST: WorstTokens,
+    JobKind.MAP: Cloud,
+    JobKind.TSNE: Cloud,
+}
+"""What a job of each kind makes."""
+
+
+def value_of(kind: JobKind, data: Mapping[str, Any]) -> Value | None:
+    """What a job of this kind made; None for what another version wrote in another way: it is made anew."""
+    try:
+        return LOOKS[kind].from_json(data)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PLAIN = str.maketrans(
         **dict.fromkeys("│┃┆┊║", "|"),
         **dict.fromkeys("╭╮╯╰┌┐└┘├┤┬┴┼", "+"),
         **dict.fromkeys("▌▐▎▏▕", "|"),
-        **dict.fromkeys("█▓▒░▀▄", "#"),
+        **dict.fromkeys("█▓▒░▀▄▣", "#"),
         **dict.fromkeys("▔▁", "-"),
         **dict(zip("←→↑↓↦⏎▶◀▼▽", "<>^v>/><vv", strict=True)),
         **dict(zip("⟨⟩⁻₋·…–—−×÷≤≥≈≠±∓√∞‖²³₀₁₂₃₄₅₆₇₈₉ˡ", "<>--.~---x/<>~!++v8|23" + "0123456789l", strict=True)),

@@ -16,8 +16,9 @@ from microscope_tui.figures import Figure, Panel, Track
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.tables import interval, number, profile_csv
 from microscope_tui.terms import Request
+from microscope_tui.tui.content.measured import methods_measured, shown
 from microscope_tui.tui.content.readout import short_name
-from microscope_tui.tui.content.view import PaneView, methods_measured, pane_views, shown
+from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Label, Static
@@ -17,24 +17,23 @@ from microscope_tui.catalogue import size_text
 from microscope_tui.tui.content.readout import shorten
 from microscope_tui.tui.data.source import Held, Source, Stock
 from microscope_tui.tui.errands import Returned, errand
+from microscope_tui.tui.keys import bindings, hint, key_of
+from microscope_tui.tui.screens.leaving import Leaving
 
 T = TypeVar("T")
 
 COLUMNS = ("size", "of", "last used", "")
+HINTED = ("remove", "verify", "tidy", "reload", "back")
+"""The keys in the last line."""
 METER = 24
 """Cells of the meter of the quota."""
 
 
-class Cache(ModalScreen[None]):
+class Cache(Leaving[None], ModalScreen[None]):
     """The largest first. What is removed is measured again when it is asked for."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,K", "dismiss(None)", "Leave"),
-        Binding("x,delete", "remove", "Remove"),
-        Binding("v", "verify", "Verify"),
-        Binding("g", "tidy", "Tidy up"),
-        Binding("r", "reload", "Read again"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("cache")]
+    KEYS: ClassVar[str] = "cache"
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -64,6 +63,14 @@ class Cache(ModalScreen[None]):
         if held is None or held.key != self._doomed:
             self._doomed = ""
 
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    def action_help(self) -> None:
+        from microscope_tui.tui.screens.help import Help
+
+        self.app.push_screen(Help(self.KEYS))
+
     def action_reload(self) -> None:
         errand(self, self._source.stock, self._show, self._refuse)
 
@@ -76,7 +83,7 @@ class Cache(ModalScreen[None]):
             self._refuse("A waiting or running job needs it: cancel the job first.")
         elif self._doomed != held.key:
             self._doomed = held.key
-            self._refuse(f"x once more removes {size_text(held.size)}: {held.what}")
+            self._refuse(f"{key_of('remove', 'cache')} once more removes {size_text(held.size)}: {held.what}")
         else:
             self._do("removing …", lambda: self._source.remove(held.key), lambda _: "removed")
 
@@ -120,7 +127,7 @@ class Cache(ModalScreen[None]):
     def _say(self, sentence: str) -> None:
         said = self.query_one("#said", Label)
         said.set_class(False, "-error")
-        said.update(sentence or "x removes · v verifies · g tidies up after crashes · r reads again · esc leaves")
+        said.update(sentence or hint("cache", HINTED))
 
     def _refuse(self, sentence: str) -> None:
         self._say(sentence)

@@ -10,14 +10,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from microscope_tui.tui.content.cards import Row, Section, metric_card
 from microscope_tui.tui.content.contrast import contrast_card
-from microscope_tui.tui.content.view import labels_of, pane_views, shown
+from microscope_tui.tui.content.measured import shown
+from microscope_tui.tui.content.names import labels_of
+from microscope_tui.tui.content.view import pane_views
+from microscope_tui.tui.keys import bindings, deed, hint, short_keys
+from microscope_tui.tui.screens.leaving import Leaving
 from microscope_tui.tui.themes import MARKERS, Palette
 
 if TYPE_CHECKING:
@@ -28,14 +32,11 @@ WIDEST_NAME = 26
 """Columns of what a line is about, at most."""
 
 
-class Card(ModalScreen[None]):
+class Card(Leaving[None], ModalScreen[None]):
     """Shows what `make` gives; left and right move the layer cursor of the explorer by `move` and show it again."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,i,k,q,enter", "dismiss", "Leave"),
-        Binding("left,h", "move(-1)", "Layer back", show=False),
-        Binding("right,l", "move(1)", "Layer on", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("card")]
+    KEYS: ClassVar[str] = "card"
 
     def __init__(
         self, title: str, make: Callable[[], Sequence[Section]], move: Callable[[int], None], palette: Palette
@@ -47,12 +48,16 @@ class Card(ModalScreen[None]):
         with VerticalScroll(id="dialog"):
             yield Static(self._title, id="title", markup=False)
             yield Static(id="card")
-            yield Static("← → layer · ↑ ↓ scroll · esc leaves", id="said", markup=False)
+            layers = short_keys(deed("layer(1)", "card"), "card")
+            yield Static(f"{layers} layer · ↑ ↓ scroll · {hint('card', ('back',))}", id="said", markup=False)
 
     def on_mount(self) -> None:
         self._show()
 
-    def action_move(self, by: int) -> None:
+    def action_back(self) -> None:
+        self.dismiss()
+
+    def action_layer(self, by: int) -> None:
         self._move(by)
         self._show()
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import Screen
 from textual.strip import Strip
 from textual.widgets import Static
 
@@ -23,11 +22,12 @@ from microscope_tui.terms import JobKind, JobState, Request
 from microscope_tui.tui.content.lines import header_line
 from microscope_tui.tui.content.readout import progress
 from microscope_tui.tui.data.looks import Look, Seen
-from microscope_tui.tui.deeds import EXAMPLES
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.keys import Deed
+from microscope_tui.tui.keys import deeds, hint, key_of, short_keys
 from microscope_tui.tui.output.export import file_stem, write
 from microscope_tui.tui.output.records import Record, to_csv
+from microscope_tui.tui.screens.leaving import Leaving
+from microscope_tui.tui.screens.taking import saved
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.bar import Bar, Span
 from microscope_tui.tui.widgets.canvas import row
@@ -40,7 +40,7 @@ LEAST = (60, 20)
 """Columns and rows below which nothing can be read."""
 
 
-class Closer(Screen[None]):
+class Closer(Leaving[None]):
     """A screen over the explorer, whose session, desk and looks it shows."""
 
     DEFAULT_CSS = """
@@ -48,7 +48,8 @@ class Closer(Screen[None]):
     Closer #body { height: 1fr; }
     Closer #footer { background: $bar; }
     """
-    TABLE: ClassVar[tuple[Deed, ...]] = EXAMPLES
+    KEYS: ClassVar[str]
+    """The name of its table of keys."""
     NAME: ClassVar[str] = ""
     """What a file is called that holds what is shown."""
 
@@ -103,7 +104,8 @@ class Closer(Screen[None]):
             widget.display = (widget.id == "small") == small
         self._small = small
         if small:
-            said = f"This window is {width}x{height}.\nIt must be {LEAST[0]}x{LEAST[1]} or more.\n\nesc goes back"
+            back = hint(self.KEYS, ("back",))
+            said = f"This window is {width}x{height}.\nIt must be {LEAST[0]}x{LEAST[1]} or more.\n\n{back}"
             self.query_one("#small", Static).update(said)
         self.call_after_refresh(self.show)
 
@@ -116,7 +118,7 @@ class Closer(Screen[None]):
         self.query_one("#header", Bar).show(*header, colours.bar)
         self.show_body()
         self.query_one("#title", Bar).show(*self.title_line(), colours.background)
-        self.query_one("#footer", Bar).show(footer(self.TABLE, colours, width), (), colours.bar)
+        self.query_one("#footer", Bar).show(footer(self.KEYS, colours, width), (), colours.bar)
 
     def returned(self, _: None) -> None:
         """Another screen was opened from here, and left."""
@@ -177,6 +179,10 @@ class Closer(Screen[None]):
         wanted, last = self.explorer.example, self.last_example
         return wanted if last is None else max(0, min(wanted, last))
 
+    def key(self, action: str) -> str:
+        """The key of something that can be done here, for sentences."""
+        return key_of(action, self.KEYS)
+
     def see(self, look: Look) -> Seen:
         """What is known of a look; it is asked for."""
         return self.explorer.looks.ask(look)
@@ -188,7 +194,7 @@ class Closer(Screen[None]):
     def message(self, said: str, severe: bool, width: int, height: int) -> list[Strip]:
         """A sentence in the middle of a field."""
         palette = self.palette
-        hint = "r asks again · esc goes back"
+        hint = f"{self.key('again')} asks again · {self.key('back')} goes back"
         lines = textwrap.wrap(said, max(width - 4, 8)) + (["", hint] if severe else [])
         colour = palette.error if severe else palette.faint
         rows = [
@@ -239,7 +245,7 @@ class Closer(Screen[None]):
         errand(
             self.explorer,
             save,
-            lambda paths: self.app.notify("\n".join(map(str, paths)), title="saved", markup=False),
+            lambda paths: self.app.notify(saved(paths), markup=False),
             lambda sentence: self.app.notify(sentence, severity="error", markup=False),
         )
 
@@ -265,7 +271,7 @@ class Closer(Screen[None]):
     def action_help(self) -> None:
         from microscope_tui.tui.screens.help import Help
 
-        self.app.push_screen(Help(self.TABLE))
+        self.app.push_screen(Help(self.KEYS))
 
 
 def standing(seen: Seen, desk: Desk) -> tuple[str, bool]:
@@ -284,25 +290,21 @@ def standing(seen: Seen, desk: Desk) -> tuple[str, bool]:
     return progress(seen.job), False
 
 
-def footer(table: Sequence[Deed], colours: Palette, width: int) -> list[Span]:
-    """The keys most used, as many as fit, in the order of the table."""
+def footer(screen: str, colours: Palette, width: int) -> list[Span]:
+    """The keys most used of a screen, as many as fit, in the order of its table."""
+    table = deeds(screen)
     fits: set[str] = set()
     room = width
     for deed in sorted((deed for deed in table if deed.footer), key=lambda deed: deed.footer):
-        room -= len(_key(deed)) + len(deed.label) + 3
+        room -= len(short_keys(deed, screen)) + len(deed.label) + 3
         if room < 0:
             break
         fits.add(deed.action)
     spans: list[Span] = []
     for deed in (deed for deed in table if deed.action in fits):
-        spans.append(Span(f" {_key(deed)} ", colours.key, True, deed.action))
+        spans.append(Span(f" {short_keys(deed, screen)} ", colours.key, True, deed.action))
         spans.append(Span(f"{deed.label} ", colours.text, False, deed.action))
     return spans
-
-
-def _key(deed: Deed) -> str:
-    pairs = {"layer(1)": "←→", "move(1)": "↑↓", "example(1)": "n p"}
-    return pairs.get(deed.action, deed.shown)
 
 
 def scrolled(top: int, at: int, height: int, count: int) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -11,11 +13,12 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
-from microscope_tui.inspection import ExampleCard, Preview
+from microscope_tui.inspection import PAGE, ExampleCard, Preview
 from microscope_tui.results import Answer
 from microscope_tui.terms import JobKind, Request
+from microscope_tui.tui.content.browse import ALL, Listing, pages_wanted, unusable
 from microscope_tui.tui.data.looks import Look
-from microscope_tui.tui.deeds import EXAMPLES, bindings
+from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.output.records import Record, example_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
 from microscope_tui.tui.widgets.bar import Span
@@ -25,10 +28,9 @@ from microscope_tui.tui.widgets.picture import picture_rows
 if TYPE_CHECKING:
     from microscope_tui.tui.screens.explorer import Explorer
 
-ALL, RIGHT, WRONG, DIFFER, SKIPPED = "all", "right", "wrong", "differ", "skipped"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FEW_COLOURS = "No picture: this terminal shows too few colours for it."
-THIN = "No picture: little is drawn, for a slow line (b in the explorer)."
+THIN = "No picture: little is drawn, for a slow line ({key} in the explorer)."
 PICTURE = 0.5
 """Share of the card's height that the pictures may take."""
 
@@ -36,8 +38,8 @@ PICTURE = 0.5
 class Examples(Closer):
     """A list on the left, the example under the cursor on the right."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(EXAMPLES)]
-    TABLE = EXAMPLES
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("examples")]
+    KEYS = "examples"
     NAME = "examples"
     DEFAULT_CSS = """
     Examples #list { width: 1fr; min-width: 34; }
@@ -48,6 +50,10 @@ class Examples(Closer):
         super().__init__(explorer)
         self.filter = ALL
         self._top = 0
+        self._pages: list[int] = []
+        self._listing: Listing | None = None
+        self._listed: dict[str, Sequence[int]] = {}
+        self._made_of: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
         with Horizontal(id="body"):
@@ -56,105 +62,109 @@ class Examples(Closer):
 
     @property
     def asked(self) -> Sequence[Look]:
-        return [Look(self.requests[0], JobKind.PREVIEW)]
+        first = Look(self.requests[0], JobKind.PREVIEW)
+        return [first, *(replace(first, example=page) for page in self._pages)]
 
     @property
-    def preview(self) -> Preview | None:
-        value = self.see(self.asked[0]).value
-        return value if isinstance(value, Preview) else None
+    def listing(self) -> Listing | None:
+        """What is known of the slice, None while its first page is not there."""
+        values = [self.see(look).value for look in self.asked]
+        pages = tuple(value for value in values if isinstance(value, Preview))
+        if not pages or pages[0].start:
+            return None
+        measured = tuple((request, self.explorer.desk.of(request).measurement) for request in self.requests)
+        made_of = (*map(id, pages), *((request, id(m)) for request, m in measured))  # the listing keeps them alive
+        if self._listing is None or made_of != self._made_of:
+            self._listing, self._listed, self._made_of = Listing(pages, measured), {}, made_of
+        return self._listing
 
     @property
-    def answers(self) -> list[tuple[Request, Mapping[str, Answer]]]:
-        """What each model answered, by example."""
-        measured = ((request, self.explorer.desk.of(request).measurement) for request in self.requests)
-        return [(request, {a.example: a for a in m.answers} if m else {}) for request, m in measured]
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        """Why examples were skipped, as far as the measurements say."""
-        measured = [self.explorer.desk.of(request).measurement for request in self.requests]
-        return {skipped.example: skipped.reason for m in measured if m for skipped in m.skipped}
-
-    @property
-    def listed(self) -> tuple[ExampleCard, ...]:
-        """The examples that the filter leaves."""
-        cards = self.preview.examples if self.preview else ()
-        answers, reasons = self.answers, self.reasons
-        return tuple(card for card in cards if self.filter == ALL or self.filter in kinds(card, answers, reasons))
+    def listed(self) -> Sequence[int]:
+        """The numbers of the examples that the filter leaves."""
+        if (listing := self.listing) is None:
+            return ()
+        if self.filter not in self._listed:
+            self._listed[self.filter] = listing.listed(self.filter)
+        return self._listed[self.filter]
 
     @property
     def at(self) -> int:
         """The place in the list of the example that is looked at, the nearest one where the filter leaves it out."""
-        wanted = self.explorer.example
-        return min(range(len(self.listed)), key=lambda i: abs(self.listed[i].index - wanted), default=0)
+        listed, wanted = self.listed, self.explorer.example
+        after = bisect_left(listed, wanted)
+        near = [i for i in (after - 1, after) if 0 <= i < len(listed)]
+        return min(near, key=lambda i: abs(listed[i] - wanted), default=0)
+
+    def _turn_pages(self) -> None:
+        """Ask for the pages around the cursor; nobody waits for those that were passed over."""
+        before, self._pages = self.asked, pages_wanted(self.listed, self.at)
+        for look in before:
+            if look not in self.asked:
+                self.explorer.looks.drop(look)
 
     # Showing it
 
     def title_line(self) -> tuple[list[Span], list[Span]]:
-        colours, preview = self.palette, self.preview
+        colours, listing = self.palette, self.listing
         left = [Span(" Examples ", colours.text, True)]
-        if preview:
-            shown = len(self.listed)
-            count = len(preview.examples)
-            only = f", the first {count:,} listed" if count < preview.total else ""
-            left.append(Span(f" {shown:,} of {preview.total:,}{only} ", colours.faint))
-        right = [Span(" f ", colours.key, False, "filter")]
-        names = (ALL, RIGHT, WRONG, *((DIFFER,) if len(self.requests) > 1 else ()), SKIPPED)
+        if listing is None:
+            return left, []
+        left.append(Span(f" {len(self.listed):,} of {listing.total:,} ", colours.faint))
+        right = [Span(f" {self.key('filter')} ", colours.key, False, "filter")]
         right += [
             Span(f"{name} ", colours.cursor_line if name == self.filter else colours.faint, name == self.filter)
-            for name in names
+            for name in listing.filters
         ]
         return left, right
 
     def show_body(self) -> None:
+        self._turn_pages()
         self.query_one("#list", Canvas).show(self._list, self.palette.background)
         self.query_one("#card", Canvas).show(self._card, self.palette.background)
 
     def _list(self, width: int, height: int) -> list[Strip]:
-        seen = self.see(self.asked[0])
-        if self.preview is None:
-            return self.message(*self.standing(seen), width, height)
-        cards, at = self.listed, self.at
-        if not cards:
-            return self.message(f"No example is {self.filter} here: f shows others.", False, width, height)
-        self._top = scrolled(self._top, at, height, len(cards))
-        answers, reasons = self.answers, self.reasons
-        shown = cards[self._top : self._top + height]
-        return [self._entry(card, answers, reasons, i == at, width) for i, card in enumerate(shown, start=self._top)]
+        if (listing := self.listing) is None:
+            return self.message(*self.standing(self.see(self.asked[0])), width, height)
+        listed, at = self.listed, self.at
+        if not listed:
+            return self.message(
+                f"No example is {self.filter}: {self.key('filter')} shows others.", False, width, height
+            )
+        self._top = scrolled(self._top, at, height, len(listed))
+        shown = listed[self._top : self._top + height]
+        return [self._entry(listing, index, i == at, width) for i, index in enumerate(shown, start=self._top)]
 
-    def _entry(
-        self,
-        card: ExampleCard,
-        answers: Sequence[tuple[Request, Mapping[str, Answer]]],
-        reasons: Mapping[str, str],
-        here: bool,
-        width: int,
-    ) -> Strip:
-        palette = self.palette
-        digits = len(str(self.preview.total - 1)) if self.preview else 4
+    def _entry(self, listing: Listing, index: int, here: bool, width: int) -> Strip:
+        palette, card = self.palette, listing.card(index)
+        digits = len(str(listing.total - 1))
         parts: list[Part] = [
-            (f"{'▌' if here else ' '}{card.index:>{digits}} ", palette.cursor_line if here else palette.faint, here)
+            (f"{'▌' if here else ' '}{index:>{digits}} ", palette.cursor_line if here else palette.faint, here)
         ]
-        if card.key in reasons or unusable(card):
-            parts.append((f"– {reasons.get(card.key) or card.hint}", palette.warn, False))
+        if card.key in listing.reasons:
+            parts.append((f"– {listing.reasons[card.key]}", palette.warn, False))
         else:
-            for request, given in answers:
+            for request, given in listing.answers:
                 answer = given.get(card.key)
                 sign = "·" if answer is None else "✓" if answer.right else "✗"
                 shade = palette.faint if answer is None else palette.good if answer.right else palette.error
                 parts.append((self.sign(request), palette.of(self.slot(request)), False))
                 parts.append((f"{sign} ", shade, True))
-            if first := answers[0][1].get(card.key):
+            if first := listing.answers[0][1].get(card.key):
                 parts.append((f"{first.margin:+5.1f} ", palette.faint, False))
-            parts.append((flat(card.question), palette.text, here))
+            parts.append((flat(card.question) if index in listing.cards else "…", palette.text, here))
         return row(parts, width, palette.cursor if here else palette.background)
 
     def _card(self, width: int, height: int) -> list[Strip]:
-        if not self.listed:
+        listing = self.listing
+        if listing is None or not self.listed:
             return []
-        card = self.listed[self.at]
+        index = self.listed[self.at]
+        if index not in listing.cards:
+            page = replace(self.asked[0], example=index // PAGE * PAGE)
+            return self.message(*self.standing(self.explorer.looks.of(page)), width, height)
+        card = listing.cards[index]
         palette = self.palette
-        words = [row(parts, width, palette.background) for parts in self._words(card, width - 2)]
+        words = [row(parts, width, palette.background) for parts in self._words(listing, card, width - 2)]
         room = max(height - len(words) - 1, int(PICTURE * height)) if card.pictures else 0
         return [*self._pictures(card, width, room), *words][:height]
 
@@ -164,7 +174,8 @@ class Examples(Closer):
         if not card.pictures or height < 2:
             return []
         if not self.coloured or self.thin:
-            lines = [*textwrap.wrap(THIN if self.coloured else FEW_COLOURS, max(width - 2, 8)), ""]
+            why = THIN.format(key=key_of("thin")) if self.coloured else FEW_COLOURS
+            lines = [*textwrap.wrap(why, max(width - 2, 8)), ""]
             return [row([(f" {line}", palette.faint, False)], width, palette.background) for line in lines]
         each = width // len(card.pictures)
         drawn = [picture_rows(p, each, height, palette.background, ascii=self.ascii) for p in card.pictures]
@@ -175,15 +186,15 @@ class Examples(Closer):
             for y in range(high)
         ]
 
-    def _words(self, card: ExampleCard, width: int) -> list[list[Part]]:
+    def _words(self, listing: Listing, card: ExampleCard, width: int) -> list[list[Part]]:
         """Question, choices with who chose them, and what else is known of an example."""
         palette = self.palette
-        reason = self.reasons.get(card.key) or (card.hint if unusable(card) else "")
+        reason = listing.reasons.get(card.key)
         said: list[list[Part]] = [[(f" example {card.index} · {card.key}", palette.faint, False)]]
         if reason:
             said += [[(f" {line}", palette.warn, False)] for line in textwrap.wrap(f"skipped: {reason}", width)]
         said += [[(f" {line}", palette.text, True)] for line in textwrap.wrap(card.question, width)]
-        answers = [(request, given[card.key]) for request, given in self.answers if card.key in given]
+        answers = [(request, given[card.key]) for request, given in listing.answers if card.key in given]
         for number, choice in enumerate(card.choices):
             right = number == card.answer
             parts: list[Part] = [(" ✓ " if right else "   ", palette.good, True)]
@@ -194,17 +205,16 @@ class Examples(Closer):
                     parts.append((mark, palette.of(self.slot(request)), True))
             said.append(parts)
         for request in self.requests:
-            said.append(self._verdict(request, card))
+            said.append(self._verdict(request, dict(answers).get(request)))
         if card.hint and not unusable(card):
             said += [[("", palette.text, False)]]
             said += [[(f" {line}", palette.faint, False)] for line in textwrap.wrap(f"hint: {card.hint}", width)]
         return said
 
-    def _verdict(self, request: Request, card: ExampleCard) -> list[Part]:
+    def _verdict(self, request: Request, answer: Answer | None) -> list[Part]:
         """Whether a model is right, or why that is not known."""
         palette = self.palette
         name: Part = (f" {self.sign(request)} {request.model}  ", palette.of(self.slot(request)), True)
-        answer = next((given.get(card.key) for r, given in self.answers if r == request), None)
         if answer:
             text = f"{'right' if answer.right else 'wrong'}: {letter(answer.chosen)}, margin {answer.margin:+.2f}"
             return [name, (text, palette.good if answer.right else palette.error, False)]
@@ -215,21 +225,25 @@ class Examples(Closer):
         return [name, (why, palette.faint, False)]
 
     def records(self, *, everything: bool) -> Iterable[Record]:
-        cards = self.preview.examples if everything and self.preview else self.listed
-        answers = [(request.model, given) for request, given in self.answers]
-        skipped = {card.key: card.hint for card in cards if unusable(card)}
-        return example_records(cards, answers, skipped | self.reasons)
+        """The examples, those of pages that are not here without their questions."""
+        if (listing := self.listing) is None:
+            return ()
+        cards = [listing.card(index) for index in (range(listing.total) if everything else self.listed)]
+        return example_records(cards, [(request.model, given) for request, given in listing.answers], listing.reasons)
 
     def at_cursor(self) -> str:
-        words = self._words(self.listed[self.at], 10_000) if self.listed else []
+        listing = self.listing
+        if listing is None or not self.listed:
+            return ""
+        words = self._words(listing, listing.card(self.listed[self.at]), 10_000)
         return "\n".join("".join(text for text, _, _ in parts).strip() for parts in words)
 
     # What the user does
 
     def action_move(self, by: int) -> None:
-        cards = self.listed
-        if cards:
-            self.explorer.example = cards[max(0, min(self.at + by, len(cards) - 1))].index
+        listed = self.listed
+        if listed:
+            self.explorer.example = listed[max(0, min(self.at + by, len(listed) - 1))]
             self.show()
 
     def action_example(self, by: int) -> None:
@@ -239,16 +253,17 @@ class Examples(Closer):
         self.action_move(by * max(self.query_one("#list", Canvas).size.height - 1, 1))
 
     def action_filter(self) -> None:
-        names = (ALL, RIGHT, WRONG, *((DIFFER,) if len(self.requests) > 1 else ()), SKIPPED)
-        self.filter = names[(names.index(self.filter) + 1) % len(names)] if self.filter in names else ALL
-        self._top = 0
-        self.show()
+        if listing := self.listing:
+            names = listing.filters
+            self.filter = names[(names.index(self.filter) + 1) % len(names)] if self.filter in names else ALL
+            self._top = 0
+            self.show()
 
     def action_open(self) -> None:
         if self.listed:
             from microscope_tui.tui.screens.tokens import TokenScreen
 
-            self.explorer.example = self.listed[self.at].index
+            self.explorer.example = self.listed[self.at]
             self.app.push_screen(TokenScreen(self.explorer), self.returned)
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
@@ -257,26 +272,6 @@ class Examples(Closer):
 
     def on_canvas_wheeled(self, message: Canvas.Wheeled) -> None:
         self.action_move(message.by)
-
-
-def kinds(
-    card: ExampleCard, answers: Sequence[tuple[Request, Mapping[str, Answer]]], reasons: Mapping[str, str]
-) -> frozenset[str]:
-    """Which filters an example passes. `right` and `wrong` are those of the first model."""
-    given = [by_example[card.key] for _, by_example in answers if card.key in by_example]
-    found = set()
-    if card.key in reasons or unusable(card):
-        found.add(SKIPPED)
-    if answers and (first := answers[0][1].get(card.key)):
-        found.add(RIGHT if first.right else WRONG)
-    if len({answer.chosen for answer in given}) > 1:
-        found.add(DIFFER)
-    return frozenset(found)
-
-
-def unusable(card: ExampleCard) -> bool:
-    """Whether it could not be read: then its hint says why."""
-    return not card.question and not card.choices and bool(card.hint)
 
 
 def letter(choice: int) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -18,20 +15,13 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from microscope_tui.catalogue import full_name
-from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, Request, SliceSpec
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
-from microscope_tui.tui.content.view import (
-    first_layer,
-    last_layer,
-    methods_measured,
-    modalities_measured,
-    pane_views,
-    shown,
-)
+from microscope_tui.tui.content.measured import first_layer, last_layer, methods_measured, modalities_measured, shown
+from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.data.clerk import Clerk
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.data.inbox import Arrived, Post
@@ -39,8 +29,7 @@ from microscope_tui.tui.data.looks import Looks
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import Returned
 from microscope_tui.tui.keys import bindings, key_of
-from microscope_tui.tui.output import clipboard
-from microscope_tui.tui.screens.moving import Moving
+from microscope_tui.tui.screens.taking import Taking
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent
 from microscope_tui.tui.themes import Palette, in_colours, palettes
@@ -48,7 +37,6 @@ from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from microscope_tui.tui.output.export import Seen
     from microscope_tui.tui.screens.jobs import Jobs
 
 LEAST = (60, 20)
@@ -61,7 +49,7 @@ INSPECTORS = ("inspector", "inspector-2", "inspector-3", "inspector-4")
 """The lines below the panes, one for each curve where there is room."""
 
 
-class Explorer(Moving):
+class Explorer(Taking):
     """Panes of profiles. Keys change the session; what it needs is asked of the source in threads."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
@@ -79,6 +67,7 @@ class Explorer(Moving):
         self.example = 0
         self._composed = False
         self._grid = (0, 0)
+        self._asked: tuple[Session, tuple[Request, ...]] | None = None
         self._board: Jobs | None = None
         self._palettes: dict[str, Palette] = {}
 
@@ -132,7 +121,9 @@ class Explorer(Moving):
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        return self.session.requests(self.settings)
+        if self._asked is None or self._asked[0] is not self.session:  # every line of a list asks for them
+            self._asked = self.session, self.session.requests(self.settings)
+        return self._asked[1]
 
     @property
     def measurements(self) -> tuple[Measurement | None, ...]:
@@ -317,6 +308,7 @@ class Explorer(Moving):
     ) -> None:
         """Have a name chosen, and go where `move` leads from here with it."""
         from microscope_tui.tui.content.offers import Shop
+        from microscope_tui.tui.data.peek import Peek
         from microscope_tui.tui.screens.picker import Picker  # the screens that wait are imported when they come
 
         session = self.session
@@ -336,7 +328,8 @@ class Explorer(Moving):
             self.change(moved)
 
         shop = Shop(self.source, self.settings, meant, slices=slices)
-        self.app.push_screen(Picker(title, hint, current, shop, recent), chosen)
+        peek = Peek(self.looks, self.watchers, meant) if slices else None
+        self.app.push_screen(Picker(title, hint, current, shop, recent, peek), chosen)
 
     def action_jobs(self) -> None:
         from microscope_tui.tui.screens.jobs import Jobs
@@ -386,66 +379,7 @@ class Explorer(Moving):
     def action_leave(self) -> None:
         self.app.exit(0)
 
-    def action_picture(self) -> None:
-        from microscope_tui.tui.output import export  # what saves and copies is imported when it is asked for
-
-        folder = Path("screenshots")
-        name = f"{export.file_stem(self.session, datetime.now())}.svg"
-        self._write(
-            folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(), {name: self.app.export_screenshot()}
-        )
-
-    @property
-    def _seen(self) -> Seen | None:
-        """What is on the screen, None with a word about it when that is nothing."""
-        from microscope_tui.tui.output import export
-
-        found = export.seen(self.session, self.desk, self.requests)
-        if found is None:
-            self.notify("There is nothing to save or copy yet.", severity="warning")
-        return found
-
-    def action_export(self) -> None:
-        if seen := self._seen:
-            from microscope_tui.tui.output.export import file_stem
-            from microscope_tui.tui.screens.save import Save
-
-            stem = file_stem(self.session, datetime.now())
-            self.app.push_screen(Save(seen, self.app.export_screenshot(), stem))
-
-    def action_copy_value(self) -> None:
-        if seen := self._seen:
-            from microscope_tui.tui.output.export import value_text
-
-            view = seen.views[0 if self.session.zoomed else self.session.pane]
-            self.copy(value_text(seen, view), "the values at the cursor")
-
-    def action_copy_table(self) -> None:
-        if seen := self._seen:
-            from microscope_tui.tui.output.export import to_csv
-
-            self.copy(to_csv(seen), "the table (CSV)")
-
-    def copy(self, text: str, what: str) -> None:
-        """Put a text on the clipboard, unless it is too long for one; `what` it is, for people."""
-        if len(text.encode()) > clipboard.LIMIT:
-            key = key_of("export")
-            self.notify(f"That is too long for a terminal's clipboard: {key} saves it.", severity="warning")
-            return
-        self.app.copy_to_clipboard(text)
-        self.notify(f"copied {what}")
-
     def action_cache(self) -> None:
         from microscope_tui.tui.screens.cache import Cache
 
         self.app.push_screen(Cache(self.source))
-
-    def _write(self, folder: Path, files: dict[str, str]) -> None:
-        from microscope_tui.tui.output import export
-
-        try:
-            written = export.write(folder, files)
-        except MicroscopeError as error:
-            self.notify(str(error), severity="error", markup=False)
-            return
-        self.notify("\n".join(str(path) for path in written), title="saved", markup=False)

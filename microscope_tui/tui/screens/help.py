@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.table import Table
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from microscope_tui.settings import config_file
 from microscope_tui.terms import FORMULAS
-from microscope_tui.tui.keys import Deed, deeds, key_of
+from microscope_tui.tui.keys import EXPLORER, bindings, deeds, key_of
+from microscope_tui.tui.screens.leaving import Leaving
 
 WORDS = (
     ("text · image", "whose token positions the rows come from"),
@@ -23,21 +23,29 @@ WORDS = (
     ("residual", "the hidden states h₀ … h_L, before the final norm"),
     ("update", "what each block adds, h_{l+1} − h_l"),
     ("tinted cells", "the 95 % interval, by example; left out where thinner than half a cell"),
-    ("B − A", "the others less the first; a filled sign: its interval, by Bonferroni for all layers, is clear of 0"),
+    (
+        "B − A",
+        "the others less the first; a filled sign: not 0, corrected for all layers (max-T on shared examples)",
+    ),
     ("gap in a line", "undefined at that layer; the reason stands above when the cursor is there"),
     ("*", "there is a note or a trap at this layer: it is spelled out above the keys"),
 )
 
 
-class Help(ModalScreen[None]):
+class Help(Leaving[None], ModalScreen[None]):
     """The keys, the words on the screen and the formulas."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "dismiss", "Leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("help")]
 
-    def __init__(self, table: Sequence[Deed] | None = None) -> None:
-        """`table` has the keys of the screen that asks, None for those of the explorer."""
+    KEYS: ClassVar[str] = "help"
+
+    def __init__(self, screen: str = EXPLORER) -> None:
+        """`screen` names the table of the screen that asks."""
         super().__init__()
-        self._table = deeds() if table is None else table
+        self._table = deeds(screen)
+
+    def action_back(self) -> None:
+        self.dismiss()
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="dialog"):
@@ -52,7 +60,7 @@ class Help(ModalScreen[None]):
             yield Static(_table(WORDS))
             yield Static("Formulas", classes="heading")
             yield Static(_table([(f"{metric} · {method}", text) for (metric, method), text in FORMULAS.items()]))
-            yield Static("↑ ↓ scroll · esc leaves", id="said", markup=False)
+            yield Static(f"↑ ↓ scroll · {key_of('back', 'help')} leaves", id="said", markup=False)
 
 
 def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Table:

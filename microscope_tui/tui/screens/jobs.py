@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.coordinate import Coordinate
 from textual.screen import ModalScreen
@@ -19,6 +19,8 @@ from microscope_tui.terms import Job, JobKind, JobState
 from microscope_tui.tui.content.readout import duration, progress, shorten, shorten_end
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import Returned, errand
+from microscope_tui.tui.keys import bindings, hint, key_of
+from microscope_tui.tui.screens.leaving import Leaving
 
 COLUMNS = ("asked", "state", "model", "slice", "progress")
 
@@ -31,26 +33,20 @@ SIGNS = {
     JobState.CANCELLED: "✗ cancelled",
 }
 
+HINTED = ("pause", "reorder(-1)", "reorder(1)", "cancel", "retry", "own_log", "open", "back")
+"""The keys in the last line."""
+
 WAITING = (JobState.QUEUED, JobState.PAUSED)
 
 
-class Jobs(ModalScreen[Job | None]):
+class Jobs(Leaving[Job | None], ModalScreen[Job | None]):
     """Returns the job to look at, None when it was left.
 
     The waiting jobs come first as they will be run, the running one above them, then the others, the newest first.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,j,q", "dismiss(None)", "Leave"),
-        Binding("p,space", "pause", "Pause, or go on"),
-        Binding("plus,K,shift+up", "reorder(-1)", "Earlier"),
-        Binding("minus,J,shift+down", "reorder(1)", "Later"),
-        Binding("x,delete", "cancel", "Cancel the job"),
-        Binding("r", "retry", "Try again"),
-        Binding("o", "log", "Its own log, or all of it"),
-        Binding("enter", "open", "Look at it", show=False),
-        Binding("f5", "reload", "Read again"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("jobs")]
+    KEYS: ClassVar[str] = "jobs"
 
     def __init__(self, source: Source, jobs: Sequence[Job], changed: Callable[[Sequence[Job]], None]) -> None:
         super().__init__()
@@ -135,10 +131,18 @@ class Jobs(ModalScreen[Job | None]):
         if job := self._one("try again", lambda job: job.state.ended, "this job has not ended yet"):
             self._do("asking once more …", lambda: self._source.retry(job.id))
 
-    def action_log(self) -> None:
+    def action_own_log(self) -> None:
         """What the log says of this job alone, or all of it."""
         self._own_log = not self._own_log
         self._logged(self._log)
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    def action_help(self) -> None:
+        from microscope_tui.tui.screens.help import Help
+
+        self.app.push_screen(Help(self.KEYS))
 
     def action_open(self) -> None:
         if job := self._chosen():
@@ -178,14 +182,16 @@ class Jobs(ModalScreen[Job | None]):
         self._log = text
         job, lines = self._chosen(), text.rstrip().splitlines()
         if job and self._own_log:
-            lines = lines_of(job, lines) or ["The log says nothing of this job any more: o shows all of it."]
+            lines = lines_of(job, lines) or [
+                f"The log says nothing of this job any more: {key_of('own_log', 'jobs')} shows all of it."
+            ]
         log = self.query_one("#log", Static)
         width, room = max(log.size.width, 20), max(log.size.height, 2)
         wrapped = [part for line in lines for part in textwrap.wrap(line, width) or [""]]
         log.update("\n".join(wrapped[-room:]))
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._logged, self._log)
+        self.call_after_refresh(lambda: self._logged(self._log))  # the log may come before that
 
     def _chosen(self) -> Job | None:
         row = self.query_one(DataTable).cursor_row
@@ -194,7 +200,9 @@ class Jobs(ModalScreen[Job | None]):
     def _detail(self) -> None:
         job = self._chosen()
         if job is None:
-            self.query_one("#detail", Static).update("No job was ever asked for: m and d choose what to measure.")
+            self.query_one("#detail", Static).update(
+                f"No job was ever asked for: {key_of('pick_model')} and {key_of('pick_slice')} choose what to measure."
+            )
             return
         lines = [f"{what_of(job)}{job.request.model} on {job.request.slice}", progress(job)]
         if job.started and job.ended:
@@ -206,9 +214,7 @@ class Jobs(ModalScreen[Job | None]):
     def _say(self, sentence: str) -> None:
         said = self.query_one("#said", Label)
         said.set_class(False, "-error")
-        said.update(
-            sentence or "p pauses · + − order · x cancels · r tries again · o its own log · enter looks at it · esc"
-        )
+        said.update(sentence or hint("jobs", HINTED))
 
     def _refuse(self, sentence: str) -> None:
         self._say(sentence)

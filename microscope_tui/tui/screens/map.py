@@ -1,7 +1,8 @@
-"""A sample of rows on the plane of their two main axes, layer by layer, for one model or two side by side."""
+"""A sample of rows on a plane, layer by layer, for one model or two side by side: by PCA, or by t-SNE."""
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from microscope_tui.inspection import Cloud
 from microscope_tui.terms import JobKind, Modality, Stream
 from microscope_tui.tui.content.readout import short_name, shorten
 from microscope_tui.tui.data.looks import Look
-from microscope_tui.tui.deeds import MAP, bindings
+from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, cloud_records
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.themes import MARKERS
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
 
 MOST = 2
 """Models side by side."""
+ROOMY = (58, 18)
+"""Columns and lines from which there is room for all words, and for what to be careful about."""
 STREAMS = (Stream.RESIDUAL, Stream.UPDATE, Stream.MAIN)
 
 
 class Map(Closer):
     """One field a model, all at the layer under the cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(MAP)]
-    TABLE = MAP
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("map")]
+    KEYS = "map"
     NAME = "map"
 
     def __init__(self, explorer: Explorer) -> None:
@@ -46,6 +49,7 @@ class Map(Closer):
         self.stream = stream
         self.whole = False
         self.by_model = False
+        self.tsne = False
         self.modality: Modality | None = None
 
     def body(self) -> ComposeResult:
@@ -55,7 +59,8 @@ class Map(Closer):
 
     @property
     def asked(self) -> Sequence[Look]:
-        return [Look(replace(r, streams=(self.stream,)), JobKind.MAP) for r in self.requests[:MOST]]
+        kind = JobKind.TSNE if self.tsne else JobKind.MAP
+        return [Look(replace(r, streams=(self.stream,)), kind) for r in self.requests[:MOST]]
 
     @property
     def clouds(self) -> tuple[Cloud | None, ...]:
@@ -67,12 +72,13 @@ class Map(Closer):
         left = [
             Span(" Map ", palette.text, True),
             Span(f" layer {self.at_layer} ", palette.cursor_line, True),
-            Span(" u ", palette.key, False, "stream"),
+            Span(f" {self.key('stream')} ", palette.key, False, "stream"),
             Span(f"{self.stream} ", palette.text, True, "stream"),
-            Span(" the two main axes at each layer ", palette.faint),
+            Span(f" {self.key('projection')} ", palette.key, False, "projection"),
+            Span("t-SNE " if self.tsne else "main axes ", palette.text, True, "projection"),
         ]
-        right = [Span(f" f {self.modality or 'all'} ", palette.faint, False, "filter")]
-        right.append(Span(f" z {'whole' if self.whole else 'core'} ", palette.faint, False, "whole"))
+        right = [Span(f" {self.key('filter')} {self.modality or 'all'} ", palette.faint, False, "filter")]
+        right.append(Span(f" {self.key('whole')} {'whole' if self.whole else 'core'} ", palette.faint, False, "whole"))
         return left, right
 
     def show_body(self) -> None:
@@ -99,28 +105,32 @@ class Map(Closer):
         layer = cloud.points[self.at_layer]
         series = [slot if self.by_model else tuple(Modality).index(cloud.modality[i]) for i in kept]
         scatter = Scatter([layer[i] for i in kept], series, palette, self.whole)
-        label = shorten(short_name(request.model), width // 3)
+        label = shorten(short_name(request.model), max(width // 4, 8))
         named = (f" {MARKERS[slot % len(MARKERS)]} {label} ", palette.of(slot), True)
         head: list[Part] = [
             named if self.by_model else (f" {label} ", palette.text, True),
-            (f" {cloud.share[self.at_layer]:.0%} of the variance ", palette.text, False),
-            *self._legend(cloud),
+            *[
+                (f" {share:.0%}{' of the variance' * (width >= ROOMY[0])} ", palette.text, False)
+                for share in cloud.share[self.at_layer :][:1]
+            ],
+            *self._legend(cloud, width),
         ]
-        return [row(head, width, palette.background), *scatter.rows(width - 1, height - 1)]
+        notes = textwrap.wrap(" · ".join(cloud.notes), max(width - 2, 8)) if height > ROOMY[1] else []
+        told = [row([(f" {line}", palette.faint, False)], width, palette.background) for line in notes]
+        return [row(head, width, palette.background), *scatter.rows(width - 1, height - 1 - len(told)), *told]
 
-    def _legend(self, cloud: Cloud) -> list[Part]:
+    def _legend(self, cloud: Cloud, width: int) -> list[Part]:
         """What the colours mean, and how many rows there are of each."""
         counts = Counter(cloud.modality)
         parts: list[Part] = []
         for modality in Modality:
+            count = f" {counts[modality]:,}" if width >= ROOMY[0] else ""
             if counts[modality] and self.modality in (None, modality):
                 if self.by_model:
-                    parts.append((f" {modality} {counts[modality]:,} ", self.palette.faint, False))
+                    parts.append((f" {modality}{count}", self.palette.faint, False))
                 else:
                     series = tuple(Modality).index(modality)
-                    parts.append(
-                        (f" {MARKERS[series]} {modality} {counts[modality]:,} ", self.palette.of(series), False)
-                    )
+                    parts.append((f" {MARKERS[series]} {modality}{count}", self.palette.of(series), False))
         return parts
 
     def records(self, *, everything: bool) -> Iterable[Record]:
@@ -129,7 +139,7 @@ class Map(Closer):
         return cloud_records(clouds, range(last) if everything else [self.at_layer])
 
     def at_cursor(self) -> str:
-        known = [cloud for cloud in self.clouds if cloud and self.at_layer < len(cloud.share)]
+        known = [cloud for cloud in self.clouds if cloud and self.at_layer < len(cloud.share)]  # t-SNE has no share
         said = (f"{cloud.model}: {cloud.share[self.at_layer]:.6g} of the variance" for cloud in known)
         return "\n".join(f"{line} on the plane of layer {self.at_layer}, {self.stream} stream" for line in said)
 
@@ -141,6 +151,11 @@ class Map(Closer):
 
     def action_stream(self) -> None:
         self.stream = STREAMS[(STREAMS.index(self.stream) + 1) % len(STREAMS)]
+        self.show()
+
+    def action_projection(self) -> None:
+        """By the main axes, or by t-SNE, which takes the worker some seconds a layer."""
+        self.tsne = not self.tsne
         self.show()
 
     def action_whole(self) -> None:

@@ -11,7 +11,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Metric, Request
 from microscope_tui.tui import session as moves
-from microscope_tui.tui.content.view import fewest_rows, modalities_measured
+from microscope_tui.tui.content.measured import fewest_rows, modalities_measured
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
@@ -16,7 +16,10 @@ from textual.widgets.option_list import Option
 
 from microscope_tui.catalogue import Entry, size_text
 from microscope_tui.tui.content.offers import FAVOURITE, RECENT, Offer, Shop, search
+from microscope_tui.tui.data.peek import Peek
 from microscope_tui.tui.errands import Returned, errand
+from microscope_tui.tui.keys import bindings, hint
+from microscope_tui.tui.screens.leaving import Leaving
 
 PAUSE = 0.15
 """Seconds without a key until what is typed is looked at on the disk."""
@@ -27,24 +30,22 @@ USE = "\0"
 TAGS = {FAVOURITE: "★ ", RECENT: "◦ "}
 
 
-class Picker(ModalScreen[str | None]):
+class Picker(Leaving[str | None], ModalScreen[str | None]):
     """Returns the name chosen, None when it was left.
 
     What is typed is looked at as it is typed: at once for what cannot be, on the disk after a pause. A choice that is
     doubtful says why, and must be made twice.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave"),
-        Binding("down", "step(1)", "Next", show=False),
-        Binding("up", "step(-1)", "Back", show=False),
-        Binding("pagedown", "step(8)", "Page on", show=False),
-        Binding("pageup", "step(-8)", "Page back", show=False),
-        Binding("tab", "take", "Take over", show=False, priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("picker")]
+    KEYS: ClassVar[str] = "picker"
 
-    def __init__(self, title: str, hint: str, current: str, shop: Shop, recent: Sequence[str] = ()) -> None:
+    def __init__(
+        self, title: str, hint: str, current: str, shop: Shop, recent: Sequence[str] = (), peek: Peek | None = None
+    ) -> None:
+        """`peek` shows what is in the line under the cursor."""
         super().__init__()
+        self._peek = peek
         self._title, self._hint, self._current = title, hint, current
         self._shop, self._recent = shop, recent
         self._offers: dict[str, Offer] = {}
@@ -61,13 +62,21 @@ class Picker(ModalScreen[str | None]):
             yield Input(placeholder=self._hint, id="typed")
             yield OptionList(id="list", markup=False)
             yield Label("looking what is here …", id="plan", markup=False)
+            yield Label("", id="peek", markup=False)
             yield Label("", id="said", markup=False)
 
     def on_mount(self) -> None:
+        self.query_one("#peek").display = self._peek is not None
+        if self._peek:
+            self._peek.watch(self._show_peek)
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
         errand(self, lambda: self._shop.offers(self._recent), self._loaded, self._refuse)
         self._say("")
+
+    def on_unmount(self) -> None:
+        if self._peek:
+            self._peek.leave()
 
     def on_returned(self, message: Returned) -> None:
         message.tell()
@@ -119,7 +128,10 @@ class Picker(ModalScreen[str | None]):
                     lambda sentence: still(partial(refused, sentence)),
                 )
 
-    def action_take(self) -> None:
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    def action_take_over(self) -> None:
         """Take the line over into what is typed, to go on from there."""
         if name := self._highlighted():
             typed = self.query_one(Input)
@@ -182,6 +194,18 @@ class Picker(ModalScreen[str | None]):
         """What is known of the line under the cursor, before it is loaded."""
         offer = self._offer(self._highlighted())
         self.query_one("#plan", Label).update(offer.plan if offer else "")
+        if self._peek:
+            self.set_timer(PAUSE, partial(self._look_into, self._highlighted()))
+
+    def _look_into(self, name: str) -> None:
+        """Have the worker open the slice under the cursor when it stays there, if it is on this machine."""
+        offer = self._offer(name)
+        if self._peek and self.is_attached and name == self._highlighted():
+            self._peek.at(name if offer and offer.entry.here and not offer.entry.refused else "")
+
+    def _show_peek(self) -> None:
+        if self._peek and self.is_attached:
+            self.query_one("#peek", Label).update("\n".join(self._peek.lines))
 
     def _offer(self, name: str) -> Offer | None:
         return self._typed if self._typed and self._typed.name == name else self._offers.get(name)
@@ -215,7 +239,7 @@ class Picker(ModalScreen[str | None]):
     def _say(self, sentence: str) -> None:
         said = self.query_one("#said", Label)
         said.set_class(False, "-error")
-        said.update(sentence or "enter chooses · ↑ ↓ move · tab takes over to edit · esc leaves")
+        said.update(sentence or f"enter choose · ↑ ↓ move · {hint('picker', ('take_over', 'back'))}")
 
     def _refuse(self, sentence: str) -> None:
         self._say(sentence)

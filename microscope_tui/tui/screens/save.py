@@ -7,23 +7,23 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from microscope_tui.tui.errands import Returned, errand
+from microscope_tui.tui.keys import bindings, hint
 from microscope_tui.tui.output.export import FORMATS, Format, Seen, save
+from microscope_tui.tui.screens.leaving import Leaving
 
 
-class Save(ModalScreen[None]):
+class Save(Leaving[None], ModalScreen[None]):
     """Stays open, so that one view can be saved in several formats."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave"),
-        Binding("tab", "folder", "Folder", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("save")]
+    KEYS: ClassVar[str] = "save"
 
     def __init__(self, seen: Seen, screen: str, stem: str) -> None:
         """`screen` is the SVG of the screen as it was before this one opened, `stem` the start of the files' names."""
@@ -43,6 +43,9 @@ class Save(ModalScreen[None]):
 
     def on_returned(self, message: Returned) -> None:
         message.tell()
+
+    def action_back(self) -> None:
+        self.dismiss(None)
 
     def action_folder(self) -> None:
         """Between the formats and the name of the folder."""
@@ -65,7 +68,7 @@ class Save(ModalScreen[None]):
     def _say(self, sentence: str) -> None:
         said = self.query_one("#said", Label)
         said.set_class(False, "-error")
-        said.update(sentence or "enter saves · tab changes the folder · esc leaves")
+        said.update(sentence or f"enter save · {hint('save', ('folder', 'back'))}")
 
     def _refuse(self, sentence: str) -> None:
         self._say(sentence)

@@ -10,20 +10,20 @@ from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
-from microscope_tui.inspection import Thumbnail, TokenTable
+from microscope_tui.inspection import TokenTable
 from microscope_tui.terms import JobKind, Request
 from microscope_tui.tui.content.detail import Detail
 from microscope_tui.tui.content.ramp import SHADES, Range, colours
 from microscope_tui.tui.content.tokens import Line, Quantity, Scale, Tokens, line_of
 from microscope_tui.tui.data.looks import Look
-from microscope_tui.tui.deeds import TOKENS, bindings
+from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.output.records import Record, token_record, token_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
 from microscope_tui.tui.widgets.bar import Span
-from microscope_tui.tui.widgets.canvas import Canvas, Part, row
+from microscope_tui.tui.widgets.canvas import Canvas, row
 from microscope_tui.tui.widgets.heat import HEAD, Heat
 from microscope_tui.tui.widgets.patches import Patches
-from microscope_tui.tui.widgets.picture import picture_rows
+from microscope_tui.tui.widgets.picturefield import BARE, TINTED, VALUES, PictureField
 
 if TYPE_CHECKING:
     from microscope_tui.tui.screens.explorer import Explorer
@@ -32,18 +32,14 @@ WIDE = 100
 """Columns from which the tokens and the picture stand side by side."""
 NAMED = 76
 """Columns from which all quantities are named, and not only the one that is shown."""
-LEAST_PICTURE = 6
-"""Lines from which the picture is shown below its tinted self."""
 BOTH, LIST, PICTURE = "both", "tokens", "picture"
-TINTED, VALUES, BARE = "tinted", "values", "picture"
-"""What is shown of a picture: its light below the colours of the values, those alone, or the picture as it is."""
 
 
 class TokenScreen(Closer):
     """The tokens of the explorer's example in one of its models."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(TOKENS)]
-    TABLE = TOKENS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("tokens")]
+    KEYS = "tokens"
     NAME = "tokens"
     DEFAULT_CSS = """
     TokenScreen #picture { width: 2fr; }
@@ -166,9 +162,9 @@ class TokenScreen(Closer):
         card = tokens.table.card
         if card.right is not None:
             left.append(Span("✓ " if card.right else "✗ ", palette.good if card.right else palette.error, True))
-        for number, quantity in enumerate(Quantity, start=1):
+        for quantity in Quantity:
             chosen, action = quantity is self.quantity, f"quantity('{quantity}')"
-            left.append(Span(f" {number} ", palette.key, False, action))
+            left.append(Span(f" {self.key(action)} ", palette.key, False, action))
             if chosen or self.size.width >= NAMED:
                 left.append(Span(f"{quantity} ", palette.cursor_line if chosen else palette.faint, chosen, action))
         return left, self._legend()
@@ -180,7 +176,7 @@ class TokenScreen(Closer):
             return []
         steps = [Span("█", colour) for colour in colours(palette)] if self.coloured else [Span(SHADES, palette.text)]
         return [
-            Span(f"y {self.scale}  ", palette.faint, False, "scale"),
+            Span(f"{self.key('scale')} {self.scale}  ", palette.faint, False, "scale"),
             Span(f"{short(scale.low)} ", palette.text),
             *steps,
             Span(f" {short(scale.high)} ", palette.text),
@@ -201,58 +197,26 @@ class TokenScreen(Closer):
         self._top = scrolled(self._top, at, height - HEAD, len(lines))
         return Heat(tokens, self.quantity, self.scale, lines, self._top, at, self.at_layer, self.palette, self.coloured)
 
-    def patches(self, tokens: Tokens) -> Patches:
+    def field(self, tokens: Tokens) -> PictureField:
+        """The picture with its patches, at the layer and the token of the cursor."""
         line = self.line
-        layer = min(self.at_layer, max(len(tokens.values(self.quantity)) - 1, 0))
-        cursor = line.start if line.block is None else None
-        view = self.view % len(tokens.views)
-        return Patches(
+        patches = Patches(
             tokens,
-            view,
+            self.view % len(tokens.views),
             self.quantity,
             self.range,
-            layer,
-            cursor,
+            min(self.at_layer, max(len(tokens.values(self.quantity)) - 1, 0)),
+            line.start if line.block is None else None,
             self.palette,
             coloured=self.coloured,
             ascii=self.ascii,
             plain=self.thin or self.tint == VALUES,
         )
+        return PictureField(patches, self.tint, self.key("view"), thin=self.thin)
 
     def _picture(self, width: int, height: int) -> list[Strip]:
         tokens = self.tokens
-        if tokens is None or not tokens.views:
-            return []
-        palette, patches = self.palette, self.patches(tokens)
-        number, group = tokens.views[patches.view]
-        name = f" picture {number + 1}" + (f" · {group}" if group else "")
-        what = "as it is" if self.tint == BARE else f"{self.quantity} at layer {patches.layer}"
-        said = f" · {what}" + (" alone" if self.tint == VALUES else "")
-        head: list[Part] = [(name, palette.text, True), (said, palette.faint, False)]
-        if len(tokens.views) > 1:
-            head.append((f"  b {patches.view + 1}/{len(tokens.views)}", palette.faint, False))
-        rows = [row(head, width, palette.background)]
-        if patches.picture is None:
-            unknown = " the picture itself is not known: only its patches are shown"
-            rows.append(row([(unknown, palette.warn, False)], width, palette.background))
-        if self.tint == BARE and self.coloured and patches.picture:
-            return [*rows, *self._bare(patches.picture, width, height - len(rows))]
-        rows += patches.rows(width, self._map_height(patches, height - len(rows)))
-        if self._both(patches) and height - len(rows) > LEAST_PICTURE and patches.picture:
-            rows += [row([], width, palette.background)]
-            rows += self._bare(patches.picture, width, height - len(rows))
-        return rows
-
-    def _bare(self, picture: Thumbnail, width: int, height: int) -> Sequence[Strip]:
-        return picture_rows(picture, width, height, self.palette.background, ascii=self.ascii)
-
-    def _map_height(self, patches: Patches, room: int) -> int:
-        """Lines for the patch map."""
-        return room * 2 // 3 if self._both(patches) and room >= 3 * LEAST_PICTURE else room
-
-    def _both(self, patches: Patches) -> bool:
-        """Whether the picture itself stands below its tinted self, where there is room for both."""
-        return self.coloured and not self.thin and patches.picture is not None
+        return self.field(tokens).rows(width, height) if tokens and tokens.views else []
 
     def _detail(self, width: int, height: int) -> list[Strip]:
         """The exact values at the cursor, and the words of the lens."""
@@ -387,7 +351,7 @@ class TokenScreen(Closer):
 
     def action_model(self) -> None:
         if len(self.requests) < 2:
-            self.notify("Only one model is looked at: c in the explorer lays another one over it.")
+            self.notify(f"Only one model is looked at: {key_of('compare')} in the explorer lays another one over it.")
         self.model = (self.model + 1) % len(self.requests)
         self.show()
 
@@ -407,10 +371,7 @@ class TokenScreen(Closer):
                 self.move_layer(layer - self.at_layer, tokens.last)
             self.go(self._top + message.y - HEAD)
         elif message.canvas.id == "picture":
-            patches = self.patches(tokens)
-            above = 1 if patches.picture else 2
-            room = self._map_height(patches, size.height - above)
-            token = patches.token_at(message.x, message.y - above, size.width, room)
+            token = self.field(tokens).token_at(message.x, message.y, size.width, size.height)
             if token is not None:
                 self.to_token(token)
 

@@ -13,7 +13,7 @@ from microscope_tui.inspection import WorstToken, WorstTokens
 from microscope_tui.terms import JobKind, Modality, Request
 from microscope_tui.tui.content.readout import shorten
 from microscope_tui.tui.data.looks import Look
-from microscope_tui.tui.deeds import WORST, bindings
+from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.output.records import Record, worst_records
 from microscope_tui.tui.screens.closer import Closer, scrolled
 from microscope_tui.tui.themes import MARKERS
@@ -30,8 +30,8 @@ HEAD = 1
 class Worst(Closer):
     """A list for the layer under the cursor."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(WORST)]
-    TABLE = WORST
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("worst")]
+    KEYS = "worst"
     NAME = "worst-tokens"
 
     def __init__(self, explorer: Explorer, model: int = 0) -> None:
@@ -75,7 +75,10 @@ class Worst(Closer):
         if value:
             rows = ", ".join(f"{count:,} {modality}" for modality, count in value.rows.items())
             left.append(Span(f" of {rows} rows in the sample ", palette.faint))
-        right = [Span(" f ", palette.key, False, "filter"), Span(f"{self.modality or 'all'} ", palette.cursor_line)]
+        right = [
+            Span(f" {self.key('filter')} ", palette.key, False, "filter"),
+            Span(f"{self.modality or 'all'} ", palette.cursor_line),
+        ]
         return left, right
 
     def show_body(self) -> None:
@@ -162,7 +165,7 @@ class Worst(Closer):
 
     def action_model(self) -> None:
         if len(self.requests) < 2:
-            self.notify("Only one model is looked at: c in the explorer lays another one over it.")
+            self.notify(f"Only one model is looked at: {key_of('compare')} in the explorer lays another one over it.")
         self.model = (self.model + 1) % len(self.requests)
         self.show()
 

@@ -70,7 +70,7 @@ class Canvas(Widget):
         if size != self._drawn:
             self.refresh()
             return
-        changed = [(y, edge) for y, edge in enumerate(map(_last_change, before, self._rows)) if edge]
+        changed = [(y, edge) for y, edge in enumerate(map(last_change, before, self._rows)) if edge]
         if changed:
             self.refresh(*(Region(0, y, edge, 1) for y, edge in changed))
 
@@ -111,7 +111,7 @@ class Canvas(Widget):
         self.post_message(self.Wheeled(self, 1))
 
 
-def _last_change(old: Strip, new: Strip) -> int:
+def last_change(old: Strip, new: Strip) -> int:
     """The column after the last one in which two lines of one width differ, 0 where they are the same.
 
     Textual repaints a line of a widget from its left edge, so where the first difference is does not matter.

@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end
-from microscope_tui.tui.content.view import REMEDIES, PaneView, Series, said_of
+from microscope_tui.tui.content.standing import REMEDIES
+from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.canvas import Part, row

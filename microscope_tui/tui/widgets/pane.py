@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.segment import Segment
 from textual import events
-from textual.app import ComposeResult
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -12,37 +11,8 @@ from textual.widget import Widget
 
 from microscope_tui.tui.content.view import PaneView
 from microscope_tui.tui.themes import Palette
+from microscope_tui.tui.widgets.canvas import last_change
 from microscope_tui.tui.widgets.face import Face
-
-SLICES = 6
-"""Upright slices of a pane. Textual repaints a line of a widget from its left edge, so narrow widgets save bytes."""
-
-
-class Slice(Widget):
-    """An upright part of a pane: shows its columns of the pane's lines."""
-
-    DEFAULT_CSS = "Slice { width: 1fr; height: 1fr; }"
-
-    @property
-    def pane(self) -> Pane:
-        assert isinstance(self.parent, Pane)
-        return self.parent
-
-    def refresh_changed(self, changed: list[list[int]]) -> None:
-        """Repaint each line up to the last of its `changed` columns that is shown here."""
-        left, right = self._columns()
-        ends = [max((x for x in columns if left <= x < right), default=None) for columns in changed]
-        dirty = [Region(0, y, end - left + 1, 1) for y, end in enumerate(ends) if end is not None]
-        if dirty:
-            self.refresh(*dirty)
-
-    def render_line(self, y: int) -> Strip:
-        rows = self.pane.rows()
-        return rows[y].crop(*self._columns()) if y < len(rows) else Strip.blank(self.size.width)
-
-    def _columns(self) -> tuple[int, int]:
-        left = self.region.x - self.pane.content_region.x
-        return left, left + self.size.width
 
 
 class Pane(Widget):
@@ -70,10 +40,6 @@ class Pane(Widget):
         self._face: Face | None = None
         self._rows: list[Strip] = []
 
-    def compose(self) -> ComposeResult:
-        for _ in range(SLICES):
-            yield Slice()
-
     def show(self, view: PaneView, layer: int, palette: Palette, *, focused: bool, titled: bool, least: int) -> None:
         """Show a view. `titled`: draw the title in the first line, because there is no border to hold it; `least` is
         the width of the narrowest pane."""
@@ -88,9 +54,9 @@ class Pane(Widget):
         before, self._face = self._rows, None
         after = self.rows()
         if len(before) == len(after) and after and before[0].cell_length == after[0].cell_length:
-            changed = [_differing(old, new) for old, new in zip(before, after, strict=True)]
-            for part in self.query(Slice):
-                part.refresh_changed(changed)
+            edges = map(last_change, before, after)
+            if changed := [Region(0, y, edge, 1) for y, edge in enumerate(edges) if edge]:
+                self.refresh(*changed)
         # else the pane has another size, and Textual paints all of it by itself
 
     @property
@@ -106,6 +72,10 @@ class Pane(Widget):
     def rows(self) -> list[Strip]:
         """The lines of the pane at its present size."""
         return self._rows if self.face else []
+
+    def render_line(self, y: int) -> Strip:
+        rows = self.rows()
+        return rows[y] if y < len(rows) else Strip.blank(self.size.width)
 
     @property
     def text(self) -> str:
@@ -133,13 +103,3 @@ class Pane(Widget):
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
         self.post_message(self.Wheeled(1))
-
-
-def _differing(old: Strip, new: Strip) -> list[int]:
-    """The columns in which two lines of one width differ."""
-    if old is new:
-        return []
-    before, after = ([(char, segment.style) for segment in line for char in segment.text] for line in (old, new))
-    if len(before) != len(after) or len(after) != new.cell_length:
-        return list(range(new.cell_length))  # a character that is two columns wide: not worth the trouble
-    return [x for x, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]

@@ -1,0 +1,121 @@
+"""The worst tokens of a layer and the map of sampled rows, driven by keys over a fake source."""
+
+from dataclasses import replace
+
+import pytest
+
+from microscope_tui.inspection import Projection
+from microscope_tui.terms import JobKind, JobState, Stream
+from microscope_tui.tui.screens.map import Map
+from microscope_tui.tui.screens.tokens import TokenScreen
+from microscope_tui.tui.screens.worst import Worst
+from tests.tui import looked
+from tests.tui.closer import BOTH, ONE, bar, canvas, here, looked_at, opened
+from tests.tui.driving import explorer
+from tests.tui.fake import MODELS, FakeSource
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    return looked_at()
+
+
+async def test_from_the_worst_token_of_a_layer_to_its_example(source: FakeSource):
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "X", Worst)
+        value = looked.worst()
+        assert "Worst tokens  layer 5  of 800 text, 3,200 image rows" in bar(e, "title")
+        assert f"{value.layers[5][0].residual:.4g}" in canvas(e, "body").splitlines()[1]
+        await e.press("right", "down")
+        assert f"{value.layers[6][1].residual:.4g}" in canvas(e, "body").splitlines()[2]
+        await e.press("f", "f")
+        assert {t.modality for t in screen.listed} == {"image"}
+        await e.press("enter")
+        tokens = here(e, TokenScreen)
+        await e.until(lambda: tokens.tokens)
+        await e.pilot.pause()
+        chosen = value.layers[6][1]
+        assert (tokens.example, tokens.line.start, tokens.at_layer) == (chosen.index, chosen.position, 6)
+        assert "▼ image 1 base" in canvas(e, "heat")
+        assert "picture 1 · base" in canvas(e, "picture")
+
+
+async def test_a_layer_without_a_block_has_no_worst_tokens_and_says_so(source: FakeSource):
+    async with explorer(source, session=replace(ONE, layer=12)) as e:
+        await opened(e, "X", Worst)
+        assert "layer 12: no block starts here" in canvas(e, "body")
+
+
+async def test_the_map_moves_with_the_layer_and_says_its_share(source: FakeSource):
+    async with explorer(source, session=BOTH) as e:
+        screen = await opened(e, "M", Map)
+        cloud = looked.cloud()
+        for number, name in enumerate(("llava-next", "omnifusion")):
+            head, *body, limits = canvas(e, f"map-{number}").splitlines()
+            assert name in head
+            assert f"{cloud.share[5]:.0%} of the variance" in head
+            assert "● text 100" in head
+            assert "◆ image 200" in head
+            assert sum(ord(char) > 0x2800 for line in body for char in line) > 100
+            assert "of 300 outside" in limits
+        before = canvas(e, "map-0")
+        await e.press("right")
+        assert f"{cloud.share[6]:.0%} of the variance" in canvas(e, "map-0")
+        assert canvas(e, "map-0") != before
+        await e.press("z")
+        assert "outside" not in canvas(e, "map-0")
+        await e.press("f")
+        assert "image" not in canvas(e, "map-0").splitlines()[0]
+        await e.press("c")
+        assert canvas(e, "map-1").startswith(" ◆ omnifusion")
+        assert screen.at_layer == 6
+
+
+async def test_u_asks_for_the_map_of_another_stream(source: FakeSource):
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "M", Map)
+        assert screen.asked[0].request.streams == (screen.stream,)
+        await e.press("u")
+        assert screen.stream is Stream.RESIDUAL
+        assert screen.asked[0].request.streams == (Stream.RESIDUAL,)
+        await e.until(lambda: screen.see(screen.asked[0]).value)
+
+
+async def test_p_asks_for_t_sne_and_goes_back(source: FakeSource):
+    axes = looked.cloud()
+    source.looks[MODELS[0], JobKind.TSNE, None] = replace(
+        axes, projection=Projection.TSNE, share=(), notes=("t-SNE of perplexity 30",)
+    )
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "M", Map)
+        assert "main axes" in bar(e, "title")
+        assert "of the variance" in canvas(e, "map-0")
+        await e.press("p")
+        assert screen.asked[0].kind is JobKind.TSNE
+        await e.until(lambda: "t-SNE of perplexity 30" in canvas(e, "map-0"))
+        assert "p t-SNE" in bar(e, "title")
+        assert "of the variance" not in canvas(e, "map-0")
+        await e.press("right", "p")
+        assert f"{axes.share[6]:.0%} of the variance" in canvas(e, "map-0")
+
+
+async def test_a_map_that_cannot_be_had_says_why(source: FakeSource):
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "M", Map)
+        await e.press("p")
+        await e.until(lambda: source.worked)
+        (job,) = source.worked.values()
+        source.move(job, JobState.FAILED, error="A map by t-SNE needs scikit-learn, which is not installed: pip it.")
+        await e.until(lambda: "needs scikit-learn" in canvas(e, "map-0"))
+        await e.press("p")
+        assert "of the variance" in canvas(e, "map-0")
+
+
+async def test_on_a_small_screen_the_legend_of_two_maps_fits(source: FakeSource):
+    async with explorer(source, session=BOTH, size=(80, 24)) as e:
+        await opened(e, "M", Map)
+        for number in (0, 1):
+            head = canvas(e, f"map-{number}").splitlines()[0]
+            assert "● text" in head
+            assert "◆ image" in head
+            assert "%" in head

@@ -1,0 +1,103 @@
+"""The explorer in small windows, with long names and many layers."""
+
+import pytest
+
+from microscope_tui.terms import JobState, Progress
+from microscope_tui.tui.screens.explorer import LEAST
+from microscope_tui.tui.session import Session
+from tests.tui.driving import Driven, explorer, filled
+from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
+
+BOTH = Session(MODELS, SLICE, layer=12)
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    sinks = {12: ("sinks: 3 rows hold 41 % of the norm",)}
+    return FakeSource([made_up(shape=Shape(notes=sinks)), made_up(MODELS[1], shape=Shape(tilt=1.0))])
+
+
+async def test_a_small_window_says_what_it_needs_and_comes_back(source: FakeSource):
+    async with explorer(source, size=(80, 24)) as e:
+        await filled(e)
+        for size in ((59, 24), (80, 19), (1, 1), (3, 2)):
+            await e.pilot.resize_terminal(*size)
+            await e.pilot.pause()
+            assert e.explorer.query_one("#small").display
+            assert not e.explorer.query_one("#panes").display
+        await e.press("right", "2", "z", "z", "tab")
+        await e.pilot.resize_terminal(60, 20)
+        await e.until(lambda: "text · main" in e.pane(0))
+        assert not e.explorer.query_one("#small").display
+        assert e.session.layer == 13
+        await e.pilot.resize_terminal(200, 50)
+        await e.until(lambda: any(ord(c) > 0x2800 for c in e.pane(3)))
+
+
+async def test_long_names_leave_room_for_the_rest():
+    long = "/data/" + "x" * 200
+    source = FakeSource([made_up(long), made_up(MODELS[1])])
+    async with explorer(source, size=(80, 24), session=Session((long, MODELS[1]), SLICE)) as e:
+        await filled(e)
+        assert len(e.bar("header")) == 80
+        assert "worker idle" in e.bar("header")
+        assert "text · main" in e.pane(0)
+        assert all(len(line) == len(e.pane(0).splitlines()[0]) for line in e.pane(0).splitlines())
+
+
+async def test_a_model_of_a_hundred_layers():
+    source = FakeSource([made_up(shape=Shape(layers=100))])
+    async with explorer(source, size=(80, 24)) as e:
+        await filled(e)
+        await e.press("2", "end")
+        assert e.session.layer == 100
+        assert " 100 " in f"{e.pane(0).splitlines()[-1]} "
+
+
+async def header_says(e: Driven, said: str) -> None:
+    await e.until(lambda: said in e.bar("header"))
+
+
+async def test_names_are_shortened_alike_in_all_panes_and_stand_still_while_the_worker_talks():
+    source = FakeSource([made_up()])
+    async with explorer(source, size=(80, 24), session=Session(MODELS, SLICE)) as e:
+        await e.until(lambda: len(source.worked) == 1)
+        names = e.bar("header")[:42]
+        assert "llava-next" in names
+        assert "omnifusion" in names
+        for done in (3, 300):
+            now = Progress("measuring", done, 60_000, rate=12.34, eta=4100.0)
+            source.move(source.worked["job-1"], JobState.RUNNING, now)
+            await header_says(e, f"measuring {done}/60,000")
+            assert e.bar("header")[:42] == names
+        legends = {line[line.index("●") :] for line in (e.pane(number).splitlines()[0] for number in range(4))}
+        assert len({legend.strip() for legend in legends}) == 1
+
+
+async def test_in_the_smallest_window_the_footer_tells_how_to_get_help_and_how_to_leave():
+    async with explorer(FakeSource([made_up()]), size=LEAST) as e:
+        await filled(e)
+        assert "? Help" in e.bar("footer")
+        assert "q Quit" in e.bar("footer")
+
+
+async def test_help_tells_how_to_scroll_and_leave_where_it_is_seen_at_once():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await e.press("question_mark")
+        said = e.app.screen.query_one("#said")
+        assert "scroll · esc leaves" in str(said.render())
+        assert said.region.bottom <= 24
+        assert said.region.height == 1
+
+
+async def test_a_dialog_gives_way_in_a_window_that_is_too_small_and_comes_back():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        await e.press("j")
+        dialog = e.app.screen.query_one("#dialog")
+        await e.pilot.resize_terminal(58, 18)
+        await e.until(lambda: not dialog.region.size)
+        assert e.explorer.query_one("#small").display
+        assert not e.explorer.query_one("#inspector").display
+        await e.pilot.resize_terminal(80, 24)
+        await e.until(lambda: dialog.region.size)

@@ -1,0 +1,37 @@
+"""What the explorer tells lies over names alone: the values stay readable below it."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from textual.widgets._toast import Toast
+
+from microscope_tui.settings import Settings
+from microscope_tui.tui.app import ExplorerApp
+from microscope_tui.tui.session import Session
+from microscope_tui.tui.widgets.pane import Pane
+from tests.tui.driving import Driven, filled
+from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
+
+
+def above(app: ExplorerApp, line: int) -> bool:
+    """Whether one thing is told on the screen, above a line."""
+    edges = [toast.region.bottom for toast in app.screen.query(Toast) if toast.region.height]
+    return len(edges) == 1 and edges[0] <= line
+
+
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)])
+async def test_no_value_is_below_what_is_told(size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    source = FakeSource([made_up()])
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE, layer=12), source)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        e = Driven(app, pilot, source)
+        await filled(e)
+        for key in ("f", "s"):  # a sentence, and the path of a file
+            await e.press(key)
+            first = e.explorer.query_one("#pane-0", Pane)
+            lines = [y for y, line in enumerate(first.rows()) if line.text.lstrip().startswith("●")]
+            values = first.content_region.y + lines[0]
+            await e.until(partial(above, app, values))
+    source.close()
