@@ -47,7 +47,7 @@ class Figure:
     def cells(self) -> tuple[str, str, str, str, str]:
         digits = 2 if self.unit == "×" else 0
         kept = "" if self.goal is None else "yes" if self.seen <= self.goal else "NO"
-        goal = "" if self.goal is None else f"≤ {self.goal:,.{0 if self.goal >= 10 else 1}f} {self.unit}"
+        goal = "" if self.goal is None else f"≤ {self.goal:,.0f} {self.unit}"
         return self.name, f"{self.seen:,.{digits}f} {self.unit}", goal, kept, self.remark
 
 

@@ -213,6 +213,7 @@ def test_the_explorer_refuses_a_terminal_that_cannot_draw(kind: str, capsys, mon
     monkeypatch.setenv("TERM", kind)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main([]) == 2
     said = capsys.readouterr().err
     assert f"TERM={kind}" in said
