@@ -29,7 +29,7 @@ METER = 24
 """Cells of the meter of the quota."""
 
 
-class Cache(Leaving[None], ModalScreen[None]):
+class Cache(ModalScreen[None], Leaving[None]):
     """The largest first. What is removed is measured again when it is asked for."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("cache")]

@@ -32,7 +32,7 @@ WIDEST_NAME = 26
 """Columns of what a line is about, at most."""
 
 
-class Card(Leaving[None], ModalScreen[None]):
+class Card(ModalScreen[None], Leaving[None]):
     """Shows what `make` gives; left and right move the layer cursor of the explorer by `move` and show it again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("card")]

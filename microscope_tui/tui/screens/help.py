@@ -32,7 +32,7 @@ WORDS = (
 )
 
 
-class Help(Leaving[None], ModalScreen[None]):
+class Help(ModalScreen[None], Leaving[None]):
     """The keys, the words on the screen and the formulas."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help")]

@@ -39,7 +39,7 @@ HINTED = ("pause", "reorder(-1)", "reorder(1)", "cancel", "retry", "own_log", "o
 WAITING = (JobState.QUEUED, JobState.PAUSED)
 
 
-class Jobs(Leaving[Job | None], ModalScreen[Job | None]):
+class Jobs(ModalScreen[Job | None], Leaving[Job | None]):
     """Returns the job to look at, None when it was left.
 
     The waiting jobs come first as they will be run, the running one above them, then the others, the newest first.

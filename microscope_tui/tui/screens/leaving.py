@@ -11,8 +11,11 @@ R = TypeVar("R")
 
 
 class Leaving(Screen[R]):
-    """A screen over another one. A second key that leaves it, pressed before it has gone, would take the screen below
-    along, and give a result where there is one already, which ends the app."""
+    """A screen over another one. Named behind `ModalScreen` where it is that too: styles follow the first base.
+
+    A second key that leaves it, pressed before it has gone, would take the screen below along, and give a result where
+    there is one already, which ends the app.
+    """
 
     _left = False
 

@@ -30,7 +30,7 @@ USE = "\0"
 TAGS = {FAVOURITE: "★ ", RECENT: "◦ "}
 
 
-class Picker(Leaving[str | None], ModalScreen[str | None]):
+class Picker(ModalScreen[str | None], Leaving[str | None]):
     """Returns the name chosen, None when it was left.
 
     What is typed is looked at as it is typed: at once for what cannot be, on the disk after a pause. A choice that is

@@ -19,7 +19,7 @@ from microscope_tui.tui.output.export import FORMATS, Format, Seen, save
 from microscope_tui.tui.screens.leaving import Leaving
 
 
-class Save(Leaving[None], ModalScreen[None]):
+class Save(ModalScreen[None], Leaving[None]):
     """Stays open, so that one view can be saved in several formats."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("save")]
