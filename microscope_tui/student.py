@@ -9,7 +9,10 @@ def t_quantile(p: float, degrees: int) -> float:
     """The p-quantile of Student's t with a whole number of degrees of freedom.
 
     By bisection on the closed form of the distribution for whole degrees (Abramowitz & Stegun 26.7.3–4).
+    Raises `ValueError` where there is none: p of 0, of 1 or outside them, or no degree of freedom.
     """
+    if not 0 < p < 1 or degrees < 1:
+        raise ValueError(f"Student's t with {degrees} degrees of freedom has no {p}-quantile.")
     if not 0.5 <= p < 1:
         return -t_quantile(1 - p, degrees)
     low, high = 0.0, 1.0

@@ -18,6 +18,7 @@ from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.linearity import linearities
 from microscope_tui.geometry.masks import SINK_RATIO
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
+from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.terms import METHODS, Metric, Modality, Stream
 
@@ -35,12 +36,15 @@ Estimates = Mapping[str, Estimate]
 class Making:
     """How profiles are made.
 
-    `points` bounds the rows that dimension looks at (None: all of the sample). Without `intervals` each moment is
-    solved once instead of once a fold, there is no held-out score and one dimension. With `reference` the methods of
-    LLM-Microscope are among them. `heed` is called before every layer, and may raise to stop.
+    `places` has the place in the slice of each example, by its hash: an example is in the fold of its place, whatever
+    the metric, so that folds are as even as can be and the same for all models. `points` bounds the rows that dimension
+    looks at (None: all of the sample). Without `intervals` each moment is solved once instead of once a fold, there is
+    no held-out score and one dimension. With `reference` the methods of LLM-Microscope are among them. `heed` is called
+    before every layer, and may raise to stop.
     """
 
     metrics: Sequence[Metric]
+    places: Mapping[int, int]
     points: int | None = None
     intervals: bool = True
     reference: bool = False
@@ -97,22 +101,27 @@ class Layers:
         found = self._by_fold(spread_anisotropies(spread_of(self.whole, self.stream, layer), methods, folds=folds))
         rows = self._rows(layer, self.stream)
         if self.stream is Stream.UPDATE:
-            # Directions of updates are not summed up: those of the sample have to do.
-            groups = self._groups(None)
-            groups = None if groups is None else groups % self.count
-            found["mean-cosine"] = anisotropy(rows, method="mean-cosine", groups=groups)
-            if groups is not None:
-                found["mean-cosine"] = placed(found["mean-cosine"], sorted(set(groups.tolist())), self.count)
+            found["mean-cosine"] = self._mean_cosine(rows)
         if self.making.reference:
             found[REFERENCE] = anisotropy(rows.to(self.device), method=REFERENCE)
         return found
+
+    def _mean_cosine(self, rows: Tensor) -> Estimate:
+        """That of updates, whose directions are not summed up: those of the sample have to do. Their folds need no
+        memory, so that there are never too few for an interval."""
+        if self.examples is None:
+            return anisotropy(rows, method="mean-cosine")
+        count = max(self.count, FOLDS)
+        fold = self.examples % count
+        found = anisotropy(rows, method="mean-cosine", groups=fold, folds=count)
+        return placed(found, sorted(set(fold.tolist())), count)
 
     def _dimension(self, layer: int) -> Estimates:
         points = self.making.points
         rows = self._rows(layer, self.stream)[:points].to(self.device)
         methods = METHODS[Metric.DIMENSION] if self.making.intervals else METHODS[Metric.DIMENSION][:1]
-        groups = self._groups(points)
-        return dimensions(rows, methods, groups=groups, piles=groups)
+        examples = None if self.examples is None else self.examples[:points]
+        return dimensions(rows, methods, groups=examples, piles=examples)
 
     def _by_fold(self, found: Estimates) -> dict[str, Estimate]:
         return {method: placed(each, self.places, self.count) for method, each in found.items()}
@@ -124,8 +133,12 @@ class Layers:
         rows = self.sample.rows(layer)
         return self.sample.rows(layer + 1).double() - rows.double() if stream is Stream.UPDATE else rows
 
-    def _groups(self, points: int | None) -> Tensor | None:
-        return self.sample.groups[:points] if self.making.intervals else None
+    @functools.cached_property
+    def examples(self) -> Tensor | None:
+        """The place in the slice of each sampled row's example, int64 (k,); None where there are no intervals."""
+        if not self.making.intervals:
+            return None
+        return torch.tensor([self.making.places[each] for each in self.sample.groups.tolist()], dtype=torch.int64)
 
 
 def profiles(sums: Accumulator, making: Making) -> Iterator[Profile]:

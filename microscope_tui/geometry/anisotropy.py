@@ -33,7 +33,15 @@ from microscope_tui.geometry.kernel import (
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.products import column_squares
-from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, fold_members, group_codes, nonfinite_reason
+from microscope_tui.geometry.rows import (
+    FOLDS,
+    ArrayLike,
+    as_rows,
+    finite_rows,
+    fold_members,
+    group_codes,
+    nonfinite_reason,
+)
 from microscope_tui.geometry.solve import varying
 from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
 from microscope_tui.results import Estimate
@@ -159,10 +167,12 @@ def anisotropy(
     *,
     method: str = "top-eigenvalue",
     groups: ArrayLike | None = None,
+    folds: int = FOLDS,
     drop_sinks: bool = False,
     drop_duplicates: bool = False,
 ) -> Estimate:
-    """Anisotropy of rows x (n, d), any float type; `groups` (n,), the example of each row, give the interval.
+    """Anisotropy of rows x (n, d), any float type; `groups` (n,), the example of each row, give the interval: they are
+    dealt in turn to at most so many `folds`, of which one at a time is left out.
 
     Methods: see the module. Sinks and duplicates are counted in the notes, and left out on request (see
     `masks`). Undefined values come back with `value` None and a reason.
@@ -170,15 +180,17 @@ def anisotropy(
     rows = as_rows(x)
     codes = group_codes(groups, len(rows))
     _check(method)
+    if folds < 1:
+        raise MicroscopeError(f"{folds} folds hold no rows: deal the groups to 3 or more for an interval.")
     keep, found = screen(rows, drop_sinks=drop_sinks, drop_duplicates=drop_duplicates)
     if keep is not None:
         rows = rows[keep]
         codes = None if codes is None else codes[keep.cpu()]
-    estimate = _of_rows(rows, method, codes)
+    estimate = _of_rows(rows, method, codes, folds)
     return replace(estimate, notes=(*estimate.notes, *found))
 
 
-def _of_rows(rows: Tensor, method: str, codes: Tensor | None) -> Estimate:
+def _of_rows(rows: Tensor, method: str, codes: Tensor | None, folds: int) -> Estimate:
     n, d = rows.shape
     plain = method in FORMULAS and bool(finite_rows(rows).all())
     if plain and codes is None:
@@ -186,9 +198,9 @@ def _of_rows(rows: Tensor, method: str, codes: Tensor | None) -> Estimate:
     if plain and 2 < 2 * n <= d:
         turned = compact(rows)
         if turned.shape[1]:
-            estimate = _of_folds(turned, method, codes, d)
+            estimate = _of_folds(turned, method, codes, folds, d)
             return replace(estimate, d=d)
-    return _of_folds(rows, method, codes, d)
+    return _of_folds(rows, method, codes, folds, d)
 
 
 def _of_spectrum(rows: Tensor, method: str) -> Estimate:
@@ -206,10 +218,10 @@ def _of_spectrum(rows: Tensor, method: str) -> Estimate:
     return Estimate(value, n=n, d=d, notes=_too_few(n, d))
 
 
-def _of_folds(rows: Tensor, method: str, codes: Tensor | None, d: int) -> Estimate:
+def _of_folds(rows: Tensor, method: str, codes: Tensor | None, count: int, d: int) -> Estimate:
     if codes is None:
         return spread_anisotropy(Spread.of(rows), method=method)
-    folds = [Spread.of(rows[where]) for where in fold_members(codes.to(rows.device))]
+    folds = [Spread.of(rows[where]) for where in fold_members(codes.to(rows.device), count)]
     return spread_anisotropy(sum(folds, start=Spread.of(rows[:0])), method=method, folds=folds, width=d)
 
 

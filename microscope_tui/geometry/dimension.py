@@ -91,8 +91,8 @@ def dimensions(
     """`dimension` by several methods from one search for neighbours among the different rows. From two where rows
     repeat, some methods keep them, and `queries` or `exclude_same_example` make them ask for something else.
 
-    `piles` (n,), whole numbers: rows of examples with the same one, modulo 100, are left out together for the interval.
-    By default examples are dealt to 100 piles in turn.
+    `piles` (n,), whole numbers: rows of examples with the same one, modulo 100, are left out together for the interval,
+    for which `groups` are needed too. By default examples are dealt to 100 piles in turn.
     """
     for method in methods:
         if method not in METHODS[Metric.DIMENSION]:
@@ -104,11 +104,11 @@ def dimensions(
     if exclude_same_example and codes is None:
         raise MicroscopeError("Leaving out neighbours of the same example needs groups: the example of each row.")
     n, d = rows.shape
+    dealt = codes if piles is None else _dealt(piles, codes, n)
     finite = finite_rows(rows)
     if not bool(finite.all()):
         bad = Estimate(None, n=int(finite.sum()), d=d, reason=nonfinite_reason(int((~finite).sum()), n))
         return dict.fromkeys(methods, bad)
-    dealt = codes if piles is None else as_tensor(piles).cpu()
     search = Search(rows, codes, None if dealt is None else dealt % PILES, queries, exclude_same_example)
     massive = sinks(rows)
     if bool(massive.any()):
@@ -128,6 +128,14 @@ def dimensions(
     else:
         found = different.estimates(removing, n) | search.estimates(keeping, n)
     return {method: found[method] for method in methods}
+
+
+def _dealt(piles: ArrayLike, codes: Tensor | None, n: int) -> Tensor:
+    """The pile that was given for each row, on the CPU like the codes."""
+    given = as_tensor(piles).cpu()
+    if codes is None or given.shape != (n,) or given.is_floating_point() or given.is_complex():
+        raise MicroscopeError(f"piles need groups beside them, and one whole number for each row, shape ({n},).")
+    return given
 
 
 @dataclass(frozen=True, eq=False)

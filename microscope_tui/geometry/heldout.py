@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from microscope_tui.geometry.intervals import from_log_unexplained, influences, jackknife_interval, log_unexplained
+from microscope_tui.geometry.intervals import (
+    MIN_GROUPS,
+    from_log_unexplained,
+    influences,
+    jackknife_interval,
+    log_unexplained,
+)
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.geometry.products import combination
 from microscope_tui.geometry.solve import Factor, factor, varying
@@ -25,6 +31,9 @@ PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 PLENTY = 10
 """From this many training rows a dimension on, least squares is not improved by a penalty: it is not tried."""
+
+EQUAL = 1e-13
+"""What varies outside a fold by less than this share of the fold's own variance does so by the rounding of sums."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,11 @@ class Rest:
         """`fitted.whiten` of xy: its squares add up to what the least-squares map explains."""
         return self.fitted.whiten(self.xy)
 
-    def varies(self) -> bool:
-        """Whether there is an x to fit on."""
-        return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
+    def varies(self, left_out: Moments) -> bool:
+        """Whether there is an x to fit on, once the sums of the fold were taken out of those of all rows."""
+        own = self.xx.diagonal()
+        more_than_rounding = own > EQUAL * left_out.xx.diagonal()
+        return bool((varying(self.n, self.mean_x, own) & more_than_rounding).any())
 
 
 UnderAll = Callable[[int, float], Scored]
@@ -113,7 +124,7 @@ class HeldOut:
 
     def score(self, rest: Rest, fold: Moments, d: int) -> list[Scored] | None:
         """The fold under the map of each penalty, fitted on the rest; None where all rows of x are equal there."""
-        if not rest.varies():
+        if not rest.varies(fold):
             return None
         return [_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties]
 
@@ -124,7 +135,8 @@ class HeldOut:
 
         What a fold adds to the sum of errors is more than its own e_k: it has also drawn the maps of the other folds
         away from what is best for them. To second order that has cost them (e_k − f_k)/2, f_k being the fold's error
-        under the map of all rows. Left out of account, intervals from few examples are too short.
+        under the map of all rows, but never more than Σ_{j≠k} (e_j − f_j): where one fold holds a massive row, second
+        order goes far beyond all the error there is. Left out of account, intervals from few examples are too short.
         """
         blank = Estimate(None, n=n, d=d, reason=self.reason)
         if self.reason:
@@ -132,29 +144,45 @@ class HeldOut:
         rows = [row for row in table if row is not None]
         if len(rows) < len(table):
             return replace(blank, reason="outside one fold all rows of x are equal")
-        errors, totals, chosen, elsewhere = [], [], [], []
+        errors, totals, chosen, excess = [], [], [], []
         for k, row in enumerate(rows):
             column, shrink = _choose(rows[:k] + rows[k + 1 :])
             errors.append(row[column].error(shrink))
             totals.append(row[column].total)
             chosen.append((self.penalties[column], shrink))
-            elsewhere.append((errors[-1] - under_all(k, self.penalties[column]).error(shrink)) / 2)
+            excess.append(errors[-1] - under_all(k, self.penalties[column]).error(shrink))
         if sum(totals) <= 0:
             return replace(blank, reason="all rows of y are equal")
         value = 1 - sum(errors) / sum(totals)
-        without = [
-            1 - (sum(errors) - e - more) / (sum(totals) - t)
-            for e, more, t in zip(errors, elsewhere, totals, strict=True)
-        ]
-        low, high = jackknife_interval(value, without, self.sizes, forward=log_unexplained, back=from_log_unexplained)
+        cost = [min(own / 2, max(rest, 0.0)) for own, rest in zip(excess, _elsewhere(excess), strict=True)]
+        left = list(zip(_elsewhere(errors), cost, _elsewhere(totals), strict=True))
+        # Fewer where y varies in one fold only.
+        without = [1 - (error - more) / total for error, more, total in left if total > EQUAL * sum(totals)]
+        low: float | None = None
+        high: float | None = None
+        moved: tuple[float, ...] = ()
+        if len(without) == len(left):
+            low, high = jackknife_interval(
+                value, without, self.sizes, forward=log_unexplained, back=from_log_unexplained
+            )
+            moved = influences(value, without, self.sizes)
         facts = [f"{len(self.sizes)} folds of examples"]
         if any(p for p, _ in chosen):
             facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
         if min(s for _, s in chosen) < 0.99:
             facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
-        notes = (f"{left_out} rows left out: not finite at another layer",) if left_out else ()
-        moved = influences(value, without, self.sizes)
-        return replace(blank, value=value, low=low, high=high, notes=notes, facts=tuple(facts), influence=moved)
+        notes = [f"{left_out} rows left out: not finite at another layer"] if left_out else []
+        if len(without) < len(left):
+            notes.append("no interval: without one fold of examples all rows of y are equal")
+        elif low is None and len(left) >= MIN_GROUPS:
+            known = max(value, *without) < 1
+            notes.append(f"no interval: {'it would pass every number' if known else 'nothing is left unexplained'}")
+        return replace(blank, value=value, low=low, high=high, notes=tuple(notes), facts=tuple(facts), influence=moved)
+
+
+def _elsewhere(values: Sequence[float]) -> list[float]:
+    """For each fold the sum over the others. Not a difference: one fold may hold nearly all there is."""
+    return [sum(values[:k]) + sum(values[k + 1 :]) for k in range(len(values))]
 
 
 def heldout_of(moments: Moments, folds: Sequence[Moments] | None) -> Estimate:

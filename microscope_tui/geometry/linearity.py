@@ -216,23 +216,30 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
 def _refused(x: Tensor, y: Tensor, method: str) -> Estimate:
     """n ≤ d + 1 finite rows without groups: why there is no number can be said without any product."""
     n, d = x.shape
-    update = method == "update"
+    reason = _undefined_rows(x, y, update=method == "update")
+    return Estimate(None, n=n, d=d, reason=reason or _too_few(n, d, None))
+
+
+def _undefined_rows(x: Tensor, y: Tensor, *, update: bool) -> str | None:
+    """`undefined` of finite rows, from their columns alone."""
     known = []
     for rows in (x, y.double() - x if update else y):
         mean = rows.mean(0, dtype=torch.float64)
         squares = [column_squares(part.double() - mean) for part in chunks(rows, CHUNK)]
         known.append((mean, torch.stack(squares).sum(0)))
-    reason = _why_undefined(n, known[0], known[1], is_update=update)
-    return Estimate(None, n=n, d=d, reason=reason or _too_few(n, d, None))
+    return _why_undefined(len(x), known[0], known[1], is_update=update)
 
 
 def _of_few_rows(x: Tensor, y: Tensor, method: str, members: Sequence[Tensor]) -> Estimate | None:
-    """n < d: the held-out score; None where it is undefined anyway."""
+    """n < d: the held-out score, or why there is none; None where the moments have to say it."""
     n, d = x.shape
-    if not bool((finite_rows(x) & finite_rows(y)).all()):
+    update = method == "update"
+    if not bool((finite_rows(x) & finite_rows(y)).all()) or (update and x.shape != y.shape):
         return None
-    held = heldout_of_few(x, y.double() - x if method == "update" else y, members)
-    if held is None or method == "held-out":
+    if reason := _undefined_rows(x, y, update=update):
+        return Estimate(None, n=n, d=d, reason=reason)
+    held = heldout_of_few(x, y.double() - x if update else y, members)
+    if method == "held-out":
         return held
     return Estimate(None, n=n, d=d, reason=_too_few(n, d, held))
 

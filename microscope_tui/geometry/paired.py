@@ -215,6 +215,10 @@ class Moments:
             raise MicroscopeError(
                 f"moments of widths {tuple(self.xy.shape)} and {tuple(other.xy.shape)} cannot be combined."
             )
+        if self.yy.ndim != other.yy.ndim:
+            raise MicroscopeError("moments with squares only and whole ones cannot be combined: make both alike.")
+        if self.is_update != other.is_update:
+            raise MicroscopeError("moments of a state and of an update cannot be combined: make both alike.")
         n, shift, weight = combination(self.n, other.n, sign)
         dx, dy = other.mean_x - self.mean_x, other.mean_y - self.mean_y
         return Moments(

@@ -96,6 +96,18 @@ def test_the_interval_is_by_example_and_inside_the_range():
     assert alone.high - alone.low < top.high - top.low
 
 
+@pytest.mark.parametrize("method", ["mean-cosine", "participation-ratio"])
+def test_groups_are_dealt_to_as_many_folds_as_asked_for(method):
+    x, groups = rows(n=600), np.arange(600) % 40
+    got = anisotropy(x, method=method, groups=groups, folds=20)
+    folds = [Spread.of(torch.tensor(x[groups % 20 == k])) for k in range(20)]
+    want = spread_anisotropy(sum(folds[1:], start=folds[0]), method=method, folds=folds)
+    assert len(got.influence) == 20
+    assert (got.low, got.high, *got.influence) == pytest.approx((want.low, want.high, *want.influence), rel=1e-9)
+    with pytest.raises(MicroscopeError, match="0 folds"):
+        anisotropy(x, method=method, groups=groups, folds=0)
+
+
 def test_fewer_rows_than_dimensions_use_the_rows_own_products():
     x = rows(n=30, d=200)
     values = eigenvalues(x)

@@ -18,6 +18,12 @@ def test_quantiles_are_scipys(degrees, p):
     assert t_quantile(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize(("p", "degrees"), [(0.0, 5), (1.0, 5), (-0.1, 5), (1.5, 5), (float("nan"), 5), (0.9, 0)])
+def test_what_is_no_quantile_is_refused(p, degrees):
+    with pytest.raises(ValueError, match=rf"{degrees} degrees of freedom has no {p}-quantile"):
+        t_quantile(p, degrees)
+
+
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(0).normal(size=25)
     without = [float(np.delete(values, i).mean()) for i in range(25)]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from microscope_tui.geometry import linearity
-from microscope_tui.geometry.heldout import PENALTIES
+from microscope_tui.geometry.heldout import PENALTIES, HeldOut, Scored
+from microscope_tui.geometry.intervals import influences, jackknife_interval
 from microscope_tui.geometry.linearity import linearities, linearity_of
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.terms import METHODS, Metric
@@ -142,6 +143,99 @@ def test_few_rows_score_the_same_in_the_span_of_the_rows_and_from_moments():
     change = linearity(x, y, method="update", groups=groups)
     held_change = linearity(x, y - x, method="held-out", groups=groups)
     assert f"held-out it is {held_change.value:.3g}" in change.reason
+
+
+def ridge_refit(x, y, penalty):
+    """The ridge regression by numpy's least squares on rows with the penalty's own below them; the centres, the map."""
+    mean, d = x.mean(0), x.shape[1]
+    unit = ((x - mean) ** 2).sum() / d
+    below = np.sqrt(penalty * unit) * np.eye(d)
+    padded = np.vstack([y - y.mean(0), np.zeros((d, y.shape[1]))])
+    return mean, y.mean(0), np.linalg.lstsq(np.vstack([x - mean, below]), padded, rcond=None)[0]
+
+
+def held_out_refit(x, y, folds, penalties):
+    """The held-out score with every fold and penalty fitted anew."""
+    tables = []
+    for k in np.unique(folds):
+        own, rest = folds == k, folds != k
+        maps = [ridge_refit(x[rest], y[rest], penalty) for penalty in penalties]
+        tables.append([((x[own] - mean) @ a, y[own] - centre) for mean, centre, a in maps])
+    error = total = 0.0
+    for k, table in enumerate(tables):
+        tried = []
+        for column in range(len(penalties)):
+            guess, true = (np.vstack([t[column][i] for j, t in enumerate(tables) if j != k]) for i in (0, 1))
+            shrink = np.clip((guess * true).sum() / (guess**2).sum(), 0, 1)
+            tried.append((((true - shrink * guess) ** 2).sum(), column, shrink))
+        _, column, shrink = min(tried)
+        guess, true = table[column]
+        error += ((true - shrink * guess) ** 2).sum()
+        total += (true**2).sum()
+    return 1 - error / total
+
+
+@pytest.mark.parametrize("size", [1, 1e2, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize("carried", [True, False])
+def test_few_rows_with_a_massive_one_score_what_refits_of_every_fold_do(size, carried):
+    rng = np.random.default_rng(1)
+    x, noise = rng.normal(size=(40, 60)), 0.1 * rng.normal(size=(40, 60))
+    sink = x.copy()
+    sink[7] *= size
+    y = (sink if carried else x) + noise
+    groups = examples(40, 2)
+    got = linearity(sink, y, method="held-out", groups=groups)
+    assert got.value == pytest.approx(held_out_refit(sink, y, groups % 10, PENALTIES), rel=1e-8)
+    assert got.low < got.value < got.high
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_without_the_fold_of_a_massive_row_the_score_is_no_better_than_that_of_the_other_rows(seed, monkeypatch):
+    calls: list[tuple[object, ...]] = []
+    real = importlib.import_module("microscope_tui.geometry.heldout")
+    monkeypatch.setattr(real, "influences", counted(real.influences, calls))
+    rng = np.random.default_rng(seed)
+    x, noise = rng.normal(size=(3000, 32)), rng.normal(size=(3000, 32))
+    y = 0.5 * x + noise
+    direction = rng.normal(size=32)
+    x[0] += 2500 * direction / np.linalg.norm(direction)
+    groups = examples(3000)
+    got = linearity(x, y, method="held-out", groups=groups)
+    ((_, without, _),) = calls
+    assert isinstance(without, list)
+    rest = groups % 10 != 0
+    want = linearity(x[rest], y[rest], method="held-out", groups=groups[rest] % 10).value
+    assert 0.15 < want < 0.2  # 0.25/1.25 less what 2700 rows cannot tell
+    assert 0 < without[0] < want
+    assert got.low < got.value < got.high < 1
+
+
+def pooled(*folds, under_all):
+    """The held-out estimate of folds of 4 rows under one map each."""
+    plan = HeldOut((4,) * len(folds), (0.0,))
+    return plan.pooled(4 * len(folds), 2, [[fold] for fold in folds], lambda k, penalty: under_all)
+
+
+def test_a_fold_costs_the_others_no_more_than_all_the_error_they_have():
+    """By hand: errors of 8, 1 and 1 held out and 0.5 under the map of all rows, of 10 each."""
+    got = pooled(Scored(10, 2, 2), Scored(10, 9, 9), Scored(10, 9, 9), under_all=Scored(10, 9.5, 9.5))
+    assert got.value == pytest.approx(2 / 3)
+    # The first cost the others 1 at most, not (8 − 0.5)/2; each of the others (1 − 0.5)/2.
+    without = [1 - (2 - 1) / 20, 1 - (9 - 0.25) / 20, 1 - (9 - 0.25) / 20]
+    assert got.influence == pytest.approx(influences(2 / 3, without, (4, 4, 4)))
+    logs = [np.log(1 - value) for value in (2 / 3, *without)]
+    low, high = jackknife_interval(logs[0], logs[1:], (4, 4, 4))
+    assert (got.low, got.high) == pytest.approx((1 - np.exp(high), 1 - np.exp(low)))
+    assert got.notes == ()
+
+
+def test_a_held_out_score_without_an_interval_says_why():
+    exact = pooled(*[Scored(10, 10, 10)] * 3, under_all=Scored(10, 10, 10))
+    assert (exact.value, exact.low, exact.notes) == (1, None, ("no interval: nothing is left unexplained",))
+    wild = pooled(Scored(10, -1e200, 1e200), *[Scored(10, 9, 9)] * 2, under_all=Scored(10, 9.5, 9.5))
+    assert wild.value < -1e198
+    assert (wild.low, wild.notes) == (None, ("no interval: it would pass every number",))
+    assert pooled(*[Scored(10, 9, 9)] * 2, under_all=Scored(10, 9.5, 9.5)).notes == ()
 
 
 def test_float32_products_are_near_the_exact_score():

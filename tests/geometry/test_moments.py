@@ -195,6 +195,15 @@ def test_what_does_not_fit_is_refused():
         ChainMoments(3, 5) - ChainMoments(3, 5).update(chain_rows(0, 4))
     with pytest.raises(MicroscopeError, match="already"):
         Moments.empty(3).difference().difference()
+    whole = Moments.of(*chain_rows(0, 9, d=3, layers=2))
+    with pytest.raises(MicroscopeError, match="squares only and whole ones cannot be combined"):
+        whole + Moments.of(*chain_rows(1, 9, d=3, layers=2), squares_only=True)
+    for mixed in (lambda: whole + whole.difference(), lambda: whole.difference() - whole):
+        with pytest.raises(MicroscopeError, match="a state and of an update cannot be combined"):
+            mixed()
+    both = whole.difference() + whole.difference()
+    torch.testing.assert_close(both.yy, (whole + whole).difference().yy, rtol=1e-9, atol=1e-9)
+    assert both.is_update
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])

@@ -8,7 +8,10 @@ import torch
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import anisotropy, dimension, linearity
+from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.gride import gride_curve
+from microscope_tui.geometry.linearity import linearity_of
+from microscope_tui.geometry.moments import Moments
 from microscope_tui.terms import METHODS, Metric
 
 LINEARITY = [m for m in METHODS[Metric.LINEARITY] if m != "llm-microscope"]
@@ -39,6 +42,55 @@ def test_linearity_of_no_rows_equal_rows_and_broken_rows(method):
         broken[3, 2] = bad
         undefined(linearity(broken, y, method=method), "1 of 60 rows hold NaN or infinity")
         undefined(linearity(y, broken, method=method), "1 of 60 rows hold NaN or infinity")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [4, 50])
+def test_what_is_constant_has_no_score_with_fewer_rows_than_dimensions_as_with_more(d, dtype):
+    x, y = (random(30, d, seed).astype(np.float64) for seed in (1, 2))
+    equal = np.tile(random(1, d, 3), (30, 1)).astype(dtype)
+    groups = np.arange(30) // 2
+    rows, other = x.astype(dtype), y.astype(dtype)
+    for method in ("held-out", "in-sample", "update"):
+        assert linearity(equal, other, method=method, groups=groups).reason == "all rows of x are equal"
+    for method in ("held-out", "in-sample"):
+        assert linearity(rows, equal, method=method, groups=groups).reason == "all rows of y are equal"
+    for same in (x, x + equal, x + 1e-9 * y):
+        undefined(linearity(x, same, method="update", groups=groups), "y equals x: there is no update to explain")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("d", [4, 50])
+def test_an_x_that_varies_in_one_fold_only_is_undefined_from_rows_and_from_moments(d, dtype):
+    x = np.tile(random(1, d), (30, 1)).astype(dtype)
+    x[:2] += random(2, d, 1).astype(dtype)
+    y, groups = random(30, d, 2).astype(dtype), np.arange(30) // 2
+    got = linearity(x, y, method="held-out", groups=groups)
+    undefined(got, "outside one fold all rows of x are equal")
+    folds = [Moments.of(*(torch.tensor(rows[groups % 10 == k]) for rows in (x, y))) for k in range(10)]
+    by_moments = linearity_of(sum(folds[1:], start=folds[0]), method="held-out", folds=folds)
+    assert (by_moments.value, by_moments.reason) == (None, got.reason)
+
+
+@pytest.mark.parametrize("offset", [0, 0.1, 100.1])
+@pytest.mark.parametrize(("n", "d"), [(200, 8), (30, 50), (8, 8)])
+def test_a_y_that_varies_in_one_fold_only_has_a_score_and_no_interval(n, d, offset):
+    """The rest is predicted by its mean, which is exact, and the fold by the same: 0 by hand."""
+    x, y = random(n, d), np.full((n, d), offset, dtype=np.float64)
+    y[0] += 1
+    y[1] -= 1
+    groups = np.arange(n) // 2
+    got = linearity(x, y, method="held-out", groups=groups)
+    assert got.value == pytest.approx(0, abs=1e-12)
+    assert (got.low, got.high, got.influence) == (None, None, ())
+    assert "no interval: without one fold of examples all rows of y are equal" in got.notes
+    if n <= d + 1:
+        undefined(linearity(x, y, groups=groups), "held-out it is 0")
+
+
+def test_an_update_needs_equal_widths_with_few_rows_too():
+    with pytest.raises(MicroscopeError, match="of the same width"):
+        linearity(random(30, 50), random(30, 40), method="update", groups=np.arange(30))
 
 
 @pytest.mark.parametrize("method", LINEARITY)
@@ -161,6 +213,12 @@ def test_what_is_no_rows_is_refused_in_a_sentence():
     for metric in (dimension, anisotropy):
         with pytest.raises(MicroscopeError, match="no method 'best'"):
             metric(np.zeros((3, 2)), method="best")
+    groups = np.arange(30)
+    for piles, known in ((groups, None), (groups[:5], groups), (groups[:, None], groups), (groups / 2, groups)):
+        with pytest.raises(MicroscopeError, match=r"piles need groups beside them, .* shape \(30,\)"):
+            dimensions(random(30, 4), ("mle",), groups=known, piles=piles)
+    dealt = dimensions(random(30, 4), ("mle",), groups=groups, piles=groups)
+    assert dealt == dimensions(random(30, 4), ("mle",), groups=groups)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])

@@ -10,7 +10,7 @@ from scipy import stats
 from microscope_tui.geometry.intervals import influences
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.terms import Metric, Modality, Stream
-from microscope_tui.tui.content.difference import DIFFERS, MAY_BE_ZERO, difference
+from microscope_tui.tui.content.difference import ALONE, DIFFERS, MAY_BE_ZERO, difference
 
 PLACES = (0.0, 1.0, 2.0)
 
@@ -147,6 +147,27 @@ def test_without_the_same_groups_the_two_are_taken_as_independent():
         found = difference(first, other, PLACES, PLACES, groups=10, same_examples=True)
         assert not found.paired
         assert found.profile.low == alone.profile.low
+
+
+def test_one_layer_that_cannot_be_paired_leaves_the_others_in_pairs():
+    a, b, first, second = _of_pairs()
+    pairs = difference(first, second, PLACES, PLACES, groups=10, same_examples=True)
+    alone = difference(first, second, PLACES, PLACES, groups=10)
+    of_a, of_b = (_profile(*map(_of_groups, values[:2])) for values in (a, b))
+    two = difference(of_a, of_b, PLACES[:2], PLACES[:2], groups=10, same_examples=True)
+    found = difference(
+        first, replace(second, influence=(*second.influence[:2], ())), PLACES, PLACES, groups=10, same_examples=True
+    )
+    assert found.paired
+    assert found.tested == 3
+    assert found.profile.low == (*pairs.profile.low[:2], alone.profile.low[2])
+    assert found.profile.notes == ((), (), (ALONE,))
+    # The level is shared out: two thirds of it to the layers in pairs, Bonferroni's third to the other.
+    p_of_two = [float(facts[0].partition("(p ")[2].rstrip(")")) for facts in two.profile.facts]
+    p = [float(facts[0].partition("(p ")[2].rstrip(")")) for facts in found.profile.facts[:2]]
+    assert p == pytest.approx([min(1.0, 1.5 * each) for each in p_of_two], rel=0.06)  # both are told in two digits
+    assert found.significant == (False, True, False)
+    assert found.profile.facts[2][0] == MAY_BE_ZERO
 
 
 def test_models_of_different_depth_are_paired_between_the_layers_too():

@@ -17,11 +17,14 @@ LEVEL = 0.95
 DIFFERS, MAY_BE_ZERO = "differs", "not significant"
 """What the correction makes of a layer."""
 
+ALONE = "the two are taken as independent at this layer: which examples its error is of is not known"
+"""Said of a layer that cannot be paired where others are."""
+
 
 @dataclass(frozen=True)
 class Difference:
     """B − A at the layers of B. `significant[i]`: it is not 0, corrected for the `tested` layers; by max-T where the
-    curves are `paired` by example, by Bonferroni otherwise."""
+    curves are `paired` by example, by Bonferroni otherwise, and at single layers that cannot be paired."""
 
     profile: Profile
     significant: tuple[bool, ...]
@@ -43,26 +46,28 @@ def difference(
     Where A has no layer at a place of B, its value and interval are interpolated between the neighbours of that
     place. Of the `same_examples`, what each group of them does to A is taken off from what it does to B: the interval
     is that of the pairs, and a layer is significant when its p, adjusted for all layers by max-T, is at most 5 % (see
-    `pairing`).
+    `pairing`). At k of m tested layers where the groups are known, p is m/k times that: with Bonferroni's correction
+    for m at the others, no more than 5 % of profiles without a difference are marked anywhere.
 
-    Otherwise, or where the groups are not known or too few, the two are taken as independent, and their intervals
+    Otherwise, or where the groups are known nowhere or too few, the two are taken as independent, and their intervals
     combined by squares on each side (MOVER: Zou & Donner 2008, Stat. Med. 27, 1693), so that the interval of a
     difference is as lopsided as theirs. Each is a t-interval from `groups` groups of examples; a layer is significant
     when 0 is outside after Bonferroni's correction for all layers of the profile that have an interval.
     """
     estimates = [_less(b, i, _at(a, places_a, place, b.stages[i])) for i, place in enumerate(places_b)]
     tested = [i for i, e in enumerate(estimates) if e.low is not None]
-    found = _paired_p([estimates[i] for i in tested]) if same_examples else None
+    known = [i for i in tested if estimates[i].influence] if same_examples else []
+    found = _paired_p([estimates[i] for i in known])
+    p: dict[int, float] = {}
     if found is not None:
-        count = len(groups_in([estimates[i].influence for i in tested]))
-        estimates = [_by_pairs(e, count) if e.low is not None else e for e in estimates]
-        p = dict(zip(tested, found, strict=True))
-        significant = tuple(p.get(i, 1.0) <= 1 - LEVEL for i in range(len(estimates)))
-        said = {i: f" (p {p[i]:.2g})" for i in tested}
-    else:
-        widening = _widening(len(tested), max(groups - 1, 1))
-        significant = tuple(_clear_of_zero(e, widening) for e in estimates)
-        said = dict.fromkeys(tested, "")
+        p = {i: min(1.0, each * len(tested) / len(known)) for i, each in zip(known, found, strict=True)}
+        count = len(groups_in([estimates[i].influence for i in known]))
+        for i in tested:
+            e = estimates[i]
+            estimates[i] = _by_pairs(e, count) if i in p else replace(e, notes=(*e.notes, ALONE))
+    widening = _widening(len(tested), max(groups - 1, 1))
+    significant = tuple(p[i] <= 1 - LEVEL if i in p else _clear_of_zero(e, widening) for i, e in enumerate(estimates))
+    said = {i: f" (p {p[i]:.2g})" if i in p else "" for i in tested}
     facts = tuple(
         ((DIFFERS if significant[i] else MAY_BE_ZERO) + said[i], *e.facts) if i in said else e.facts
         for i, e in enumerate(estimates)
@@ -82,10 +87,10 @@ def difference(
 
 
 def _paired_p(estimates: Sequence[Estimate]) -> tuple[float, ...] | None:
-    """The adjusted p of each difference that has an interval, None where not all are of the same groups."""
+    """The adjusted p of each difference, None where there is none, or they are not of the same groups or of too few."""
     values = tuple(e.value for e in estimates if e.value is not None)
     influences = tuple(e.influence for e in estimates)
-    if not influences or not all(influences) or len({len(each) for each in influences}) > 1:
+    if not influences or len({len(each) for each in influences}) > 1:
         return None
     return adjusted_p(values, influences)
 
