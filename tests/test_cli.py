@@ -15,6 +15,7 @@ import pytest
 from microscope_tui import __version__
 from microscope_tui.catalogue import locate_model, locate_slice
 from microscope_tui.cli import main
+from microscope_tui.cli.interrupt import interrupt
 from microscope_tui.cli.parser import build_parser
 from microscope_tui.cli.talk import describe
 from microscope_tui.store import Store
@@ -392,3 +393,114 @@ def test_help_and_lists_load_nothing_heavy():
 )
 def test_progress_is_one_line(progress, text):
     assert describe(progress) == text
+
+
+def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
+    few = ["demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--stream", "main", "--csv"]
+
+    def refused(*arguments):
+        assert main(["--read-only", *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("microscope-tui: ")
+        assert err.count("\n") == 1
+        return err
+
+    assert "read-only nothing is measured" in refused("measure", *few)
+    assert not (tmp_path / "cache").exists()
+    assert main(["measure", *few]) == 0
+    measured = capsys.readouterr().out
+    with Store(tmp_path / "cache") as store:
+        store.put_job(Job("a", Request("demo:llava-next", SliceSpec("demo:scienceqa")), JobState.PAUSED))
+        held = {entry.key for entry in store.entries()}
+    archive = str(tmp_path / "results.tar")
+    assert main(["--read-only", "cache", "export", archive]) == 0
+    assert main(["--read-only", "measure", *few]) == 0
+    assert capsys.readouterr().out == measured
+    for action in (["clear"], ["gc"], ["verify"], ["rm", min(held)], ["import", archive]):
+        assert "read-only" in refused("cache", *action)
+    for command in (["jobs", "--cancel", "a"], ["worker", "start"], ["worker", "stop"]):
+        assert "Read-only the worker and the jobs" in refused(*command)
+    assert main(["--read-only", "jobs"]) == main(["--read-only", "worker", "status"]) == 0
+    with Store(tmp_path / "cache", read_only=True) as store:
+        assert {entry.key for entry in store.entries()} == held
+        assert [job.state for job in store.jobs()] == [JobState.PAUSED]
+
+
+def test_read_only_counts_also_as_a_setting(monkeypatch, capsys):
+    monkeypatch.setenv("MICROSCOPE_READ_ONLY", "1")
+    assert main(["cache", "clear"]) == 2
+    assert "read-only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", [["--theme", "microscope-light"], ["--ascii"], ["--no-ascii"]])
+def test_how_the_explorer_is_drawn_is_refused_before_what_draws_nothing(flag, capsys):
+    assert main([*flag, "models"]) == 2
+    assert f"--{flag[0].removeprefix('--no-').strip('-')} says how the explorer is drawn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_defect(closed):
+    for arguments in ("models", "slices --json"):
+        line = f"{sys.executable} -m microscope_tui {arguments} {closed}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("demo:" in done.stdout) == (closed == "2>&-")
+
+
+def test_the_explorer_refuses_a_closed_stream():
+    line = f"{sys.executable} -m microscope_tui >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, None])
+def test_a_signal_that_is_ignored_stays_ignored(handler, monkeypatch):
+    """None: what `getsignal` says of a handler that Python did not set."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    getsignal = signal.getsignal
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(signal, "getsignal", lambda of: handler if of == signal.SIGINT else getsignal(of))
+            with interrupt() as interrupted:
+                signal.raise_signal(signal.SIGINT)
+                assert not interrupted()
+                signal.raise_signal(signal.SIGTERM)
+                assert interrupted()
+        assert getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_damaged_is_told_by_the_exit_code(tmp_path, capsys):
+    with Store(tmp_path / "cache") as store:
+        store.put_blobs({"lost": b"1", "cut": b"123"})
+        store.blob_file("lost").unlink()
+        os.truncate(store.blob_file("cut"), 2)
+    assert main(["cache", "verify"]) == 2
+    out, err = capsys.readouterr()
+    said = dict(line.split(": ", 1) for line in out.splitlines())
+    assert said["blob/lost"] == "its file is gone"
+    assert "; set aside in " in said["blob/cut"]
+    assert err == "2 damaged of 2 entries.\n"
+    assert main(["cache", "verify"]) == 0
+
+
+@pytest.mark.parametrize("act", ["--cancel", "--pause", "--resume", "--retry"])
+def test_an_empty_name_is_no_job(act, tmp_path, capsys):
+    Store(tmp_path / "cache").close()
+    try:
+        assert main(["jobs", act, ""]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "There is no job" in err
+    finally:
+        main(["worker", "stop"])
+
+
+def test_the_log_of_a_job_that_is_not_there_is_refused(capsys):
+    assert main(["worker", "log", "nosuch"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "says nothing of a job nosuch" in err

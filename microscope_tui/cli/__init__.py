@@ -14,8 +14,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from microscope_tui.cli.commands import explore
-from microscope_tui.cli.options import PROGRAM, refuse_shown
+from microscope_tui.cli.commands import demo, explore
+from microscope_tui.cli.options import PROGRAM, refuse_drawn, refuse_shown
 from microscope_tui.cli.parser import build_parser
 from microscope_tui.errors import Cancelled, MicroscopeError
 
@@ -25,6 +25,7 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    _replace_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ must not lose us the numbers
@@ -32,11 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.run is not explore:
             refuse_shown(options)
+        if options.run not in (explore, demo):
+            refuse_drawn(options)
         code = int(options.run(options) or 0)
         sys.stdout.flush()
         return code
     except Cancelled as error:
-        print(f"{error} The same command goes on from there.", file=sys.stderr)
+        print(error, file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -63,3 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _replace_closed() -> None:
+    """A stream that was closed by whoever started us is None: what would go there goes nowhere, and is no error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It stays open as long as the process.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

@@ -64,6 +64,11 @@ def measure(options: argparse.Namespace) -> int:
     request = request_of(options, settings)
     with open_store(settings) as store, talk() as tell, interrupt() as interrupted:
         measurement = store.recall(request)
+        if measurement is None and settings.read_only:
+            raise MicroscopeError(
+                f"The cache {settings.cache} has no measurement that answers this, and read-only nothing is measured: "
+                "leave out --read-only (or the setting read_only), or name another cache with --cache."
+            )
         if measurement is None:
             from microscope_tui.engine.measure import run
 

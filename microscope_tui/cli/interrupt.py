@@ -11,9 +11,13 @@ from types import FrameType
 
 @contextlib.contextmanager
 def interrupt() -> Iterator[Callable[[], bool]]:
-    """Whether ctrl-C was pressed, or SIGTERM came; the second one does what the first would have done outside."""
+    """Whether ctrl-C was pressed, or SIGTERM came; the second one does what the first would have done outside.
+
+    A signal that is ignored (below nohup, or in the background of a script) stays so."""
     asked = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # None: a handler that Python did not set and could not put back.
+    before = {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
 
     def restore() -> None:
         for number, handler in before.items():

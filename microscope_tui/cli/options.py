@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "microscope-tui"
 SHOWN = ("model", "compare", "slice")
+DRAWN = ("theme", "ascii")
 
 
 def refuse_shown(options: argparse.Namespace) -> None:
@@ -23,6 +24,12 @@ def refuse_shown(options: argparse.Namespace) -> None:
         raise MicroscopeError(
             f"--{given} says what the explorer opens on, without a subcommand: leave out one of them."
         )
+
+
+def refuse_drawn(options: argparse.Namespace) -> None:
+    """For a subcommand that draws nothing."""
+    if given := next((name for name in DRAWN if getattr(options, name, None) is not None), None):
+        raise MicroscopeError(f"--{given} says how the explorer is drawn: leave it out here.")
 
 
 def request_of(options: argparse.Namespace, settings: Settings) -> Request:
@@ -52,4 +59,4 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def open_store(settings: Settings) -> Store:
     from microscope_tui.store import Store
 
-    return Store(settings.cache, limit_bytes=settings.cache_limit)
+    return Store(settings.cache, read_only=settings.read_only, limit_bytes=settings.cache_limit)

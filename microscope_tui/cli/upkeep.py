@@ -28,7 +28,8 @@ JOB_ACTS = ("cancel", "pause", "resume", "move", "retry")
 def jobs(options: argparse.Namespace) -> int:
     """List the worker's jobs in the order in which they run; cancel, pause, resume, move one, or try one again."""
     settings = settings_of(options)
-    if asked := next((name for name in JOB_ACTS if getattr(options, name)), None):
+    if asked := next((name for name in JOB_ACTS if getattr(options, name) is not None), None):
+        _refuse_read_only(settings)
         with _queue(settings, start=asked in ("retry", "resume")) as queue:
             if asked == "move":
                 job_id, place = options.move
@@ -80,10 +81,10 @@ def cache(options: argparse.Namespace) -> int:
         if action == "verify":
             damaged = store.verify()
             for each in damaged:
-                print(f"{each.key}: {each.reason}; set aside in {each.kept}")
+                print(f"{each.key}: {each.reason}" + (f"; set aside in {each.kept}" if each.kept else ""))
             print(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.", file=sys.stderr)
-        else:
-            print(_change_cache(store, action, arguments, everything=options.all), file=sys.stderr)
+            return 2 if damaged else 0
+        print(_change_cache(store, action, arguments, everything=options.all), file=sys.stderr)
     return 0
 
 
@@ -137,13 +138,19 @@ def worker(options: argparse.Namespace) -> int:
     folder = settings.cache
     if options.job and options.action != "log":
         raise MicroscopeError(f"`{PROGRAM} worker {options.action}` wants nothing more behind it.")
+    if options.action in ("start", "stop"):
+        _refuse_read_only(settings)
     if options.action == "start":
         _client(settings, start=True).close()
         print(f"The worker of {folder} runs.")
     elif options.action == "stop":
         print(f"The worker of {folder} has ended." if client.stop(folder) else f"No worker runs on {folder}.")
     elif options.action == "log" and options.job:
-        print(client.job_log(folder, options.job) or f"The worker's log says nothing of a job {options.job}.")
+        if not (said := client.job_log(folder, options.job)):
+            raise MicroscopeError(
+                f"The worker's log says nothing of a job {options.job}: `{PROGRAM} jobs` lists the jobs there are."
+            )
+        print(said)
     elif options.action == "log":
         print(client.log_tail(folder, size=1_000_000) or f"No worker has written anything in {folder} yet.")
     elif status := client.status(folder):
@@ -168,6 +175,14 @@ def _left_behind(settings: Settings) -> Iterator[str]:
         waiting = sum(job.state in (JobState.QUEUED, JobState.RUNNING) for job in store.jobs())
     if waiting:
         yield f"{waiting} job(s) go on with `{PROGRAM} worker start`."
+
+
+def _refuse_read_only(settings: Settings) -> None:
+    if settings.read_only:
+        raise MicroscopeError(
+            f"Read-only the worker and the jobs of {settings.cache} are only looked at: leave out --read-only (or the "
+            "setting read_only)."
+        )
 
 
 def _client(settings: Settings, *, start: bool) -> Client:

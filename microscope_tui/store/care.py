@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import tarfile
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +14,8 @@ from typing import Final
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage
+from microscope_tui.store.keys import canonical
+from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Kind, Row
 from microscope_tui.store.seals import seal
 from microscope_tui.store.shelf import Shelf, write_private
@@ -58,7 +61,9 @@ def collect(shelf: Shelf) -> Collected:
     return Collected(len(orphans), size)
 
 
-def pack(shelf: Shelf, archive: Path, keys: Collection[str] | None, read: Callable[[str], bytes | None]) -> int:
+def pack(
+    shelf: Shelf | Reader, archive: Path, keys: Collection[str] | None, read: Callable[[str], bytes | None]
+) -> int:
     """Writes results into a new tar file, each with its seal; how many. `keys` are full keys, None for all."""
     wanted = [entry.key for entry in shelf.entries() if entry.kind in CARRIED and (keys is None or entry.key in keys)]
     if missing := set(keys or ()) - set(wanted):
@@ -69,7 +74,7 @@ def pack(shelf: Shelf, archive: Path, keys: Collection[str] | None, read: Callab
         write_private(partial, b"")
         with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
             for key in wanted:
-                if (value := read(key)) is None:
+                if (value := read(key)) is None or (value := _abroad(key, value)) is None:
                     continue
                 member = tarfile.TarInfo(key)
                 member.size, member.mode, member.pax_headers = len(value), 0o600, {SEAL: seal(key, value)}
@@ -103,11 +108,24 @@ def unpack(archive: Path, limit: int) -> Iterator[tuple[str, bytes]]:
                 value = b"" if file is None else file.read()
                 if member.pax_headers.get(SEAL) != seal(member.name, value):
                     raise MicroscopeError(f"{member.name} in {archive} is damaged: export it again.")
-                yield member.name, value
+                if (result := _abroad(member.name, value)) is None:
+                    raise MicroscopeError(f"{member.name} in {archive} is no look: not imported.")
+                yield member.name, result
     except (OSError, tarfile.TarError, UnicodeError) as error:
         raise MicroscopeError(
             f"The archive {archive} cannot be read ({error}): it must come from `cache export`."
         ) from error
+
+
+def _abroad(key: str, value: bytes) -> bytes | None:
+    """A value as it travels: a look without the files that it depends on, which are those of one machine; None for
+    one that cannot be read."""
+    if not key.startswith(Kind.LOOK.key("")):
+        return value
+    try:
+        return canonical(json.loads(value) | {"files": None})
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _problem(shelf: Shelf, row: Row) -> str:

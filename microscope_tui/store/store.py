@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeVar
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
+from microscope_tui.stamps import Stamps, changed
 from microscope_tui.store import care
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage, Disk
@@ -23,7 +24,6 @@ from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Asked, Collected, Damaged, Deaths, Entry, Kind, Row
 from microscope_tui.store.seals import Value
 from microscope_tui.store.shelf import Shelf
-from microscope_tui.store.stamps import Stamps, changed
 from microscope_tui.terms import Job, JobKind, JobState, Request
 
 LIMIT_BYTES: Final = 20_000_000_000
@@ -275,12 +275,18 @@ class Store:
 
     def export_to(self, archive: Path, keys: Collection[str] | None = None) -> int:
         """Writes results (full keys as `entries` gives them, all when None) into a tar file; how many."""
-        return care.pack(self._writable, archive, keys, self._value)
+        return care.pack(self._database, archive, keys, self._value)
 
     def import_from(self, archive: Path) -> int:
-        """Stores the results of an archive that `export_to` wrote, each digest checked; how many."""
+        """Stores the results of an archive that `export_to` wrote, each digest checked; how many.
+
+        A look that is here already stays: its key is the request as it was typed, and does not name what it is made
+        of. One that comes is shown among `looks`, and recalled for no request.
+        """
         count = 0
         for key, value in care.unpack(archive, self.limit_bytes):
+            if key.startswith(Kind.LOOK.key("")) and self._database.find(key) is not None:
+                continue
             self._save({key: value})
             count += 1
         return count
@@ -367,5 +373,8 @@ def _asked_in(look: bytes) -> Asked:
 
 
 def _hold(noted: Mapping[str, Any]) -> bool:
-    """Whether every file that a value depends on is as it was."""
-    return changed({Path(path): (size, when) for path, size, when in noted["files"]}) is None
+    """Whether every file that a value depends on is as it was; never so where they are another machine's (null)."""
+    return (
+        noted["files"] is not None
+        and changed({Path(path): (size, when) for path, size, when in noted["files"]}) is None
+    )

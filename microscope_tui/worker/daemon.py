@@ -20,6 +20,7 @@ from microscope_tui.store.folder import prepare, private_file
 from microscope_tui.terms import JobState
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.lanes import Lane, gpus
+from microscope_tui.worker.logs import put_aside
 from microscope_tui.worker.place import Record, keep_from_children, log_file, socket_path, take_lock
 from microscope_tui.worker.rest import open_queue
 from microscope_tui.worker.server import Server, Waker
@@ -232,8 +233,7 @@ class Daemon:
         """Sends what this process prints to the log, and puts a large log aside."""
         path = private_file(Path(self._log_name))
         if path.stat().st_size > LOG_LIMIT:
-            path.replace(path.with_suffix(".log.1"))
-            private_file(path)
+            put_aside(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         for standard in (1, 2):
             os.dup2(descriptor, standard)

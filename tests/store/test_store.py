@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -20,8 +22,9 @@ import xxhash
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Skipped
+from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Deaths, Store, StoreFull, content_key, keys
-from microscope_tui.store.stamps import stamps_of
+from microscope_tui.store.seals import seal
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.store.conftest import Planter, measurement
 
@@ -365,3 +368,48 @@ def test_a_value_in_pieces_is_the_value(store: Store, planter: Planter) -> None:
     store.limit_bytes = 400_003
     with pytest.raises(StoreFull, match="larger than the whole cache may be"):
         store.put_blob("again", (memoryview(b"head"), whole.data.cast("B")))
+
+
+def test_a_look_that_travels_takes_no_paths_along_and_replaces_none(store: Store, tmp_path: Path) -> None:
+    """It cannot answer for the files here, also where the archive claims that it depends on none."""
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, {"v": "theirs"}, stamps_of([file]))
+    store.remember_look(REQUEST, JobKind.TOKENS, 4, {"v": "theirs"}, {})
+    archive = tmp_path / "looks.tar"
+    assert store.export_to(archive) == 2
+    assert str(tmp_path).encode() not in archive.read_bytes()
+    with Store(tmp_path / "other") as other:
+        other.remember_look(REQUEST, JobKind.TOKENS, 3, {"v": "mine"}, stamps_of([file]))
+        assert other.import_from(archive) == 1
+        assert other.recall_look(REQUEST, JobKind.TOKENS, 3) == {"v": "mine"}
+        assert other.recall_look(REQUEST, JobKind.TOKENS, 4) is None
+        shown = {asked.example: other.look(key) for key, asked in other.looks().items()}
+        assert shown == {3: {"v": "mine"}, 4: {"v": "theirs"}}
+        assert other.damaged() == []
+    with Store(store.folder, read_only=True) as reader:
+        assert reader.export_to(tmp_path / "again.tar") == 2
+
+
+@pytest.mark.parametrize("files", [[], [["/etc/hostname", 1, 1]]])
+def test_a_look_of_an_archive_that_names_files_is_recalled_for_nothing(
+    store: Store, tmp_path: Path, files: list[object]
+) -> None:
+    """As one that was written before they were left out, or by somebody who would have it believed."""
+    store.remember_look(REQUEST, JobKind.TOKENS, 3, {"v": "theirs"}, {})
+    ((key, asked),) = store.looks().items()
+    value = keys.canonical({"asked": asked.to_json(), "files": files, "value": {"v": "theirs"}})
+    archive = tmp_path / "looks.tar"
+    for content in (value, b"[1]", b"no JSON", b"[" * 200_000):
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            member = tarfile.TarInfo(key)
+            member.size, member.pax_headers = len(content), {"MICROSCOPE.seal": seal(key, content)}
+            tar.addfile(member, io.BytesIO(content))
+        with Store(tmp_path / "other") as other:
+            if content is value:
+                assert other.import_from(archive) == 1
+            else:
+                with pytest.raises(MicroscopeError, match="is no look"):
+                    other.import_from(archive)
+            assert other.recall_look(REQUEST, JobKind.TOKENS, 3) is None
+            assert other.look(key) == {"v": "theirs"}

@@ -14,6 +14,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.worker import client as workers
 from microscope_tui.worker import place, protocol
 from microscope_tui.worker.client import Client
+from microscope_tui.worker.logs import put_aside
 from microscope_tui.worker.place import Record, is_held
 from tests.worker.conftest import Box, until
 
@@ -163,3 +164,32 @@ def test_the_log_says_nothing_that_a_terminal_would_obey(box: Box) -> None:
     workers.log_file(box.cache).write_text("job 7 begins\n\x1b]0;mine\x07 «é»\x9b31m\tjob 7 ends\r\n")
     assert workers.log_tail(box.cache) == "job 7 begins\n]0;mine «é»31m\tjob 7 ends"
     assert workers.job_log(box.cache, "7") == workers.log_tail(box.cache)
+
+
+def test_a_log_is_put_aside_for_all_who_append_to_it(box: Box) -> None:
+    """Also for another GPU's process, which inherited its descriptor and hears of nothing."""
+    box.cache.mkdir()
+    log = workers.log_file(box.cache)
+    with open(log, "ab", buffering=0) as ours, open(log, "ab", buffering=0) as inherited:
+        ours.write(b"first\nbefore\n")
+        put_aside(log)
+        assert log.stat().st_size == 0
+        assert stat.S_IMODE((box.cache / "worker.log.1").lstat().st_mode) == 0o600
+        assert workers.log_tail(box.cache) == "first\nbefore", "what was put aside is still read"
+        inherited.write(b"after\n")
+        ours.write(b"last\n")
+        assert log.read_bytes() == b"after\nlast\n"
+        assert workers.log_tail(box.cache) == "first\nbefore\nafter\nlast"
+        assert workers.log_tail(box.cache, size=20) == "before\nafter\nlast"
+        assert workers.log_tail(box.cache, 6) == "last"
+        assert workers.log_tail(box.cache, 1000) == "after\nlast", "it was longer when one began to watch"
+        put_aside(log)
+        assert (box.cache / "worker.log.1").read_bytes() == b"after\nlast\n", "in place of the one before"
+
+
+def test_a_job_is_found_by_its_whole_id(box: Box) -> None:
+    box.cache.mkdir()
+    workers.log_file(box.cache).write_text(
+        "job 12 begins\njob 1-2 begins\njob 1: measure\njob 1 is done\njob 12 ends\n"
+    )
+    assert workers.job_log(box.cache, "1") == "job 1: measure\njob 1 is done"
