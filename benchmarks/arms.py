@@ -27,17 +27,24 @@ def named(text: str) -> tuple[str, str]:
     return name, model
 
 
-def distance(one: Profile | None, other: Profile | None) -> float:
-    """Mean absolute difference over the layers that both have a value for."""
-    assert one is not None, "every method is measured"
-    assert other is not None, "every method is measured"
+def distance(one: Profile | None, other: Profile | None) -> float | None:
+    """Mean absolute difference over the layers that both have a value for.
+
+    None where there is none: one of them lacks the profile or every value of it, or they differ in depth.
+    """
+    if one is None or other is None or len(one.value) != len(other.value):
+        return None
     both = [(a, b) for a, b in zip(one.value, other.value, strict=True) if a is not None and b is not None]
-    return fmean(abs(a - b) for a, b in both)
+    return fmean(abs(a - b) for a, b in both) if both else None
+
+
+def told(apart: float | None) -> str:
+    return "–" if apart is None else f"{apart:.3f}"
 
 
 def row(one: Measurement, other: Measurement) -> list[str]:
     return [
-        f"{distance(*(m.profile(metric, modality, Stream.RESIDUAL, method) for m in (one, other))):.3f}"
+        told(distance(*(m.profile(metric, modality, Stream.RESIDUAL, method) for m in (one, other))))
         for metric, method in SHOWN
         for modality in MODALITIES
     ]

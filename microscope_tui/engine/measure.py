@@ -21,8 +21,8 @@ from microscope_tui import __version__
 from microscope_tui.catalogue import moving_reference
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
+from microscope_tui.stamps import Stamps, changed, refuse_changed, stamps_of
 from microscope_tui.store import Store, content_key
-from microscope_tui.store.stamps import Stamps, changed, refuse_changed, stamps_of
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
@@ -99,13 +99,12 @@ def run(
     from microscope_tui.slices import open_slice
 
     slice_ = open_slice(request.slice)
-    files = stamps_of(slice_.files)
     on_progress(Progress("loading model", total=len(slice_)))
     model, own = SHELF.open(request, on_phase=lambda phase: on_progress(Progress(phase, total=len(slice_))))
-    files = {**files, **own}
-    read = {file: files[file] for file in (file.absolute() for file in (*model.files, *slice_.rows.files))}
+    read = {**{file: own[file] for file in map(Path.absolute, model.files)}, **slice_.rows.stamps}
     plan = plan_of(request, model)
     provenance = {**provenance_of(request, model, slice_, plan), **made_of(model)}
+    refuse_changed(read)  # the key tells of the files as they are now, the slice holds what was in them
     key = str(provenance["key"])
     measurement = store.measurement(key) if store else None
     if measurement is None:
@@ -126,7 +125,7 @@ def run(
 
                 keep_maps(store, maps_name(state, slice_.digest), walk)
     if store:
-        store.remember(request, key, files)
+        store.remember(request, key, {**slice_.stamps, **own})
     # One result may have several names: a folder, and a copy of it.
     return replace(measurement, model=request.model, slice=request.slice)
 
@@ -167,7 +166,9 @@ class Shelf:
         wanted = (request.model, request.dtype, request.device, request.attention, request.one_tile)
         if self._model is None or wanted != self._wanted or changed(self._stamps):
             self.clear()
-            before = stamps_of(files_of(fetch(request.model, on_phase)))
+            files = files_of(fetch(request.model, on_phase))  # which may itself move what the name refers to
+            reference = moving_reference(request.model)
+            before = stamps_of((*files, reference) if reference else files)
             if Settings.load().memory_check:
                 check_room(request)
             model = open_model(

@@ -18,8 +18,8 @@ from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.answers import Answers
 from microscope_tui.engine.tensors import metadata_of, parts_of, tensors_of
 from microscope_tui.results import Answer, Skipped
+from microscope_tui.stamps import Stamps, refuse_changed
 from microscope_tui.store import DiskFull, Store, StoreFull, content_key
-from microscope_tui.store.stamps import Stamps, refuse_changed
 
 SHARE = 0.1
 """At most this share of a job's time goes into commits."""
@@ -29,7 +29,7 @@ QUOTA_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Committed:
+class Resumed:
     """What was read back: the walk goes on behind the first `consumed` examples, of which `done` were counted."""
 
     consumed: int
@@ -63,7 +63,7 @@ class Keeper:
         self._kept = 0  # examples of the last commit
         self.notes: tuple[str, ...] = ()
 
-    def begin(self, accumulator: Accumulator, answers: Answers) -> Committed | None:
+    def begin(self, accumulator: Accumulator, answers: Answers) -> Resumed | None:
         """Fill the accumulator and the answers from the furthest state of these examples, if there is one."""
         size = accumulator.nbytes
         if size > QUOTA_SHARE * self._store.limit_bytes:
@@ -85,7 +85,7 @@ class Keeper:
             accumulator.load_state(tensors, head["counts"])
             answers.given, answers.asked = [Answer(**given) for given in head["answers"]], head["asked"]
             self._kept = head["consumed"]
-            return Committed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
+            return Resumed(head["consumed"], [Skipped(**s) for s in head["skipped"]], head["done"])
         return None
 
     def furthest(self) -> Path | None:

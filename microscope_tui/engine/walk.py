@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from microscope_tui.engine.accumulate import Accumulator, captured_streams
+from microscope_tui.engine.accumulate import Accumulator, captured_streams, example_hash
 from microscope_tui.engine.answers import Answers
 from microscope_tui.engine.left_out import LeftOut, Prefixes
 from microscope_tui.engine.plan import Plan
@@ -19,7 +19,7 @@ from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel, OutOfMemory
-from microscope_tui.models.quiet import is_out_of_memory
+from microscope_tui.models.quiet import is_out_of_memory, one_line
 from microscope_tui.results import Measurement, Profile, Skipped
 from microscope_tui.slices import Example, Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
@@ -74,6 +74,7 @@ class Walk:
             prefixes=Prefixes.of(model) if left_out.duplicates else None,
             shapes=self.shapes,
         )
+        self.places = {example_hash(key): place for place, key in enumerate(slice_.keys)}
         self.answers = Answers(model.token_ids, model.tokenizer.unk_token_id)
         self.skipped: list[Skipped] = []
         self.done = 0
@@ -84,7 +85,7 @@ class Walk:
         self.partial_cost = PARTIAL_SECONDS  # until one was timed: the first comes without intervals
 
     def measure(self) -> Measurement:
-        """Walk over all examples. Raises `Cancelled` when told to stop, and `MicroscopeError`."""
+        """Walk over all examples. Raises `Cancelled`, which says what is kept, when told to stop; `MicroscopeError`."""
         index, total = self._begin(), len(self.slice)
         try:
             while index < total:
@@ -95,16 +96,19 @@ class Walk:
                 index = end
                 self._report()
                 self._commit(index)
-        except Cancelled:  # never in the middle of a batch: what was counted is that of the first `index` examples
-            self._commit_last(index)
-            raise
+        except Cancelled as stop:  # never in the middle of a batch: what was counted are the first `index` examples
+            raise self._ending(stop, index) from None
         if not self.done:
             first = self.skipped[0]
             raise MicroscopeError(
                 f"None of the {total} examples of {self.request.slice} can be used; the first: {first.example}: "
                 f"{first.reason}."
             )
-        return self._measurement(self._profiles("computing profiles", reference=self.request.reference), complete=True)
+        try:
+            made = self._profiles("computing profiles", reference=self.request.reference)
+        except Cancelled as stop:
+            raise self._ending(stop, total) from None
+        return self._measurement(made, complete=True)
 
     def _begin(self) -> int:
         """Where to begin: behind what an earlier walk over these examples has committed."""
@@ -119,12 +123,19 @@ class Walk:
         if self.keeper:
             self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, consumed, last=last)
 
-    def _commit_last(self, consumed: int) -> None:
-        """Keep what was measured up to a stop, which stays one whatever becomes of that: a full disk, a lost GPU."""
+    def _ending(self, stop: Cancelled, consumed: int) -> Cancelled:
+        """Keep what was measured up to a stop, which stays one whatever becomes of that (a full disk, a lost GPU), and
+        add to it what a repeated request begins with."""
         try:
             self._commit(consumed, last=True)
         except (MicroscopeError, RuntimeError, MemoryError) as error:
             log.warning("what was measured since the last commit is measured again: %s", error)
+            return Cancelled(f"{stop} What was measured since the last commit is not kept: {one_line(error, 400)}.")
+        if self.keeper is None:
+            return Cancelled(f"{stop} Nothing is kept.")
+        if self.keeper.notes:
+            return Cancelled(f"{stop} It {'; it '.join(self.keeper.notes).rstrip('.')}.")
+        return Cancelled(f"{stop} The same command goes on from there.")
 
     def _add(self, indices: Sequence[int]) -> None:
         """Capture and count the examples at these indices; one that cannot be used is skipped and named."""
@@ -204,7 +215,7 @@ class Walk:
 
     def _profiles(self, phase: str | None = None, **options: Any) -> tuple[Profile, ...]:
         """The profiles so far; a stop is heard before every layer, and with a `phase` progress is told."""
-        making = Making(self.request.metrics, heed=self._heed, **options)
+        making = Making(self.request.metrics, self.places, heed=self._heed, **options)
         made: list[Profile] = []
         parts = len(self.request.metrics) * len(self.accumulator.modalities) * len(self.accumulator.streams)
         for profile in profiles(self.accumulator, making):

@@ -102,8 +102,9 @@ def check_files(folder: Path) -> None:
     """Raise `MicroscopeError` unless `folder` holds a configuration and safetensors weights, complete and whole."""
     if (folder / "adapter_config.json").is_file() and not any(folder.glob("model*.safetensors*")):
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        of = f" of {base}" if base else ""
         raise MicroscopeError(
-            f"{folder} holds an adapter of {base} and not a whole model: merge the two and save the result."
+            f"{folder} holds an adapter{of} and not a whole model: merge the two and save the result."
         )
     if not (folder / "config.json").is_file():
         raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")

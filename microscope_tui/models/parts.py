@@ -60,7 +60,7 @@ def fingerprints(model: OpenModel) -> dict[str, str]:
     weights are not in memory has none.
     """
     parts = zip((ENCODER, CONNECTOR, DECODER), modules(model), strict=True)
-    found = {name: _fingerprint(module) for name, module in parts if module is not None}
+    found = {name: fingerprint_of(module) for name, module in parts if module is not None}
     return {name: digest for name, digest in found.items() if digest}
 
 
@@ -71,13 +71,15 @@ def modules(model: OpenModel) -> tuple[nn.Module | None, nn.Module | None, nn.Mo
     return named(model.network, TOWERS), named(model.network, CONNECTORS), model.decoder.module
 
 
-def _fingerprint(module: nn.Module) -> str:
+def fingerprint_of(module: nn.Module) -> str:
+    """The digest of one part, as `fingerprints` says; empty where a tensor is not in memory."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(module.state_dict().items()):
         if tensor.is_meta:
             return ""
         flat = tensor.detach().flatten()
-        chosen = torch.linspace(0, max(len(flat) - 1, 0), min(LOOKED_AT, len(flat))).long()
+        count = min(LOOKED_AT, len(flat))
+        chosen = torch.arange(count) * (len(flat) - 1) // max(count - 1, 1)  # float32 cannot count beyond 2^24
         numbers = flat[chosen.to(flat.device)].float().cpu().numpy().tobytes()
         digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode() + numbers)
     return f"blake2b:{digest.hexdigest()}"

@@ -30,7 +30,7 @@ NAMING = (
 )
 """The files that may name a processor's class, in transformers' order."""
 
-TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "tekken*")
+TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "tekken*")
 """What files of tokenizers are called, of which there must be one."""
 
 

@@ -121,4 +121,4 @@ def one_line(error: BaseException, limit: int = 160) -> str:
     if isinstance(error, KeyError):  # which says no more than the key
         text = f"there is no {text}"
     text = text if len(text) <= limit else f"{text[: limit - 1]}…"
-    return text.rstrip(".")
+    return text.rstrip(".,")

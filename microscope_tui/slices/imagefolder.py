@@ -6,6 +6,7 @@ from pathlib import Path
 
 from microscope_tui.slices.jsonl import JsonRows, json_lines
 from microscope_tui.slices.layout import choose_split
+from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec
 
 METADATA = "metadata.jsonl"
@@ -22,4 +23,5 @@ def open_folder(folder: Path, spec: SliceSpec) -> JsonRows:
     """The rows of a split; a folder that has the metadata file itself is taken whole. Raises `MicroscopeError`."""
     if not (folder / METADATA).is_file():
         folder /= choose_split([path.name for path in metadata_folders(folder)], spec.split, spec.source)
-    return JsonRows(json_lines(folder / METADATA), (folder / METADATA,), folder, spec)
+    read = stamps_of([folder / METADATA])
+    return JsonRows(json_lines(folder / METADATA), read, folder, spec)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.rows import Rows, one_line
+from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 
 PICTURE = "file_name"
@@ -23,7 +24,7 @@ Line = dict[str, Any]
 class JsonRows(Rows):
     """The lines of a file. A line whose picture is null or missing is a text-only row."""
 
-    def __init__(self, lines: Sequence[Line], files: Sequence[Path], folder: Path, spec: SliceSpec) -> None:
+    def __init__(self, lines: Sequence[Line], read: Stamps, folder: Path, spec: SliceSpec) -> None:
         self._lines = lines
         arrays, mixed = _arrays(lines)
         table = pa.table(arrays)
@@ -32,8 +33,10 @@ class JsonRows(Rows):
         for name in texts.column_names:
             # Answers may well be of several kinds: here an index, there a text.
             if name in mixed and name != columns.answer:
-                raise MicroscopeError(f"The values of {name} in {files[0]} are of several kinds ({mixed[name]}).")
-        super().__init__(len(lines), texts, columns, files, folder, spec)
+                raise MicroscopeError(
+                    f"The values of {name} in {next(iter(read))} are of several kinds ({mixed[name]})."
+                )
+        super().__init__(len(lines), texts, columns, read, folder, spec)
 
     def raw(self, row: int) -> Line:
         return {name: self._lines[row].get(name) for name in self.texts.column_names}
@@ -47,10 +50,10 @@ class JsonRows(Rows):
 
 def open_json(file: Path, spec: SliceSpec) -> JsonRows:
     """The rows of a file of JSON objects. Raises `MicroscopeError`."""
-    lines = json_lines(file)
+    read, lines = stamps_of([file]), json_lines(file)
     if not lines:
         raise MicroscopeError(f"The file {file} holds no rows.")
-    return JsonRows(lines, (file,), file.parent, spec)
+    return JsonRows(lines, read, file.parent, spec)
 
 
 def json_lines(file: Path) -> list[Line]:

@@ -17,6 +17,7 @@ from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.slices.cells import held, is_list
 from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.rows import Rows, one_line
+from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec
 
 HELD_BYTES = 256 * 2**20
@@ -27,6 +28,7 @@ class ParquetRows(Rows):
     """The rows of some parquet files of one schema, one file after the other."""
 
     def __init__(self, files: Sequence[Path], folder: Path, spec: SliceSpec) -> None:
+        read = stamps_of(files)
         self._parts = tuple(files)
         self._metadata = [_metadata(file) for file in files]
         schemas = [metadata.schema.to_arrow_schema() for metadata in self._metadata]
@@ -46,7 +48,7 @@ class ParquetRows(Rows):
         self._starts = [0, *accumulate(sizes)]
         self._held_groups: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = Lock()
-        super().__init__(self._starts[-1], _texts(files, texts, spec.source), columns, files, folder, spec)
+        super().__init__(self._starts[-1], _texts(files, texts, spec.source), columns, read, folder, spec)
 
     def _stored(self, row: int, column: str) -> Any:
         group = bisect_right(self._starts, row) - 1

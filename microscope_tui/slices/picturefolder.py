@@ -10,6 +10,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.jsonl import JsonRows
 from microscope_tui.slices.layout import ALIASES, choose_split
 from microscope_tui.slices.pictures import SUFFIXES
+from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec
 
 
@@ -17,9 +18,9 @@ class PictureRows(JsonRows):
     """The pictures of a folder, by name; the name is a row's key, since a number would say nothing."""
 
     def __init__(self, folder: Path, names: Sequence[str], spec: SliceSpec) -> None:
-        super().__init__([{"file_name": name} for name in names], (), folder, spec)
+        super().__init__([{"file_name": name} for name in names], {}, folder, spec)
         self._names = names
-        self.watched = tuple(sorted({folder, *((folder / name).parent for name in names)}))
+        self.watched = stamps_of(sorted({folder, *((folder / name).parent for name in names)}))
 
     def key(self, row: int) -> str:
         return self._names[row]

@@ -16,6 +16,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.cells import frames_in, held, inside, is_address, is_written_out, names_in
 from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.examples import key_of
+from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -26,20 +27,23 @@ class Rows(ABC):
     """The rows of one split of one source.
 
     `texts` is a table of the columns that `columns` names: of the media only those that hold names of files in
-    `folder`. `files` are all files that the rows live in, the named ones included; `watched` is what else decides
-    that it is these files (their folders, the hub cache's note of a branch).
+    `folder`. `files` are all files that the rows live in, the named ones included, and `stamps` theirs, those of the
+    files that were `read` as they were before; `watched` is what else decides that it is these files (their folders,
+    the hub cache's note of a branch).
     """
 
     def __init__(
-        self, count: int, texts: pa.Table, columns: Columns, files: Iterable[Path], folder: Path, spec: SliceSpec
+        self, count: int, texts: pa.Table, columns: Columns, read: Stamps, folder: Path, spec: SliceSpec
     ) -> None:
         self._count = count
         self.texts = texts
         self.columns = columns
         self.folder = folder
         named = self._named(spec)
-        self.files = (*files, *(path for path in named if path.is_file()))
-        self.watched = tuple(path for path in named if path.is_dir())
+        beside = tuple(path for path in named if path.is_file())
+        self.files = (*read, *beside)
+        self.stamps: Stamps = {**stamps_of(beside), **read}
+        self.watched: Stamps = stamps_of(path for path in named if path.is_dir())
 
     def __len__(self) -> int:
         return self._count

@@ -16,6 +16,7 @@ from microscope_tui.slices.rows import Rows
 from microscope_tui.slices.selection import choose_rows
 from microscope_tui.slices.sound import BadSound, decode_sound
 from microscope_tui.slices.sources import open_rows
+from microscope_tui.stamps import Stamps
 from microscope_tui.terms import SliceSpec
 
 READER = "2"
@@ -55,7 +56,12 @@ class Slice:
     @property
     def files(self) -> tuple[Path, ...]:
         """Files and folders that decide what the slice holds: while they are unchanged, so is `digest`."""
-        return (*self.rows.files, *self.rows.watched)
+        return tuple(self.stamps)
+
+    @property
+    def stamps(self) -> Stamps:
+        """Those of `files`, as they were before they were read."""
+        return {**self.rows.stamps, **self.rows.watched}
 
     def example(self, i: int) -> Example:
         """The i-th example with all it shows, decoded now. Raises `BadExample` for a row that cannot be used."""

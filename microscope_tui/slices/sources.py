@@ -15,6 +15,7 @@ from microscope_tui.slices.picturefolder import open_pictures, picture_names
 from microscope_tui.slices.rows import Rows
 from microscope_tui.slices.saved import is_saved, open_saved
 from microscope_tui.slices.streaming import Origin, open_stream, origin_here, origin_on_the_hub
+from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 
 PATTERNS = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
@@ -32,12 +33,21 @@ def open_rows(spec: SliceSpec) -> Rows:
         return open_stream(origin_on_the_hub(hub, spec) if hub else _origin_here(spec), spec)
     if hub is None:
         return _open(_place(spec), spec)
+    before = _noted(hub)
     snapshot = locate_slice(hub.located)
     rows = _open_cached(snapshot / hub.configuration, spec) if snapshot else None
-    rows = rows or _open(download(hub, spec.split, spec.source) / hub.configuration, spec)
-    if reference := hub.reference:
-        rows.watched += (reference,)
+    downloaded = None
+    if rows is None:
+        folder = download(hub, spec.split, spec.source)
+        downloaded = _noted(hub)
+        rows = _open(folder / hub.configuration, spec)
+    # A download may have moved it itself, or written it for the first time.
+    rows.watched = {**rows.watched, **(before if downloaded is None else downloaded)}
     return rows
+
+
+def _noted(hub: HubId) -> Stamps:
+    return stamps_of([hub.reference] if hub.reference else [])
 
 
 def _place(spec: SliceSpec) -> Path:
@@ -77,9 +87,10 @@ def _open(place: Path, spec: SliceSpec) -> Rows:
         return ParquetRows([place], place.parent, spec)
     if is_saved(place):
         return open_saved(place, spec)
+    listed = stamps_of([place])
     if files := _parquet_files(place, spec):
         rows = ParquetRows(files, place, spec)
-        rows.watched += (place,)
+        rows.watched = {**rows.watched, **listed}
         return rows
     if metadata_folders(place):
         return open_folder(place, spec)

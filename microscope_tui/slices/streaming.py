@@ -18,6 +18,7 @@ from microscope_tui.slices.quiet import quiet
 from microscope_tui.slices.rows import content_of, one_line
 from microscope_tui.slices.selection import passing, terms
 from microscope_tui.slices.table import TableRows
+from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 
 BATCH = 16
@@ -40,8 +41,8 @@ class Origin:
 class StreamedRows(TableRows):
     """The rows of a stream that passed the filter, with their places in it."""
 
-    def __init__(self, table: pa.Table, places: Sequence[int], origin: Origin, spec: SliceSpec) -> None:
-        super().__init__(table, origin.files, origin.folder, spec)
+    def __init__(self, table: pa.Table, places: Sequence[int], read: Stamps, origin: Origin, spec: SliceSpec) -> None:
+        super().__init__(table, read, origin.folder, spec)
         self._places = places
         self._identity = origin.identity
         self._filter = spec.filter
@@ -70,13 +71,14 @@ def origin_on_the_hub(hub: HubId, spec: SliceSpec) -> Origin:
 
 def open_stream(origin: Origin, spec: SliceSpec) -> StreamedRows:
     """The first `count` rows that pass the filter. Raises `MicroscopeError` if there are none, or for a bad stream."""
+    read = stamps_of(origin.files)
     try:
         # What is mapped outlives the folder, so nothing is left behind, also where the process is killed later.
         with tempfile.TemporaryDirectory(prefix="microscope-stream-") as folder:
             file = Path(folder, "rows.arrow")
             places = _keep(origin, spec, file, Path(folder, "datasets"))
             with pa.memory_map(str(file)) as mapped:
-                return StreamedRows(pa.ipc.open_stream(mapped).read_all(), places, origin, spec)
+                return StreamedRows(pa.ipc.open_stream(mapped).read_all(), places, read, origin, spec)
     except OSError as error:
         raise MicroscopeError(
             f"The first rows of {spec.source} cannot be kept in {tempfile.gettempdir()} ({one_line(error)}): "
@@ -90,7 +92,7 @@ def _keep(origin: Origin, spec: SliceSpec, file: Path, cache: Path) -> list[int]
     writer: pa.RecordBatchStreamWriter | None = None
     with closing(_tables(origin, spec, cache)) as tables:
         for start, table in tables:
-            rows = TableRows(table, (), origin.folder, spec)
+            rows = TableRows(table, {}, origin.folder, spec)
             passed: Sequence[int] = range(len(rows))
             for name, wanted in terms(spec).items():
                 passed = passing(rows, name, wanted, passed, spec)

@@ -11,16 +11,17 @@ import pyarrow as pa
 from microscope_tui.slices.cells import held
 from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.rows import Rows
+from microscope_tui.stamps import Stamps
 from microscope_tui.terms import SliceSpec
 
 
 class TableRows(Rows):
     """The rows of one memory-mapped table."""
 
-    def __init__(self, table: pa.Table, files: Sequence[Path], folder: Path, spec: SliceSpec) -> None:
+    def __init__(self, table: pa.Table, read: Stamps, folder: Path, spec: SliceSpec) -> None:
         columns = Columns.of(table.schema, spec)
         self._table = table
-        super().__init__(table.num_rows, table.select(columns.texts(table.schema)), columns, files, folder, spec)
+        super().__init__(table.num_rows, table.select(columns.texts(table.schema)), columns, read, folder, spec)
 
     def _stored(self, row: int, column: str) -> Any:
         return self._table.column(column)[row].as_py()

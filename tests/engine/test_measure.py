@@ -1,6 +1,7 @@
 """The pipeline against numbers computed directly from transformers' own hidden states with numpy and scipy."""
 
 import itertools
+import os
 import shutil
 from dataclasses import replace
 
@@ -14,12 +15,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from microscope_tui import measure
 from microscope_tui.catalogue import locate_model, locate_slice
-from microscope_tui.engine.measure import run
+from microscope_tui.engine.measure import run, wider_sums
 from microscope_tui.engine.profiles import placed
 from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.models import load
 from microscope_tui.models.base import OpenModel
 from microscope_tui.results import Estimate, Measurement
 from microscope_tui.slices import open_slice, question_text
+from microscope_tui.slices.columns import Columns
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 
@@ -130,6 +133,21 @@ def test_every_interval_says_how_much_of_it_is_of_which_tenth_of_the_slice(measu
         for low, influence in zip(profile.low, profile.influence, strict=True):
             assert len(influence) == (0 if low is None else 10)
             assert low is None or any(influence)
+
+
+@pytest.mark.parametrize("folds", [2, 20])
+def test_what_is_made_of_the_sample_is_as_even_as_the_sums(folds):
+    """Ten examples are one in each tenth, whatever their names, and updates have an interval however few the folds."""
+    spec = SliceSpec.parse("demo:scienceqa?count=10")
+    metrics = (Metric.DIMENSION, Metric.ANISOTROPY)
+    request = Request("demo:omnifusion", spec, folds=folds, metrics=metrics, modalities=(Modality.TEXT,))
+    found = run(request, None, on_progress=lambda _: None)
+    dimension = found.profile(Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL)
+    assert dimension.low[2] is not None
+    assert [bool(each) for each in dimension.influence[2]] == [True] * 10
+    cosine = found.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.UPDATE, "mean-cosine")
+    assert cosine.low[2] < cosine.value[2] < cosine.high[2]
+    assert [bool(each) for each in cosine.influence[2]] == [True] * 10 + [False] * (max(folds, 10) - 10)
 
 
 def test_a_fold_without_rows_keeps_its_place():
@@ -320,3 +338,57 @@ def write_rows(folder, rows):
     folder.mkdir()
     pq.write_table(pa.Table.from_pylist(rows), folder / "test-00000-of-00001.parquet")
     return folder
+
+
+def test_a_slice_that_is_rewritten_while_it_is_opened_is_refused_and_nothing_is_stored(
+    tmp_path, tiny_next, small_slice, monkeypatch
+):
+    data = shutil.copytree(small_slice, tmp_path / "data")
+    columns_of = Columns.of
+
+    def rewritten(*given):
+        for file in data.glob("*.parquet"):
+            os.utime(file, ns=(1, 1))
+        return columns_of(*given)
+
+    monkeypatch.setattr(Columns, "of", rewritten)
+    seen: list[Progress] = []
+    with Store(tmp_path / "cache") as store:
+        with pytest.raises(MicroscopeError, match=r"\.parquet was changed while it was in use: ask once more"):
+            run(Request(tiny_next, SliceSpec(str(data))), store, on_progress=seen.append)
+        assert not list(store.entries())
+    assert not any(progress.phase == "measuring" for progress in seen)
+
+
+def test_a_name_that_comes_to_mean_another_commit_while_the_model_is_opened_is_refused(
+    tmp_path, tiny_next, small_slice, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repo = tmp_path / "models--ann--small"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("abc123")
+    shutil.copytree(tiny_next, repo / "snapshots" / "abc123")
+    opened = load.open_model
+
+    def moved(*given, **options):
+        model = opened(*given, **options)
+        (repo / "refs" / "main").write_text("another")
+        return model
+
+    monkeypatch.setattr(load, "open_model", moved)
+    with pytest.raises(MicroscopeError, match="refs/main was changed while it was in use"):
+        run(Request("ann/small", SliceSpec(small_slice)), None, on_progress=lambda _: None)
+
+
+def test_wider_sums_are_those_that_requests_for_more_keep(tiny_next, small_slice):
+    def state(**asked):
+        request = Request(tiny_next, SliceSpec(small_slice), metrics=(Metric.LINEARITY,), **asked)
+        return run(request, None, on_progress=lambda _: None).provenance
+
+    narrow = state(modalities=(Modality.TEXT,), streams=(Stream.UPDATE,))
+    wide = state(modalities=(Modality.TEXT, Modality.IMAGE), streams=(Stream.RESIDUAL, Stream.MAIN))
+    slice_ = open_slice(SliceSpec(small_slice))
+    found = wider_sums(narrow, slice_)
+    assert wide["state"] in found
+    assert narrow["state"] not in found
+    assert narrow["state"] not in wider_sums(wide, slice_)

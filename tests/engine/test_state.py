@@ -246,3 +246,39 @@ def test_sums_that_vanish_while_they_are_read_are_measured_again(tmp_path, captu
         monkeypatch.setattr(Store, "blob_file", found_and_removed)
         measured(request(16), store)
     assert len(captured) == 8 + 16
+
+
+def test_a_stop_says_what_is_kept(tmp_path, monkeypatch):
+    """Also where the sums are too large to be kept, and where the last commit fails."""
+
+    def said(store, stop=8):
+        seen: list[Progress] = []
+        with pytest.raises(Cancelled) as caught:
+            run(request(24), store, on_progress=seen.append, should_stop=lambda: bool(seen) and seen[-1].done >= stop)
+        return str(caught.value)
+
+    assert said(None) == "Stopped after 8 of 24 examples. Nothing is kept."
+    with Store(tmp_path / "small", limit_bytes=2_000_000) as store:
+        refused = said(store)
+        assert store.entries() == []
+    assert re.fullmatch(
+        r"Stopped after 8 of 24 examples\. It cannot be resumed: what would be kept, .* GB, is more than a quarter of "
+        r"cache_limit_gb\.",
+        refused,
+    )
+    with Store(tmp_path / "kept") as store:
+        assert said(store) == "Stopped after 8 of 24 examples. The same command goes on from there."
+        with monkeypatch.context() as patch:
+
+            def full(*_):
+                raise DiskFull("The disk is full: make room on it.")
+
+            patch.setattr(Store, "put_blob", full)
+            patch.setattr(state.Keeper, "commit", _only_last(state.Keeper.commit))
+            lost = "What was measured since the last commit is not kept: The disk is full: make room on it."
+            assert said(store, 16) == f"Stopped after 16 of 24 examples. {lost}"
+
+
+def _only_last(commit):
+    """As between two commits that are due."""
+    return lambda self, *counted, last=False: commit(self, *counted, last=last) if last else None

@@ -15,7 +15,9 @@ from transformers import AutoImageProcessor
 from microscope_tui.catalogue import NEEDS_TORCHVISION
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import OpenModel
+from microscope_tui.models.generic import GenericModel
 from microscope_tui.models.load import open_model
+from microscope_tui.models.processors import lacks_video
 from microscope_tui.models.skeleton import skeleton
 from microscope_tui.models.sketch import sketch
 from microscope_tui.terms import Modality, Stream
@@ -128,6 +130,8 @@ def test_videos_are_a_modality_with_torchvision_and_named_without(name, tmp_path
     model = opened(name, tmp_path)
     frames = example(size=(24, 24)).images * 4
     filmed_example = example(size=None, videos=(frames,))
+    assert isinstance(model, GenericModel)
+    assert lacks_video(model.processor) is not TORCHVISION
     if not TORCHVISION:
         assert model.modalities == (Modality.TEXT, Modality.IMAGE)
         assert any("videos need torchvision" in note for note in model.notes)

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OutOfMemory
 from microscope_tui.models.load import open_model
+from microscope_tui.models.quiet import one_line
 from microscope_tui.slices.hub import HTTP_ERROR
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
@@ -204,6 +205,21 @@ def test_an_adapter_alone(folder):
     (folder / "model.safetensors").unlink()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
     assert "holds an adapter of some/base and not a whole model: merge" in refusal(folder)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": None}))
+    assert "holds an adapter and not a whole model: merge" in refusal(folder)
+
+
+def test_a_folder_of_which_only_the_settings_of_the_tokenizer_are_there(folder):
+    (folder / "tokenizer.json").unlink()
+    assert (folder / "tokenizer_config.json").is_file()
+    assert "has no tokenizer (tokenizer.json): download it again" in refusal(folder)
+
+
+def test_an_error_in_one_line_ends_without_a_stop_or_a_comma():
+    assert one_line(ValueError("needs one of:\n  - a tokenizer file,\n  - a folder.")) == (
+        "needs one of: - a tokenizer file"
+    )
+    assert one_line(ValueError("It is gone.")) == "It is gone"
 
 
 def test_a_decoder_without_layers(folder):

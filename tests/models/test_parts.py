@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.load import open_model
-from microscope_tui.models.parts import designs, fingerprints
+from microscope_tui.models.parts import designs, fingerprint_of, fingerprints
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,26 @@ def test_a_fingerprint_is_of_the_weights_in_any_precision_that_holds_them(llava:
         for weight in changed.decoder.layers[3].parameters():
             weight.add_(0.01)
     assert {part for part, digest in fingerprints(changed).items() if digest != one[part]} == {"decoder"}
+
+
+@pytest.mark.parametrize("shape", [(14336, 4096), (32064, 4096)])
+def test_matrices_of_real_decoders_have_a_fingerprint_to_their_last_number(shape: tuple[int, int]):
+    """They have more numbers than float32 can count."""
+    one = nn.Module()
+    one.register_buffer("weight", torch.zeros(shape, dtype=torch.uint8))
+    before = fingerprint_of(one)
+    assert before == fingerprint_of(one)
+    one.get_buffer("weight")[-1, -1] = 1
+    assert fingerprint_of(one) != before
+
+
+def test_a_fingerprint_of_few_numbers_is_of_all_of_them_and_one_of_none_is_one():
+    one = nn.Module()
+    one.register_buffer("empty", torch.zeros(0))
+    one.register_buffer("scale", torch.tensor(2.0))
+    one.register_buffer("few", torch.zeros(64))
+    found = {fingerprint_of(one)}
+    for place in range(64):
+        one.get_buffer("few")[place] = 1
+        found.add(fingerprint_of(one))
+    assert len(found) == 65

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -14,7 +16,9 @@ from PIL import Image
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.slices import Slice, open_slice
 from microscope_tui.slices import parquet as module
+from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.quiet import quiet
+from microscope_tui.stamps import refuse_changed
 from microscope_tui.terms import SliceSpec
 
 from . import conftest as data
@@ -230,6 +234,38 @@ def test_files_are_all_that_the_digest_rests_on(layout: Path) -> None:
     assert all(file.exists() for file in files)
     there = {file for pattern in ("*.parquet", "*.arrow", "*.png", "*.jsonl") for file in layout.rglob(pattern)}
     assert there <= set(files)
+
+
+def test_stamps_are_of_the_files_as_they_were_before_they_were_read(
+    layout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_changed(opened(layout).rows.stamps)
+    files = [file for pattern in ("*.parquet", "*.arrow", "*.jsonl") for file in layout.rglob(pattern)]
+    columns_of = Columns.of
+
+    def rewritten(*given: Any) -> Columns:
+        for file in files:
+            os.utime(file, ns=(1, 1))
+        return columns_of(*given)
+
+    monkeypatch.setattr(Columns, "of", rewritten)  # what the readers ask for when they have read, or begun to
+    found = opened(layout)
+    assert set(found.rows.stamps) <= set(found.files)
+    with pytest.raises(MicroscopeError, match="was changed while it was in use: ask once more"):
+        refuse_changed(found.rows.stamps)
+
+
+def test_stamps_of_a_stream_are_taken_before_it_is_read(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns_of = Columns.of
+
+    def rewritten(*given: Any) -> Columns:
+        for file in parquet.rglob("*.parquet"):
+            os.utime(file, ns=(1, 1))
+        return columns_of(*given)
+
+    monkeypatch.setattr(Columns, "of", rewritten)
+    with pytest.raises(MicroscopeError, match="was changed while it was in use"):
+        refuse_changed(opened(parquet, count=3, stream=True).stamps)
 
 
 def test_opening_writes_nothing_beside_the_data(layout: Path) -> None:

@@ -9,8 +9,8 @@ from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, Projection, TokenTable, WorstTokens
+from microscope_tui.stamps import Stamps
 from microscope_tui.store import Store
-from microscope_tui.store.stamps import Stamps, stamps_of
 from microscope_tui.terms import JobKind, Progress, Request, Stream
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def run(
 
     tell(Progress("opening slice"))
     slice_ = open_slice(request.slice)
-    opened = stamps_of(slice_.files)
     value, files = _made(request, store, slice_, kind, example, tell)
-    store.remember_look(request, kind, example, value.to_json(), {**opened, **files})
+    store.remember_look(request, kind, example, value.to_json(), {**slice_.stamps, **files})
 
 
 def _made(

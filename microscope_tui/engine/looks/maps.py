@@ -21,7 +21,6 @@ from microscope_tui.engine.looks.pooled import Fits, Unexplained, taken, told
 from microscope_tui.engine.looks.worst import Worst, worst_of
 from microscope_tui.engine.sums import Running
 from microscope_tui.engine.walk import Walk
-from microscope_tui.errors import Cancelled
 from microscope_tui.geometry.solve import factor
 from microscope_tui.models.base import Captured
 from microscope_tui.store import Store, StoreFull
@@ -44,7 +43,7 @@ def maps_bytes(layers: int, width: int, modalities: int) -> int:
 def keep_maps(store: Store, name: str, walk: Walk) -> None:
     """Make the maps of a walk that is over, and keep them; where there is no room for them, none.
 
-    Raises `Cancelled` when told to stop.
+    No stop is heard: the measurement is kept already, and without the walk's sums they cannot be made again.
     """
     sums = Running(walk.accumulator, walk.slice.keys, [skipped.example for skipped in walk.skipped])
     modalities = [modality for modality in walk.request.modalities if sums.has(modality, Stream.RESIDUAL)]
@@ -52,17 +51,12 @@ def keep_maps(store: Store, name: str, walk: Walk) -> None:
     if maps_bytes(layers, walk.model.width, len(modalities)) > QUOTA_SHARE * store.limit_bytes:
         return
 
-    def tell(progress: Progress) -> None:
-        if walk.tell.should_stop():
-            raise Cancelled(f"Stopped while {progress.phase}: what was measured is kept.")
-        walk.tell.progress(progress)
-
     head: dict[str, Any] = {"examples": sums.examples(), "modalities": {}}
     try:
         for modality in modalities:
             fits, n = Fits(sums, modality), 0
             for layer, moments in enumerate(fits.blocks()):
-                tell(Progress(f"keeping linear maps of {modality} tokens", layer, layers))
+                walk.tell.progress(Progress(f"keeping linear maps of {modality} tokens", layer, layers))
                 n = moments.n
                 if not fits.trusts(layer, moments):
                     continue
@@ -74,7 +68,7 @@ def keep_maps(store: Store, name: str, walk: Walk) -> None:
                 }
                 value = save({key: tensor.cpu().contiguous() for key, tensor in kept.items()})
                 store.put_blob(_part(name, modality, layer), value)
-            worst = worst_of(sums, modality, layers, tell)
+            worst = worst_of(sums, modality, layers, walk.tell.progress)
             head["modalities"][str(modality)] = {"n": n, "notes": fits.notes(), "worst": worst.to_json()}
         store.put_blob(name, json.dumps(head).encode())
     except StoreFull:
