@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.widgets import Input
 
 from microscope_tui.settings import THEMES, Settings
 from microscope_tui.tui import keys
@@ -33,6 +35,13 @@ from microscope_tui.tui.themes import palettes, widget_theme
 
 KEEP_EVERY = 5.0
 """Seconds between two looks whether the session has changed."""
+
+
+class Palette(CommandPalette):
+    """The palette of commands, with a cursor that stands still: each blink would go over the line."""
+
+    def on_mount(self) -> None:
+        self.query_one(Input).cursor_blink = False
 
 
 class ExplorerApp(App[int]):
@@ -96,6 +105,11 @@ class ExplorerApp(App[int]):
         """Paint everything anew, whatever stands on the terminal."""
         SparingDriver.PAPER.forget()
         self.screen.refresh()
+
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def keep_session(self) -> None:
         """Store the session if it has changed; in a thread, for the disk may be slow."""

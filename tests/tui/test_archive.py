@@ -11,8 +11,8 @@ from microscope_tui.cli import main
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
+from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
-from microscope_tui.store.stamps import stamps_of
 from microscope_tui.terms import JobKind, Metric, Request, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from textual.widgets import DataTable, Static
 
-from microscope_tui.terms import JobKind, JobState, Request
+from microscope_tui.terms import JobKind, JobState, Progress, Request
 from microscope_tui.tui.data.source import Held, Stock
 from microscope_tui.tui.screens.cache import Cache, total_text
 from microscope_tui.tui.screens.jobs import Jobs, in_view, lines_of
@@ -55,6 +55,25 @@ async def test_jobs_are_paused_ordered_and_tried_again():
         await e.press("r")
         await e.until(lambda: len(source.submitted) == 4)
         assert source.submitted[3].model == "demo:c"
+
+
+async def test_j_and_k_move_in_the_list_and_a_running_job_is_cancelled_when_asked_twice():
+    source = FakeSource()
+    async with explorer(source, size=(140, 40), session=Session(NAMES, SLICE)) as e:
+        await opened(e)
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 3, 60))
+        await e.until(lambda: "running" in rows(e)[0][1])
+        table = e.app.screen.query_one(DataTable)
+        await e.press("x")
+        assert "x once more cancels demo:a: measuring 3/60 ex" in text_of(e, "#said")
+        await e.press("j")
+        assert table.cursor_row == 1
+        assert "once more" not in text_of(e, "#said")
+        await e.press("k", "x")
+        assert table.cursor_row == 0
+        assert source.cancelled == []
+        await e.press("x")
+        await e.until(lambda: source.cancelled == ["job-1"])
 
 
 async def test_the_log_of_one_job_or_all_of_it():
@@ -111,7 +130,7 @@ async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice(
         assert "(30%)" in text_of(e, "#total")
         await e.press("x")
         assert "cancel the job first" in text_of(e, "#said")
-        await e.press("down", "x")
+        await e.press("j", "j", "k", "x")
         assert "x once more removes 2.0 MB" in text_of(e, "#said")
         await e.press("down", "x")
         assert "x once more removes 1.0 MB" in text_of(e, "#said")

@@ -37,6 +37,19 @@ def test_a_key_costs_few_bytes_and_doing_nothing_none(terminal: Terminal):
     assert most(terminal, [*"231"]) <= 8_000
 
 
+@pytest.mark.parametrize(
+    ("key", "said"), [("m", "Model to look at"), ("e", "Save what is on"), ("\x10", "Search for commands")]
+)
+def test_a_line_to_type_in_costs_nothing_while_nobody_types(terminal: Terminal, key: str, said: str):
+    terminal.press(key, lambda: said in terminal.text)
+    if key == "e":
+        terminal.child.send("\t")  # from the formats to the folder
+    terminal.settle(1.2)  # longer than a blink, which would keep it from coming to rest
+    before = len(terminal.raw)
+    terminal.read(1.2)
+    assert len(terminal.raw) == before
+
+
 def test_a_layer_of_the_tokens_and_of_the_map_costs_few_bytes(terminal: Terminal):
     terminal.press("T", lambda: "image 1" in terminal.text and "picture 1" in terminal.text)
     terminal.settle()

@@ -9,6 +9,7 @@ from textual.widgets import Input, OptionList
 from microscope_tui.pairing import reach
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.terms import JobState, Metric, Modality, Progress, Stream
+from microscope_tui.tui.content.difference import difference
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
 from tests.tui.driving import Driven, explorer, filled
@@ -106,6 +107,29 @@ async def test_models_on_the_same_examples_are_compared_in_pairs():
         assert profile.low[3] is not None
         moved = tuple(1e-4 * math.cos(5 * k) for k in range(10))
         assert profile.value[3] - profile.low[3] == pytest.approx(reach(moved, 10))
+
+
+async def test_layers_are_marked_by_as_many_folds_as_there_was_memory_for():
+    """Both asked for 10 folds; one has had room for 3, and a third has rows in 4 of them only."""
+    few = made_up(MODELS[1], shape=Shape(tilt=3.0))
+    few = replace(few, provenance={**few.provenance, "folds": 3})
+    sparse = made_up("demo:third", shape=Shape(tilt=3.0))
+    moved = (0.1, 0.0, 0.0, -0.2, 0.0, 0.1, 0.0, 0.0, 0.2, 0.0)
+    profiles = tuple(replace(p, influence=(moved,) * len(p.layers)) for p in sparse.profiles)
+    source = FakeSource([made_up(), few, replace(sparse, profiles=profiles)])
+    async with explorer(source, session=Session((*MODELS, "demo:third"), SLICE, layer=3)) as e:
+        await filled(e)
+        await e.press("f")
+        view = e.explorer.query_one("#pane-0", Pane).face.view
+        first, *others = (
+            source.stored[model, str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+            for model in (*MODELS, "demo:third")
+        )
+        for series, other, groups in zip(view.series, others, (3, 4), strict=True):
+            marks = {
+                n: difference(first, other, first.layers, other.layers, groups=n).significant for n in (groups, 10)
+            }
+            assert series.marks == marks[groups] != marks[10]
 
 
 async def test_f_shows_the_difference_and_where_it_is_significant(source: FakeSource):

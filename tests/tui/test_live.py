@@ -6,8 +6,8 @@ import pytest
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
+from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
-from microscope_tui.store.stamps import stamps_of
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from microscope_tui.tui.data.live import WorkerSource
 from microscope_tui.tui.data.source import Value

@@ -11,7 +11,7 @@ from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.screens.worst import Worst
 from tests.tui import looked
 from tests.tui.closer import BOTH, ONE, bar, canvas, here, looked_at, opened
-from tests.tui.driving import explorer
+from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, FakeSource
 
 
@@ -88,7 +88,8 @@ async def test_p_asks_for_t_sne_and_goes_back(source: FakeSource):
     )
     async with explorer(source, session=ONE) as e:
         screen = await opened(e, "M", Map)
-        assert "main axes" in bar(e, "title")
+        assert "p PCA" in bar(e, "title")
+        assert "z Core/whole" in bar(e, "footer")
         assert "of the variance" in canvas(e, "map-0")
         await e.press("p")
         assert screen.asked[0].kind is JobKind.TSNE
@@ -97,6 +98,22 @@ async def test_p_asks_for_t_sne_and_goes_back(source: FakeSource):
         assert "of the variance" not in canvas(e, "map-0")
         await e.press("right", "p")
         assert f"{axes.share[6]:.0%} of the variance" in canvas(e, "map-0")
+
+
+async def test_maps_that_were_passed_over_are_not_waited_for(source: FakeSource):
+    for kind in (JobKind.MAP, JobKind.TSNE):
+        source.looks.pop((MODELS[0], kind, None), None)
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        await e.press("M")
+        screen = here(e, Map)
+        for number, key in enumerate(("u", "u", "p"), 1):
+            await e.until(lambda number=number: len(source.worked) == number)  # type: ignore[misc]
+            await e.press(key)
+        await e.until(lambda: len(source.worked) == 4)
+        jobs = list(source.worked)
+        await e.until(lambda: sorted(source.cancelled) == sorted(jobs[:3]))
+        assert screen.asked[0].kind is source.worked[jobs[3]].kind is JobKind.TSNE
 
 
 async def test_a_map_that_cannot_be_had_says_why(source: FakeSource):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from textual.command import CommandPalette
 from textual.widgets import Input, OptionList, Static
 
 from microscope_tui.settings import THEMES
@@ -171,4 +172,4 @@ async def test_the_bars_can_be_clicked(source: FakeSource):
         await e.until(lambda: isinstance(e.app.screen, Picker))
         await e.press("escape")
         await e.pilot.click("#footer", offset=(e.bar("footer").index("palette"), 0))
-        await e.until(lambda: type(e.app.screen).__name__ == "CommandPalette")
+        await e.until(lambda: isinstance(e.app.screen, CommandPalette))

@@ -74,7 +74,7 @@ def test_a_gap_says_why():
 
 
 def test_a_layer_without_a_block_says_so():
-    assert "no block starts here" in fit(pieces(_profile(Estimate(0.5)), 1), 200)
+    assert fit(pieces(_profile(Estimate(0.5)), 1), 200) == "no block starts here"
 
 
 def _job(state: JobState, now: Progress, error: str | None = None) -> Job:

@@ -54,6 +54,22 @@ def test_sizes_that_change_while_it_paints_leave_nothing_behind(terminal: Termin
     assert terminal.text == shown
 
 
+def test_a_window_that_shrinks_keeps_nothing_of_the_larger_one():
+    for size in ((99, 40), (99, 44), (90, 40)):
+        terminal = Terminal(SERVED, "compare", width=160, height=45)
+        try:
+            terminal.until(lambda terminal=terminal: terminal.braille > 400)  # type: ignore[misc]
+            terminal.settle()
+            terminal.resize(*size)
+            terminal.settle()
+            shown = terminal.text
+            terminal.child.send("\x0c")  # everything is painted anew: it must be what stood there
+            terminal.settle()
+            assert terminal.text == shown
+        finally:
+            terminal.child.close(force=True)
+
+
 def test_a_huge_window():
     terminal = Terminal(SERVED, "compare", width=400, height=120)
     try:

@@ -1,8 +1,13 @@
 """The explorer in small windows, with long names and many layers."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from textual.widgets import Static
+
+from microscope_tui.settings import Settings
 from microscope_tui.terms import JobState, Progress
+from microscope_tui.tui import keys
 from microscope_tui.tui.screens.explorer import LEAST
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled
@@ -79,6 +84,21 @@ async def test_in_the_smallest_window_the_footer_tells_how_to_get_help_and_how_t
         await filled(e)
         assert "? Help" in e.bar("footer")
         assert "q Quit" in e.bar("footer")
+
+
+async def test_at_the_usual_size_the_footer_tells_how_to_move_what_else_there_is_and_what_it_means():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        assert all(said in e.bar("footer") for said in ("←→ Layer", "v Variant", "i Card", "m Model", "? Help"))
+
+
+async def test_the_sentence_of_a_small_window_names_the_key_in_force():
+    settings = Settings(cache=Path("/nowhere"), keys={"leave": "f10"})
+    try:
+        async with explorer(FakeSource([made_up()]), size=(58, 18), settings=settings) as e:
+            await e.until(lambda: "f10 leaves" in str(e.explorer.query_one("#small", Static).render()))
+    finally:
+        keys.use({})
 
 
 async def test_help_tells_how_to_scroll_and_leave_where_it_is_seen_at_once():

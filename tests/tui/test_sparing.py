@@ -56,6 +56,35 @@ def frames(draw: st.DrawFn) -> str:
     return "".join(sent[:-1]) + "\x1b[1;1H"
 
 
+CELLS = ("a", "b", " ", "\x1b[7m \x1b[0m", "\x1b[4m \x1b[0m")
+"""Letters and blanks of one row, some with attributes that show though they have no colour."""
+
+
+@given(st.lists(st.lists(st.sampled_from(CELLS), min_size=3, max_size=4), min_size=2, max_size=8))
+def test_blanks_in_one_row_keep_their_attributes(rows: list[list[str]]):
+    writes = [f"\x1b[1;1H{''.join(row)}\x1b[1;1H" for row in rows]
+    paper = Paper()
+    spared = [paper.spared(write) for write in writes]
+    assert painted(*spared) == painted(*writes)
+
+
+def test_a_reversed_blank_that_stands_between_is_not_written_over():
+    writes = ["\x1b[1;1Ha\x1b[7m \x1b[0mb\x1b[1;1H", "\x1b[1;1Hc\x1b[7m \x1b[0md\x1b[1;1H"]
+    paper = Paper()
+    spared = [paper.spared(write) for write in writes]
+    assert painted(*spared) == painted(*writes)
+
+
+def test_of_a_frame_that_is_larger_than_the_terminal_nothing_is_taken_to_stand_there():
+    wide, tall = f"\x1b[1;1H{'x' * WIDTH}yz\x1b[1;1H", f"\x1b[{HEIGHT + 1};1Hx\x1b[1;1H"
+    for large in (wide, tall):
+        paper, frame = Paper(), f"\x1b[1;1H{'x' * WIDTH}\x1b[1;1H"
+        assert paper.spared(frame, (WIDTH, HEIGHT)) == frame
+        assert paper.spared(frame, (WIDTH, HEIGHT)) == ""
+        assert paper.spared(large, (WIDTH, HEIGHT))
+        assert paper.spared(frame, (WIDTH, HEIGHT)) == frame
+
+
 @given(st.lists(frames(), min_size=1, max_size=6))
 def test_a_terminal_shows_the_same(writes: list[str]):
     paper = Paper()
@@ -79,7 +108,8 @@ def test_only_what_paints_or_wipes_makes_it_forget():
     for harmless in ("\x1b[?2026h", "\x1b[?25l", "\x1b]52;c;YQ==\x07", "\x07", "\x1b[>1u", "\x1b[?2026$p"):
         assert paper.spared(harmless) == harmless
         assert paper.spared(frame) == ""
-    for harmful in ("\x1b[?1049h", "\x1b[2J", "written by somebody", "\x1bc"):
+    erasing = [f"\x1b[{final}" for final in "KLMPSTX@"]
+    for harmful in ("\x1b[?1049h", "\x1b[2J", "written by somebody", "\x1bc", *erasing):
         assert paper.spared(harmful) == harmful
         assert paper.spared(frame) == frame
 

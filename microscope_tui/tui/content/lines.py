@@ -10,7 +10,7 @@ from microscope_tui.tui.content.measured import counted
 from microscope_tui.tui.content.names import labels_of, short_names, slice_names
 from microscope_tui.tui.content.readout import at, ratio, share, shorten, shorten_end
 from microscope_tui.tui.content.standing import worker_state
-from microscope_tui.tui.content.view import STREAM_TITLES, PaneView, Series, said_of
+from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.deeds import Deed
 from microscope_tui.tui.keys import deeds, key_of, short_keys
@@ -90,7 +90,7 @@ def metric_line(
         key = key_of(f"metric('{metric}')")
         left.append(Span(f" {key} ", colours.key, False, f"metric('{metric}')"))
         left.append(Span(f"{name} ", colours.text if chosen else colours.faint, chosen, f"metric('{metric}')"))
-    streams = " │ ".join(STREAM_TITLES[stream] for stream in session.streams)
+    streams = " │ ".join(session.streams)
     right = [
         Span(f" {key_of('streams')} ", colours.key, False, "streams"),
         Span(f"{streams} ", colours.faint, False, "streams"),

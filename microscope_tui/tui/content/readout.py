@@ -69,7 +69,7 @@ def pieces(profile: Profile, layer: int, *, sinks: float | None = None, signed: 
     i = at(profile, layer)
     if i is None:
         what = "no block starts here" if profile.layers and layer > profile.layers[-1] else "not measured here"
-        return [(NOTHING, f"layer {layer}: {what}")]
+        return [(NOTHING, what)]
     notes, facts, width = profile.notes[i], profile.facts[i], profile.widths[i]
     value = profile.value[i]
     if value is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from microscope_tui.pairing import groups_in
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.terms import Modality, Request, Stream
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
@@ -24,11 +25,6 @@ from microscope_tui.tui.content.standing import remedy_of, status_of
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Curve, Session
 
-STREAM_TITLES = {
-    Stream.RESIDUAL: "residual",
-    Stream.UPDATE: "update",
-    Stream.MAIN: "main",
-}
 STREAM_MEANING = {
     Stream.RESIDUAL: "hidden states",
     Stream.UPDATE: "what a block adds",
@@ -83,7 +79,7 @@ class PaneView:
 
     @property
     def title(self) -> str:
-        return f"{self.modality} · {STREAM_TITLES[self.stream]}"
+        return f"{self.modality} · {self.stream}"
 
     @property
     def meaning(self) -> str:
@@ -243,7 +239,9 @@ def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequ
     for other, request, measurement in zip(others, requests[1:], measurements[1:], strict=True):
         if other.profile:
             # Dimension has its intervals from more groups than folds: then the correction is on the safe side.
-            groups = min(request.folds, requests[0].folds, base.examples or 1, other.profile.examples or 1)
+            groups = min(
+                _groups_of(base, measurements[0], requests[0]), _groups_of(other.profile, measurement, request)
+            )
             same = _same_examples(measurements[0], measurement)
             found = difference(base, other.profile, first.places, other.places, groups=groups, same_examples=same)
             paired.append(found.paired)
@@ -252,6 +250,13 @@ def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequ
             other = replace(other, profile=found.profile, marks=found.significant, status=other.status or said)
         series.append(other)
     return replace(view, series=tuple(series), less=first.label, paired=bool(paired) and all(paired))
+
+
+def _groups_of(profile: Profile, measurement: Measurement | None, request: Request) -> int:
+    """The groups of examples behind the intervals: the folds that memory had room for, less those without rows."""
+    used = int(measurement.provenance.get("folds", request.folds)) if measurement else request.folds
+    with_rows = len(groups_in([each for each in profile.influence if each])) or used
+    return min(used, with_rows, profile.examples or 1)
 
 
 def _same_examples(one: Measurement | None, other: Measurement | None) -> bool:

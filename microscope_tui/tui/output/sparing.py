@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from textual.drivers.linux_driver import LinuxDriver
 
 TOKEN = re.compile(r"\x1b\[(?P<pen>[\d;]*)m|\x1b\[(?P<y>\d+);(?P<x>\d+)H|(?P<line>\n)|(?P<text>[^\x00-\x1f\x7f]+)")
-ALONE = re.compile(r"(\x1b\[[?<>=]?[\d;]*[$ ]?[a-ln-zA-Z]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x07)*")
+ALONE = re.compile(r"(\x1b\[[?<>=]?[\d;]*[$ ]?[hlncupqt]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x07)*")
 """What switches modes, asks or tells something, and paints nothing."""
 WIPES = re.compile(r"\x1b\[\?(1049|47)[hl]|\x1b\[\d*J|\x1bc")
 """What shows another screen, or an empty one."""
@@ -134,8 +134,12 @@ class Paper:
         self._rows.clear()
         self._left = ""
 
-    def spared(self, data: str) -> str:
-        """What must be sent of this, so that all of it is painted."""
+    def spared(self, data: str, size: tuple[int, int] | None = None) -> str:
+        """What must be sent of this, so that all of it is painted.
+
+        `size` is how many columns and rows the terminal has, if that is known. What is painted outside of it, of a
+        frame that was made for a larger window, lands in its last column and row: nothing is known of it after that.
+        """
         if (found := pieces(data)) is None:
             if WIPES.search(data) or not ALONE.fullmatch(data):
                 self.forget()
@@ -146,6 +150,9 @@ class Paper:
             for part in self._changed(piece):
                 line.put(part)
         sent = line.end()
+        if size and any(piece.y > size[1] or piece.x - 1 + cell_len(piece.text) > size[0] for piece in painted):
+            self.forget()
+            return sent + move
         if not sent and move == self._left:
             return ""
         self._left = move
@@ -218,7 +225,7 @@ class Line:
     def _fits(self, cell: Cell) -> bool:
         char, pen = cell
         if char == " " and not self._pen.attributes & ON_BLANKS:
-            return pen.front == "" and pen.back == self._pen.back
+            return not pen.attributes and pen.front == "" and pen.back == self._pen.back
         return pen == self._pen
 
 
@@ -235,5 +242,5 @@ class SparingDriver(LinuxDriver):
     """Of the process, which has one terminal. To be forgotten when something else may have painted there."""
 
     def write(self, data: str) -> None:
-        if spared := self.PAPER.spared(data):
+        if spared := self.PAPER.spared(data, self._get_terminal_size()):
             super().write(spared)

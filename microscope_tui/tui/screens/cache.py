@@ -63,6 +63,10 @@ class Cache(ModalScreen[None], Leaving[None]):
         if held is None or held.key != self._doomed:
             self._doomed = ""
 
+    def action_move(self, by: int) -> None:
+        table = self.query_one(DataTable)
+        table.move_cursor(row=table.cursor_row + by)
+
     def action_back(self) -> None:
         self.dismiss(None)
 

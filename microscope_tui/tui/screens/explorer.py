@@ -102,7 +102,8 @@ class Explorer(Taking):
         if self.has_class("-small"):
             width, height = event.size
             self.query_one("#small", Static).update(
-                f"This window is {width}x{height}.\nThe explorer needs\n{LEAST[0]}x{LEAST[1]} or more.\n\nq leaves"
+                f"This window is {width}x{height}.\nThe explorer needs\n{LEAST[0]}x{LEAST[1]} or more.\n\n"
+                f"{key_of('leave')} leaves"
             )
         self.call_after_refresh(self.show)
 

@@ -54,6 +54,7 @@ class Jobs(ModalScreen[Job | None], Leaving[Job | None]):
         self._log = ""
         self._own_log = False
         self._fresh = True
+        self._doomed = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -73,6 +74,9 @@ class Jobs(ModalScreen[Job | None], Leaving[Job | None]):
         message.tell()
 
     def on_data_table_row_highlighted(self) -> None:
+        if self._doomed and ((job := self._chosen()) is None or job.id != self._doomed):
+            self._doomed = ""
+            self._say("")
         self._detail()
         self._logged(self._log)
 
@@ -107,8 +111,18 @@ class Jobs(ModalScreen[Job | None], Leaving[Job | None]):
     def read_log(self) -> None:
         errand(self, self._source.log_tail, self._logged, self._refuse)
 
+    def action_move(self, by: int) -> None:
+        table = self.query_one(DataTable)
+        table.move_cursor(row=table.cursor_row + by)
+
     def action_cancel(self) -> None:
-        if job := self._one("cancel", lambda job: not job.state.ended, "this job has ended"):
+        """Stop the job under the cursor; one that runs, and loses what it has, when asked twice."""
+        if not (job := self._one("cancel", lambda job: not job.state.ended, "this job has ended")):
+            return
+        if job.state is JobState.RUNNING and self._doomed != job.id:
+            self._doomed = job.id
+            self._refuse(f"{key_of('cancel', 'jobs')} once more cancels {job.request.model}: {progress(job, 40)}")
+        else:
             self._do(f"cancelling {job.request.model} …", lambda: self._source.cancel(job.id))
 
     def action_pause(self) -> None:
@@ -149,6 +163,7 @@ class Jobs(ModalScreen[Job | None], Leaving[Job | None]):
             self.dismiss(job)
 
     def _do(self, meanwhile: str, work: Callable[[], None]) -> None:
+        self._doomed = ""
         self._say(meanwhile)
 
         def done(_: None) -> None:

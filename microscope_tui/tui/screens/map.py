@@ -75,7 +75,7 @@ class Map(Closer):
             Span(f" {self.key('stream')} ", palette.key, False, "stream"),
             Span(f"{self.stream} ", palette.text, True, "stream"),
             Span(f" {self.key('projection')} ", palette.key, False, "projection"),
-            Span("t-SNE " if self.tsne else "main axes ", palette.text, True, "projection"),
+            Span("t-SNE " if self.tsne else "PCA ", palette.text, True, "projection"),
         ]
         right = [Span(f" {self.key('filter')} {self.modality or 'all'} ", palette.faint, False, "filter")]
         right.append(Span(f" {self.key('whole')} {'whole' if self.whole else 'core'} ", palette.faint, False, "whole"))
@@ -150,13 +150,20 @@ class Map(Closer):
         self.move_layer(by, last)
 
     def action_stream(self) -> None:
+        self._passed_over()
         self.stream = STREAMS[(STREAMS.index(self.stream) + 1) % len(STREAMS)]
         self.show()
 
     def action_projection(self) -> None:
         """By the main axes, or by t-SNE, which takes the worker some seconds a layer."""
+        self._passed_over()
         self.tsne = not self.tsne
         self.show()
+
+    def _passed_over(self) -> None:
+        """Nobody waits for what is shown any more."""
+        for look in self.asked:
+            self.explorer.looks.drop(look)
 
     def action_whole(self) -> None:
         self.whole = not self.whole

@@ -59,7 +59,9 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Label(self._title, id="title", markup=False)
-            yield Input(placeholder=self._hint, id="typed")
+            typed = Input(placeholder=self._hint, id="typed")
+            typed.cursor_blink = False  # each blink would go over the line
+            yield typed
             yield OptionList(id="list", markup=False)
             yield Label("looking what is here …", id="plan", markup=False)
             yield Label("", id="peek", markup=False)

@@ -33,7 +33,9 @@ class Save(ModalScreen[None], Leaving[None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
             yield Label("Save what is on the screen", id="title")
-            yield Input(str(Path.cwd()), id="folder")
+            folder = Input(str(Path.cwd()), id="folder")
+            folder.cursor_blink = False  # each blink would go over the line
+            yield folder
             yield OptionList(*(Option(_line(each), id=each.ending) for each in FORMATS), id="list", markup=False)
             yield Label(id="said", markup=False)
 
