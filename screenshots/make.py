@@ -7,7 +7,6 @@ it shows is saved as SVG and PNG.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import sys
 import tempfile
@@ -15,17 +14,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import resvg_py
-
 # The pictures show the themes' own colours, whatever the terminal that they are made in can do.
 os.environ["COLORTERM"] = "truecolor"
 os.environ.pop("NO_COLOR", None)
 
+from microscope_tui import figures
 from microscope_tui.cli.commands import DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
 from microscope_tui.settings import Settings
 from microscope_tui.terms import SliceSpec
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.data.live import WorkerSource
+from microscope_tui.tui.output.export import bare
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.session import DARK, LIGHT, Session
 from microscope_tui.worker.client import Client
@@ -75,29 +74,10 @@ async def take(shot: Shot, settings: Settings, source: WorkerSource) -> None:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{shot.name}: what {key} shows did not come in {PATIENCE:.0f} s")
                 await pilot.pause(0.1)
-        svg = app.export_screenshot(title="microscope-tui")
+        svg = bare(app.export_screenshot(title="microscope-tui"))
     (HERE / f"{shot.name}.svg").write_text(svg)
-    (HERE / f"{shot.name}.png").write_bytes(png(svg))
+    figures.write_png(svg, HERE / f"{shot.name}.png")
     print(f"screenshots/{shot.name}.png")
-
-
-def png(svg: str) -> bytes:
-    """A Textual screenshot as PNG, in the fonts that matplotlib ships: the machine may have none."""
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        raise SystemExit("The pictures need the fonts of matplotlib: pip install matplotlib.")
-    fonts = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
-    mono, sans = "DejaVu Sans Mono", "DejaVu Sans"
-    return bytes(
-        resvg_py.svg_to_bytes(
-            svg_string=svg,
-            skip_system_fonts=True,
-            font_dirs=[str(fonts)],
-            font_family=mono,
-            monospace_family=mono,
-            sans_serif_family=sans,
-        )
-    )
 
 
 def main() -> int:

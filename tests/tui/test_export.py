@@ -121,6 +121,14 @@ def test_a_picture_of_the_screen_asks_no_server():
     assert 'src: local("Fira");' in bare(SCREEN)
 
 
+def test_each_sign_of_a_picture_stands_in_its_own_cell():
+    drawn = '<text class="r1" x="12.2" y="20" textLength="48.8" clip-path="url(#a)">⣀⠤&#160;漢</text>'
+    at = '<text class="r1" x="12.2 21.96 31.72 41.48" y="20" clip-path="url(#a)">⣀⠤&#160;漢</text>'
+    assert bare(drawn) == at
+    letters = '<text x="0" y="20" textLength="36.6" clip-path="url(#a)">a&#160;b</text>'
+    assert bare(letters) == letters
+
+
 def test_names_are_safe_on_every_file_system():
     odd = Session(("/data/my models/<x>:y",), replace(SLICE, source="a/b?c*d"))
     assert file_stem(odd, datetime(2026, 1, 2, 3, 4, 5)) == "x-y-b-c-d-linearity-20260102-030405"

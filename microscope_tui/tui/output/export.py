@@ -7,8 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from html import unescape
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from rich.cells import cell_len
 
 from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
@@ -167,8 +171,23 @@ def _text(format: Format, seen: Seen, screen: str) -> str:
 
 
 def bare(svg: str) -> str:
-    """A picture of the screen that asks no server for its font: without one it is drawn in any monospace font."""
-    return re.sub(r'\s*(,\s*)?url\("https?://[^"]*"\)\s*format\("[^"]*"\)', "", svg)
+    """Textual's picture of a screen, such that it is the same wherever it is drawn.
+
+    It asks no server for its font: without one it is drawn in any monospace font. And each sign stands in its own cell:
+    braille comes from another font, mostly a wider one, in which a long line would end beside its last layer.
+    """
+    svg = re.sub(r'\s*(,\s*)?url\("https?://[^"]*"\)\s*format\("[^"]*"\)', "", svg)
+    return re.sub(r' x="([\d.]+)" (y="[\d.]+") textLength="([\d.]+)"([^>]*)>([^<]*)<', _in_cells, svg)
+
+
+def _in_cells(run: re.Match[str]) -> str:
+    left, y, length, rest, said = run.groups()
+    text = unescape(said)
+    if all(sign <= "ÿ" for sign in text):  # in every font that has letters
+        return run[0]
+    width = float(length) / cell_len(text)
+    at = accumulate((cell_len(sign) * width for sign in text), initial=float(left))
+    return f' x="{" ".join(f"{x:g}" for x in list(at)[:-1])}" {y}{rest}>{said}<'
 
 
 def file_stem(session: Session, now: datetime) -> str:

@@ -29,7 +29,8 @@ class Taking(Moving):
         folder = Path("screenshots")
         name = f"{export.file_stem(self.session, datetime.now())}.svg"
         self._write(
-            folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(), {name: self.app.export_screenshot()}
+            folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(),
+            {name: export.bare(self.app.export_screenshot())},
         )
 
     @property
