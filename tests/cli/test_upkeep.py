@@ -1,0 +1,163 @@
+"""The subcommands that look after the cache and its worker."""
+
+import json
+import os
+
+import pytest
+
+from microscope_tui.cli import main
+from microscope_tui.store import Store
+from microscope_tui.terms import Job, JobState, Request, SliceSpec
+
+PLACES = "1 is the next, 2 the one after it, …."
+
+
+def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
+    assert main(["measure", "demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--csv"]) == 0
+    capsys.readouterr()
+    assert main(["cache", "ls", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    key = next(e["key"] for e in entries if e["key"].startswith("measurement/"))
+    assert main(["cache", "rm", key]) == 0
+    assert main(["cache", "rm", key]) == 2
+    assert key in capsys.readouterr().err
+    assert main(["measure", "demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--csv"]) == 0
+    assert main(["cache", "ls"]) == 0
+    out = capsys.readouterr().out
+    assert "demo:omnifusion on demo:scienceqa?count=4: anisotropy" in out
+    assert "sums after all 4 examples of demo:omnifusion on demo:scienceqa" in out
+    archive = os.environ["MICROSCOPE_CACHE"] + ".tar"
+    assert main(["cache", "export", archive]) == 0
+    assert "Wrote 1 results" in capsys.readouterr().err
+    os.unlink(archive)
+    assert main(["cache", "export", archive, "--all"]) == 0
+    assert "Wrote 2 results" in capsys.readouterr().err
+    assert main(["cache", "clear"]) == 0
+    assert main(["cache", "import", archive]) == 0
+    assert main(["cache", "verify"]) == 0
+    assert main(["cache", "gc"]) == 0
+    assert "Removed 0 orphan files" in capsys.readouterr().err
+    assert main(["cache", "ls", "--json"]) == 0
+    assert {e["key"].partition("/")[0] for e in json.loads(capsys.readouterr().out)} == {"blob", "measurement"}
+    assert main(["cache", "import"]) == 2
+    assert main(["cache", "clear"]) == 0
+    capsys.readouterr()
+    assert main(["cache", "ls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_the_worker_is_started_asked_and_stopped(capsys):
+    assert main(["worker", "status"]) == 0
+    assert "No worker runs" in capsys.readouterr().out
+    assert main(["worker", "start"]) == 0
+    try:
+        capsys.readouterr()
+        assert main(["worker", "status"]) == 0
+        assert "0 job(s) running, 0 queued" in capsys.readouterr().out
+        assert main(["jobs", "--cancel", "nothing"]) == 2
+        assert main(["worker", "log"]) == 0
+        assert "serves" in capsys.readouterr().out
+    finally:
+        assert main(["worker", "stop"]) == 0
+    assert "has ended" in capsys.readouterr().out
+    assert main(["jobs", "--cancel", "nothing"]) == 2
+    assert "no job nothing" in capsys.readouterr().err
+
+
+def test_jobs_are_paused_moved_and_cancelled_with_and_without_a_worker(tmp_path, capsys):
+    """Without one nothing is begun: the jobs are looked at by nobody but us."""
+    cache = tmp_path / "cache"
+    with Store(cache) as store:
+        for number, name in enumerate("abc"):
+            request = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=number + 1))
+            store.put_job(Job(name, request, JobState.PAUSED, created=number))
+
+    def listed():
+        assert main(["jobs", "--json", "--cache", str(cache)]) == 0
+        return [(job["id"], job["state"]) for job in json.loads(capsys.readouterr().out)]
+
+    def act(*arguments):
+        code = main(["jobs", *arguments, "--cache", str(cache)])
+        return code, capsys.readouterr().err.strip()
+
+    assert act("--move", "c", "1") == (0, "Job c is paused.")
+    assert act("--cancel", "b") == (0, "Job b is cancelled.")
+    assert listed() == [("b", "cancelled"), ("c", "paused"), ("a", "paused")]
+    for place in ("0", "-1", "next"):
+        assert act("--move", "c", place) == (2, f"microscope-tui: {place!r} is no place in the queue: {PLACES}")
+    assert main(["worker", "start", "--cache", str(cache)]) == 0
+    try:
+        capsys.readouterr()
+        assert act("--move", "a", "1") == (0, "Job a is paused.")
+        assert act("--pause", "a") == (0, "Job a is paused.")
+        assert act("--cancel", "c") == (0, "Job c is cancelled.")
+        assert listed()[-1] == ("a", "paused")
+    finally:
+        assert main(["worker", "stop", "--cache", str(cache)]) == 0
+    assert main(["jobs", "--cache", str(cache)]) == 0
+    assert "kind" in capsys.readouterr().out
+
+
+def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
+    few = ["demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--stream", "main", "--csv"]
+
+    def refused(*arguments):
+        assert main(["--read-only", *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("microscope-tui: ")
+        assert err.count("\n") == 1
+        return err
+
+    assert "read-only nothing is measured" in refused("measure", *few)
+    assert not (tmp_path / "cache").exists()
+    assert main(["measure", *few]) == 0
+    measured = capsys.readouterr().out
+    with Store(tmp_path / "cache") as store:
+        store.put_job(Job("a", Request("demo:llava-next", SliceSpec("demo:scienceqa")), JobState.PAUSED))
+        held = {entry.key for entry in store.entries()}
+    archive = str(tmp_path / "results.tar")
+    assert main(["--read-only", "cache", "export", archive]) == 0
+    assert main(["--read-only", "measure", *few]) == 0
+    assert capsys.readouterr().out == measured
+    for action in (["clear"], ["gc"], ["verify"], ["rm", min(held)], ["import", archive]):
+        assert "read-only" in refused("cache", *action)
+    for command in (["jobs", "--cancel", "a"], ["worker", "start"], ["worker", "stop"]):
+        assert "Read-only the worker and the jobs" in refused(*command)
+    assert main(["--read-only", "jobs"]) == main(["--read-only", "worker", "status"]) == 0
+    with Store(tmp_path / "cache", read_only=True) as store:
+        assert {entry.key for entry in store.entries()} == held
+        assert [job.state for job in store.jobs()] == [JobState.PAUSED]
+
+
+def test_what_is_damaged_is_told_by_the_exit_code(tmp_path, capsys):
+    with Store(tmp_path / "cache") as store:
+        store.put_blobs({"lost": b"1", "cut": b"123"})
+        store.blob_file("lost").unlink()
+        os.truncate(store.blob_file("cut"), 2)
+    assert main(["cache", "verify"]) == 2
+    out, err = capsys.readouterr()
+    said = dict(line.split(": ", 1) for line in out.splitlines())
+    assert said["blob/lost"] == "its file is gone"
+    assert "; set aside in " in said["blob/cut"]
+    assert err == "2 damaged of 2 entries.\n"
+    assert main(["cache", "verify"]) == 0
+
+
+@pytest.mark.parametrize("act", ["--cancel", "--pause", "--resume", "--retry"])
+def test_an_empty_name_is_no_job(act, tmp_path, capsys):
+    Store(tmp_path / "cache").close()
+    try:
+        assert main(["jobs", act, ""]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "There is no job" in err
+    finally:
+        main(["worker", "stop"])
+
+
+def test_the_log_of_a_job_that_is_not_there_is_refused(capsys):
+    assert main(["worker", "log", "nosuch"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "says nothing of a job nosuch" in err
