@@ -1,5 +1,7 @@
 """The picker: what is typed is searched for, looked at, judged and completed."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from textual.widgets import Input, OptionList
 from microscope_tui.catalogue import Entry
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobKind, JobState, SliceSpec
+from microscope_tui.tui.content.offers import Offer, Shop
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Recent
@@ -58,6 +61,27 @@ async def test_letters_in_their_order_find_a_model(source: FakeSource):
         await opened(e, "m", "omfu")
         assert len(lines(e)) == 1
         await e.press("enter")
+        await e.until(lambda: e.session.models == (MODELS[1],))
+
+
+async def test_words_entered_before_the_list_is_there_are_searched_for_once_it_is(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+):
+    """Who types fast is ahead of the disk: `omfu` and enter, all before a single name was read."""
+    read = threading.Event()
+    offers = Shop.offers
+
+    def slow(shop: Shop, recent: Sequence[str]) -> tuple[Offer, ...]:
+        assert read.wait(10)
+        return offers(shop, recent)
+
+    monkeypatch.setattr(Shop, "offers", slow)
+    async with explorer(source) as e:
+        await filled(e)
+        await e.press("m", *"omfu", "enter")
+        assert isinstance(e.app.screen, Picker)
+        assert "not the name" not in text_of(e, "#said")
+        read.set()
         await e.until(lambda: e.session.models == (MODELS[1],))
 
 

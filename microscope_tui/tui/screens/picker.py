@@ -49,6 +49,9 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
         self._title, self._hint, self._current = title, hint, current
         self._shop, self._recent = shop, recent
         self._offers: dict[str, Offer] = {}
+        self._loading = True
+        self._entered = False
+        """Enter was pressed on what is typed before there was a list to find it in."""
         self._typed: Offer | None = None
         """What is typed, when the disk was asked about it."""
         self._refusal = ""
@@ -73,7 +76,7 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
             self._peek.watch(self._show_peek)
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
-        errand(self, lambda: self._shop.offers(self._recent), self._loaded, self._refuse)
+        errand(self, lambda: self._shop.offers(self._recent), self._loaded, self._not_loaded)
         self._say("")
 
     def on_unmount(self) -> None:
@@ -87,6 +90,7 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._typed, self._refusal, self._more, self._doubted = None, "", (), ""
+        self._entered = False
         self._asked += 1
         self._fill()
         name = event.value.strip()
@@ -149,7 +153,14 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
 
     def _loaded(self, offers: Sequence[Offer]) -> None:
         self._offers = {offer.name: offer for offer in offers}
+        self._loading = False
         self._fill()
+        if self._entered:
+            self.on_input_submitted()
+
+    def _not_loaded(self, sentence: str) -> None:
+        self._loaded(())
+        self._refuse(sentence)
 
     def _fill(self) -> None:
         """What is typed itself where it is a name, then the offers that it finds, the best first."""
@@ -215,7 +226,11 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
     # The choice
 
     def on_input_submitted(self) -> None:
-        if name := self._highlighted():
+        typed = self.query_one(Input).value.strip()
+        if self._loading and not self._is_name(typed):  # words to search for, typed faster than the disk was read
+            self._entered = True
+            self._say("…")
+        elif name := self._highlighted():
             self._choose(name)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
