@@ -18,11 +18,14 @@ from microscope_tui.slices.pictures import SUFFIXES
 
 
 def is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    kinds = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in kinds)
 
 
 def is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    """Whether a cell holds a text, be it one of a few that pandas calls categories."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_media(kind: pa.DataType) -> bool:
@@ -42,7 +45,7 @@ def held(column: pa.ChunkedArray) -> list[bool]:
         fields = [name for name in ("bytes", "path") if kind.get_field_index(name) >= 0]
         found = reduce(pc.or_, (pc.struct_field(column, name).is_valid() for name in fields))
     elif is_text(kind):
-        found = pc.not_equal(pc.fill_null(column, ""), "")
+        found = pc.not_equal(pc.fill_null(column.cast(pa.large_string()), ""), "")
     else:
         found = column.is_valid()
     return list(found.to_pylist())
@@ -125,4 +128,4 @@ def _written_out(uri: str, key: str, what: str) -> bytes:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))

@@ -49,6 +49,8 @@ class Columns:
 
         `picture` is one more name that a column of pictures may have, in a format that has all media in files.
         """
+        if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+            raise MicroscopeError(f"The data set {spec.source} has several columns {twice}: rename all but one.")
         mapped = {role: _names(role, value, schema, spec) for role, value in spec.columns}
 
         def one(role: str) -> str:
@@ -137,16 +139,13 @@ class Columns:
                         f"The column {name} of the data set {spec.source} holds {schema.field(name).type} and no "
                         f"{what}: give a data set that stores them, or names their files."
                     )
-        texts = {"" if self.in_turns else self.question: "text", self.hint: "text"}
-        mapped = "choices" in dict(spec.columns)
+        texts = {"question": "" if self.in_turns else self.question, "hint": self.hint}
         if len(self.choices) == 1:
-            texts[self.choices[0]] = "a list of texts"
-        for name, wanted in texts.items():
-            if name and not _holds(_kind(name, schema), wanted, mapped):
-                kind = _kind(name, schema)
-                raise MicroscopeError(
-                    f"The column {name} of the data set {spec.source} holds {kind}: it should hold {wanted}."
-                )
+            texts["choices"] = self.choices[0]
+        mapped = "choices" in dict(spec.columns)
+        for role, name in texts.items():
+            if name and not _holds(_kind(name, schema), role, mapped):
+                raise MicroscopeError(f"The column {name} of the data set {spec.source} {_misfit(name, role, schema)}.")
 
 
 def _names(role: str, value: str, schema: pa.Schema, spec: SliceSpec) -> tuple[str, ...]:
@@ -154,7 +153,12 @@ def _names(role: str, value: str, schema: pa.Schema, spec: SliceSpec) -> tuple[s
     several = role in (*MEDIA, "choices") and _kind(value, schema) is None
     names = tuple(name.strip() for name in value.split(",") if name.strip()) if several else (value,)
     for name in names:
-        if _kind(name, schema) is None or (role in MEDIA and name not in schema.names):
+        if role in MEDIA and name not in schema.names and _kind(name, schema) is not None:
+            raise MicroscopeError(
+                f"{name} lies within a column of the data set {spec.source}, and pictures, videos and sounds are read "
+                "from columns of their own: take it out of there."
+            )
+        if _kind(name, schema) is None:
             raise MicroscopeError(
                 f"The data set {spec.source} has no column {name} ({role}={value}): its columns are "
                 f"{', '.join(schema.names)}."
@@ -191,13 +195,24 @@ def _look(raw: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _holds(kind: pa.DataType, wanted: str, mapped: bool) -> bool:
+def _holds(kind: pa.DataType, role: str, mapped: bool) -> bool:
     if pa.types.is_null(kind):
         return True
-    if wanted == "text":
+    if role != "choices":
         return is_text(kind)
     # Some data sets write the list of choices as one text: "['a cat', 'a dog']". Only who names the column means it.
     return (is_list(kind) and not pa.types.is_nested(kind.value_type)) or (mapped and is_text(kind))
+
+
+def _misfit(name: str, role: str, schema: pa.Schema) -> str:
+    """What a column holds that is not what its part needs, and where the right thing may be, if it is near."""
+    kind: Any = _kind(name, schema)  # pyarrow is not typed
+    wanted = "a list of texts" if role == "choices" else "text"
+    inner = [field.name for field in kind if _holds(field.type, role, True)] if pa.types.is_struct(kind) else []
+    if inner:
+        return f"holds a structure: name the part of it that holds {wanted}, like {role}={name}.{inner[0]}"
+    spelled = f"; if each spells out a list, say {role}={name}" if role == "choices" and is_text(kind) else ""
+    return f"holds {kind}: it should hold {wanted}{spelled}"
 
 
 def _innermost(schema: pa.Schema, name: str) -> pa.DataType:

@@ -59,7 +59,7 @@ def open_json(file: Path, spec: SliceSpec) -> JsonRows:
 def json_lines(file: Path) -> list[Line]:
     """The objects of a file, one a line or, in a `.json` file, in one array. Raises `MicroscopeError` for others."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise MicroscopeError(f"The file {file} cannot be read ({one_line(error)}).") from error
     if file.suffix == ".json" and text.lstrip().startswith("["):
@@ -72,7 +72,12 @@ def json_lines(file: Path) -> list[Line]:
 
 def _loaded(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        if "\\u" in text:  # an escape may stand for half of a character, which is no text
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise MicroscopeError(f"{place} holds {error.object[error.start]!a}, which is half of a character.") from error
     except (ValueError, RecursionError) as error:
         raise MicroscopeError(f"{place} is not JSON ({one_line(error)}).") from error
 

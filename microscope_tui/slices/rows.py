@@ -35,6 +35,12 @@ class Rows(ABC):
     def __init__(
         self, count: int, texts: pa.Table, columns: Columns, read: Stamps, folder: Path, spec: SliceSpec
     ) -> None:
+        try:
+            texts.validate(full=True)
+        except pa.ArrowException as error:
+            raise MicroscopeError(
+                f"The texts of the data set {spec.source} are damaged ({one_line(error)})."
+            ) from error
         self._count = count
         self.texts = texts
         self.columns = columns

@@ -198,6 +198,32 @@ def test_an_answer_in_words_is_kept(tmp_path: Path) -> None:
     assert opened(tmp_path, "answer=word").example(0).answer is None
 
 
+def test_texts_lists_and_bytes_in_all_their_arrow_kinds(tmp_path: Path) -> None:
+    """Categories are what pandas makes of few different texts; views are what newer writers make of all."""
+    reds = [data.png(RED), None]
+    kinds = {
+        "image": pa.array(reds, pa.binary_view()),
+        "question": pa.array(["a?", "a?"]).dictionary_encode(),
+        "hint": pa.array(["h", "i"], pa.string_view()),
+        "choices": pa.array([["x", "y"], ["z", "y"]], pa.list_view(pa.string())),
+        "answer": pa.array(["y", "z"]).dictionary_encode(),
+    }
+    found = opened(written(tmp_path, kinds))
+    assert [found.example(i).question for i in (0, 1)] == ["a?", "a?"]
+    assert [found.example(i).choices for i in (0, 1)] == [("x", "y"), ("z", "y")]
+    assert [(found.example(i).hint, found.example(i).answer) for i in (0, 1)] == [("h", 1), ("i", 0)]
+    assert found.rows.pictured == [True, False]
+    assert colours(found, 0) == [RED]
+
+
+def test_names_of_pictures_in_all_their_arrow_kinds(pictures: Path) -> None:
+    for kind in (pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
+        written(pictures, {"image": pa.array(["blue.png", "", None], kind), "question": ["a?"] * 3})
+        found = opened(pictures)
+        assert colours(found, 0) == [BLUE]
+        assert found.rows.pictured == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -207,11 +233,13 @@ def test_an_answer_in_words_is_kept(tmp_path: Path) -> None:
         ("hint=image.colour", r"has no column image.colour"),
         ("image=number", r"The column number of the data set .* holds int64 and no pictures"),
         ("question=number", r"The column number of the data set .* holds int64: it should hold text\.$"),
+        ("image=nested.photo", r"nested.photo lies within a column of .*: take it out of there\.$"),
         ("image=question", r"holds names of files, and none of them, like 'a\?', is in "),
     ],
 )
 def test_a_wrong_column_is_refused_by_naming_those_there_are(tmp_path: Path, options: str, expected: str) -> None:
-    written(tmp_path, {"image": [data.png(RED)], "question": ["a?"], "number": [3]})
+    columns = {"image": [data.png(RED)], "question": ["a?"], "number": [3]}
+    written(tmp_path, columns | ({"nested": [{"photo": data.png(RED)}]} if "nested" in options else {}))
     with pytest.raises(MicroscopeError) as caught:
         opened(tmp_path, options)
     assert re.search(expected, str(caught.value))

@@ -163,6 +163,7 @@ def test_a_file_of_plain_lines_can_be_mapped(folder: Path) -> None:
         ("a.json", "[1]", "Entry 1 of .* is not a JSON object"),
         ("a.json", "[{}", "a.json is not JSON"),
         ("a.jsonl", "{}\n[", "Line 2 of .* is not JSON"),
+        ("a.jsonl", '{}\n{"question": "\\ud800?"}', r"Line 2 of .* holds '\\ud800', which is half of a character\.$"),
         ("a.jsonl", '{"text": "x"}', "has no image column"),
         ("a.jsonl", '{"image": "a.png", "conversations": "x"}', "should hold text|none of them"),
     ],
@@ -178,6 +179,11 @@ def test_a_line_ends_at_a_line_feed_and_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(f"{line}\r\n{line}\n".encode())
     found = open_slice(SliceSpec(str(tmp_path / "a.jsonl")))
     assert [found.example(i).question for i in range(len(found))] == ["One\u2028two\x85three?"] * 2
+
+
+def test_the_mark_that_windows_begins_its_texts_with_is_no_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"image": null, "question": "\\ud83d\\ude00?"}', encoding="utf-8-sig")
+    assert open_slice(SliceSpec(str(tmp_path / "a.jsonl"))).example(0).question == "😀?"
 
 
 def test_a_row_without_a_human_turn_has_no_question(folder: Path) -> None:

@@ -100,13 +100,37 @@ def test_a_missing_split_names_those_there_are(tmp_path: Path, kind: str) -> Non
             "The column image .* holds names of files, and none of them, like 'a.png', is in ",
         ),
         ({"image": [None], "question": [3]}, "The column question .* holds int64: it should hold text."),
-        ({"image": [None], "question": ["a?"], "choices": ["a,b"]}, "choices .* holds string: it should hold a list"),
+        (
+            {"image": [None], "question": ["a?"], "choices": ["['a', 'b']"]},
+            "choices .* holds string: it should hold a list of texts; if each spells out a list, say choices=choices.$",
+        ),
+        (
+            {"image": [None], "question": ["a?"], "choices": [{"label": [1], "text": ["a"]}]},
+            "choices .* holds a structure: name the part .* holds a list of texts, like choices=choices.label.$",
+        ),
+        (
+            {"image": [None], "question": [{"id": 1, "text": "a?"}]},
+            "question .* holds a structure: name the part of it that holds text, like question=question.text.$",
+        ),
         ({"image": [None], "question": ["a?"], "hint": [1]}, "The column hint .* holds int64: it should hold text."),
     ],
 )
 def test_columns_of_another_kind(tmp_path: Path, columns: dict[str, list[object]], expected: str) -> None:
     pq.write_table(pa.table(columns), tmp_path / "test.parquet")
     assert re.search(expected, sentence(tmp_path))
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["a?"], [None], ["b?"]], ["question", "image", "question"]), tmp_path / "test.parquet")
+    assert sentence(tmp_path).endswith("has several columns question: rename all but one.")
+
+
+def test_texts_that_are_none(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 1, 0, 0, 0])), pa.py_buffer(b"\xff")]
+    )
+    pq.write_table(pa.table({"image": [None], "question": broken}), tmp_path / "test.parquet")
+    assert re.search(r"The texts of the data set .* are damaged \(.*UTF8", sentence(tmp_path))
 
 
 def test_shards_of_different_columns(tmp_path: Path) -> None:
