@@ -70,7 +70,7 @@ def seconds(call: Callable[[], object]) -> float:
 def passes(folder: Path) -> None:
     import torch
 
-    from microscope_tui.models.capture import keep_last
+    from microscope_tui.models.capture import capture, keep_last
     from microscope_tui.models.load import open_model
     from microscope_tui.terms import Stream
     from tests.models.builders import example
@@ -86,9 +86,9 @@ def passes(folder: Path) -> None:
 
     cases = {
         "plain": plain,
-        PAIR: lambda: model.capture(batch, [Stream.RESIDUAL, Stream.UPDATE]),
-        "with the stages before": lambda: model.capture(batch, [Stream.RESIDUAL], before=True),
-        "with the main flow": lambda: model.capture(batch, [Stream.RESIDUAL, Stream.MAIN]),
+        PAIR: lambda: capture(model, batch, [Stream.RESIDUAL, Stream.UPDATE]),
+        "with the stages before": lambda: capture(model, batch, [Stream.RESIDUAL], before=True),
+        "with the main flow": lambda: capture(model, batch, [Stream.RESIDUAL, Stream.MAIN]),
     }
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(ROUNDS):

@@ -44,7 +44,7 @@ OFFERED_SLICES: Mapping[str, str] = {
 
 TRIED = frozenset(
     """
-    aya_vision gemma3 glm4v idefics2 idefics3 internvl llava llava_next llava_next_video llava_onevision mistral3
+    aya_vision blip-2 gemma3 glm4v idefics2 idefics3 internvl llava llava_next llava_next_video llava_onevision mistral3
     omnifusion paligemma qwen2_5_vl qwen2_audio qwen2_vl qwen3_vl smolvlm vipllava
     """.split()
 )
@@ -56,6 +56,7 @@ _TEXT_ONLY = "it takes text only"
 
 REFUSED: Mapping[str, str] = {
     "mllama": "its pictures enter by cross-attention, not as tokens",
+    **dict.fromkeys(("florence2", "t5gemma2"), "its encoder reads pictures and text, its decoder only what it answers"),
     **dict.fromkeys(("clip", "clip_vision_model", "siglip", "siglip_vision_model", "siglip2"), _NO_LANGUAGE),
     **dict.fromkeys(
         """

@@ -19,6 +19,10 @@ class BadExample(MicroscopeError):
         self.reason = reason
 
 
+class OutOfMemory(MicroscopeError):
+    """A model or a batch did not fit into the device's memory: a smaller batch may."""
+
+
 class Cancelled(MicroscopeError):
     """The user, or a signal, asked the work to stop."""
 

@@ -154,7 +154,7 @@ def _right(
     return by_word, by_letter
 
 
-def _swapped(examples: Sequence[Example]) -> list[Image | None]:
+def _swapped(examples: Sequence[Example]) -> list[Image]:
     """For each example the picture of the next one of its family, round in a ring."""
     members: dict[str, list[int]] = {}
     for at, e in enumerate(examples):

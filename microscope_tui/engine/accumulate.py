@@ -73,7 +73,7 @@ class Accumulator:
         self._count(captured.modality.cpu(), captured.group.cpu(), number)
         repeated = self.prefixes.repeated(captured, examples) if self.prefixes else torch.zeros_like(number).bool()
         for stream, layers in captured.rows.items():
-            massive = sink_rows(layers, number)
+            massive = sink_rows(layers, number, captured.modality.cpu())
             dropped = repeated | massive if self.left_out.sinks else repeated
             for modality in self.modalities:
                 self.sinks[modality, stream] += int((captured.mask(modality).cpu() & massive).sum())

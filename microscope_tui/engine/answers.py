@@ -10,6 +10,7 @@ the unknown token; a question with an option that no token tells apart is not sc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from string import ascii_uppercase
 
 from torch import Tensor
@@ -55,7 +56,7 @@ class Answers:
     def choice(self, example: Example, scores: Tensor) -> tuple[int, float] | None:
         """The option that the model takes by its logits (V,), and how far it is before the next best one.
 
-        None for a question that is not scored.
+        None for a question that is not scored: its options cannot be told apart, or their logits are not finite.
         """
         if not 2 <= len(example.choices) <= len(ascii_uppercase):
             return None
@@ -65,6 +66,8 @@ class Answers:
         if not all(options):
             return None
         best = [max(float(scores[i]) for i in option) for option in options]
+        if not all(map(isfinite, best)):
+            return None
         first, second = sorted(best, reverse=True)[:2]
         return best.index(first), first - second
 

@@ -45,10 +45,15 @@ class LeftOut:
         return cls(model.group_codes(groups), SINKS in without, DUPLICATES in without)
 
 
-def sink_rows(layers: Sequence[Tensor], example: Tensor) -> Tensor:
-    """Which rows are sinks, bool (n,) on the CPU: massive among those of their `example` (n,) at any layer (n, d)."""
+def sink_rows(layers: Sequence[Tensor], example: Tensor, modality: Tensor | None = None) -> Tensor:
+    """Which rows are sinks, bool (n,) on the CPU: massive among their like at any layer (n, d).
+
+    Their like are the rows of the same `example` (n,) and, where it is given, of the same `modality` (n,): where a
+    connector hands out longer rows than the table of words holds, no picture is a sink for that.
+    """
+    alike = example if modality is None else example * len(Modality) + modality.long()
     lengths = [torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).cpu() for rows in layers]
-    return massive(torch.stack(lengths), example).any(0)
+    return massive(torch.stack(lengths), alike).any(0)
 
 
 class Prefixes:

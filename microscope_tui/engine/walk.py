@@ -17,8 +17,9 @@ from microscope_tui.engine.plan import Plan
 from microscope_tui.engine.profiles import Making, profiles
 from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
-from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
-from microscope_tui.models.base import Captured, OpenModel, OutOfMemory
+from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory
+from microscope_tui.models.base import Captured, OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.models.quiet import is_out_of_memory, one_line
 from microscope_tui.results import Measurement, Profile, Skipped
 from microscope_tui.slices import Example, Slice
@@ -78,7 +79,8 @@ class Walk:
         self.answers = Answers(model.token_ids, model.tokenizer.unk_token_id)
         self.skipped: list[Skipped] = []
         self.done = 0
-        self.before = 0  # examples that an earlier walk has counted or skipped
+        self.consumed = 0  # examples that were counted or skipped
+        self.before = 0  # those of them that an earlier walk has dealt with
         self.batch_size = request.max_batch
         self.started = time.monotonic()
         self.next_partial = self.started + PARTIAL_SECONDS / 2
@@ -86,18 +88,20 @@ class Walk:
 
     def measure(self) -> Measurement:
         """Walk over all examples. Raises `Cancelled`, which says what is kept, when told to stop; `MicroscopeError`."""
-        index, total = self._begin(), len(self.slice)
+        total = len(self.slice)
         try:
-            while index < total:
+            self._begin()
+            while self.consumed < total:
                 # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
-                end = min(index - index % self.request.max_batch + self.request.max_batch, total)
+                begin = self.consumed
+                end = min(begin - begin % self.request.max_batch + self.request.max_batch, total)
                 self._heed()
-                self._add(range(index, end))
-                index = end
+                self._add(range(begin, end))
+                self.consumed = end
+                self._commit()  # first: what was told to be done is not lost
                 self._report()
-                self._commit(index)
-        except Cancelled as stop:  # never in the middle of a batch: what was counted are the first `index` examples
-            raise self._ending(stop, index) from None
+        except Cancelled as stop:  # never in the middle of a batch: what was counted are the first `consumed` examples
+            raise self._ending(stop) from None
         if not self.done:
             first = self.skipped[0]
             raise MicroscopeError(
@@ -105,29 +109,37 @@ class Walk:
                 f"{first.reason}."
             )
         try:
-            made = self._profiles("computing profiles", reference=self.request.reference)
+            made = self._profiles("computing profiles", reference=self.request.reference, matched=self.request.matched)
         except Cancelled as stop:
-            raise self._ending(stop, total) from None
+            raise self._ending(stop) from None
         return self._measurement(made, complete=True)
 
-    def _begin(self) -> int:
-        """Where to begin: behind what an earlier walk over these examples has committed."""
-        committed = self.keeper.begin(self.accumulator, self.answers) if self.keeper else None
-        if committed is None:
-            return 0
-        self.skipped, self.done = committed.skipped, committed.done
-        self.before = committed.consumed
-        return self.before
+    def _begin(self) -> None:
+        """Begin behind what an earlier walk over these examples has committed."""
+        if self.keeper is None:
+            return
+        if committed := self.keeper.begin(self.accumulator, self.answers):
+            self.skipped, self.done, self.consumed = committed.skipped, committed.done, committed.consumed
+        for block in self.keeper.blocks():
+            self._heed()
+            for piece in block.pieces:
+                self._sum_up(piece.captured, [(place, self.slice.example(place)) for place in piece.places])
+            self.skipped += block.skipped
+            self.answers.given += block.answers
+            self.answers.asked, self.done, self.consumed = block.asked, block.done, block.end
+            self.before = self.consumed
+            self.tell.progress(self._progress("resuming"))
+        self.before = self.consumed
 
-    def _commit(self, consumed: int, *, last: bool = False) -> None:
+    def _commit(self, *, last: bool = False) -> None:
         if self.keeper:
-            self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, consumed, last=last)
+            self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, self.consumed, last=last)
 
-    def _ending(self, stop: Cancelled, consumed: int) -> Cancelled:
+    def _ending(self, stop: Cancelled) -> Cancelled:
         """Keep what was measured up to a stop, which stays one whatever becomes of that (a full disk, a lost GPU), and
         add to it what a repeated request begins with."""
         try:
-            self._commit(consumed, last=True)
+            self._commit(last=True)
         except (MicroscopeError, RuntimeError, MemoryError) as error:
             log.warning("what was measured since the last commit is measured again: %s", error)
             return Cancelled(f"{stop} What was measured since the last commit is not kept: {one_line(error, 400)}.")
@@ -174,7 +186,7 @@ class Walk:
         every tensor of the failed pass: a smaller batch needs their memory."""
         try:
             batch = self.model.prepare([example for _, example in examples])
-            return self.model.capture(batch, captured_streams(self.streams), before=bool(self.shapes))
+            return capture(self.model, batch, captured_streams(self.streams), before=bool(self.shapes))
         except (OutOfMemory, BadExample) as error:
             failed: OutOfMemory | BadExample = error.with_traceback(None)
             failed.__context__ = failed.__cause__ = None
@@ -187,6 +199,13 @@ class Walk:
         return failed
 
     def _count(self, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
+        self._sum_up(captured, examples)
+        self.answers.add([example for _, example in examples], captured.last_logits)
+        self.done += len(examples)
+        if self.keeper:
+            self.keeper.note(captured, [place for place, _ in examples])
+
+    def _sum_up(self, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
         try:
             self.accumulator.add(captured, [example for _, example in examples], [i for i, _ in examples])
         except (RuntimeError, MemoryError) as error:
@@ -197,8 +216,6 @@ class Walk:
                 f"Memory ran out while rows were counted on {self.plan.device}: measure fewer --stream or --modality "
                 "at a time, or lower --folds."
             ) from error
-        self.answers.add([example for _, example in examples], captured.last_logits)
-        self.done += len(examples)
 
     def _report(self) -> None:
         self.tell.progress(self._progress("measuring"))
@@ -281,5 +298,6 @@ def trusted_streams(request: Request, model: OpenModel) -> tuple[Stream, ...]:
     """The streams of a request that passed the model's self-check; `MicroscopeError` when none did."""
     streams = tuple(stream for stream in request.streams if stream in model.streams)
     if not streams:
-        raise MicroscopeError(f"No stream of {request.model} can be measured: {'; '.join(model.refused.values())}")
+        reasons = dict.fromkeys(model.refused[stream].rstrip(".") for stream in request.streams)
+        raise MicroscopeError(f"No stream asked for of {request.model} can be measured: {'; '.join(reasons)}.")
     return streams

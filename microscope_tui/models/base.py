@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -16,19 +16,13 @@ from torch import Tensor, nn
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.inspection import Patch
 from microscope_tui.models.before import CONNECTOR, TOWER, Stage, Tower
+from microscope_tui.models.blocks import Decoder
 from microscope_tui.models.identity import identify
 from microscope_tui.models.modality import CODES
 from microscope_tui.models.patches import placed
 from microscope_tui.models.words import word
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality, Stream
-
-if TYPE_CHECKING:
-    from microscope_tui.models.blocks import Decoder
-
-
-class OutOfMemory(MicroscopeError):
-    """A model or a batch did not fit into the device's memory: a smaller batch may."""
 
 
 @dataclass(frozen=True)
@@ -236,20 +230,3 @@ class OpenModel(ABC):
     def token_ids(self, text: str) -> list[int]:
         """The ids of a plain text, without special tokens: to score an answer at the last position."""
         return [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-    def capture(self, batch: Batch, streams: Sequence[Stream], *, before: bool = False) -> Captured:
-        """The rows of `streams` for every unpadded position of the batch. `update` is derived from `residual`.
-
-        With `before` also the rows of the stages before the decoder, from the same pass.
-        Raises `OutOfMemory`, `BadExample` for an example whose rows are not finite, and `MicroscopeError` for a
-        refused stream or when positions and embeddings disagree.
-        """
-        from microscope_tui.models.capture import capture
-
-        return capture(self, batch, streams, before=before)
-
-    def check(self) -> None:
-        """Run the self-check and set `refused`; raises `MicroscopeError` when no stream can be trusted."""
-        from microscope_tui.models.selfcheck import check
-
-        check(self)

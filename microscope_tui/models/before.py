@@ -22,7 +22,14 @@ from microscope_tui.models.blocks import entering, first
 TOWER, CONNECTOR = "vision tower", "connector"
 
 TOWERS = ("vision_tower", "vision_model", "visual", "vision_encoder")
-CONNECTORS = ("multi_modal_projector", "connector", "mm_projector", "vision_projection", "embed_vision")
+CONNECTORS = (
+    "multi_modal_projector",
+    "connector",
+    "mm_projector",
+    "vision_projection",
+    "language_projection",
+    "embed_vision",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from microscope_tui.errors import MicroscopeError
 
 FEED_FORWARD = ("mlp", "feed_forward", "block_sparse_moe")
-FINAL_NORM = ("norm", "final_layernorm", "ln_f")
+FINAL_NORM = ("norm", "final_layernorm", "final_layer_norm", "ln_f")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def find_decoder(network: Any) -> Decoder:
 def find_roles(layer: nn.Module) -> Roles | None:
     """The roles of a block by the names of its modules, None for a block of another shape.
 
-    Gemma 2 and 3 normalise the contributions too, so that there the outer norms' outputs are what the block adds.
+    Gemma 2 and 3 normalise the contributions too, so that there the outer norms' outputs are what the block adds. OPT
+    has its feed-forward's two maps side by side with the rest.
     Names only propose: the self-check decides whether the block is what they say.
     """
     modules = dict(layer.named_children())
@@ -69,6 +70,8 @@ def find_roles(layer: nn.Module) -> Roles | None:
             pre_ffn=modules["pre_feedforward_layernorm"],
             ffn=modules["post_feedforward_layernorm"],
         )
+    if {"self_attn", "final_layer_norm", "fc2"} <= modules.keys():
+        return Roles(attention=modules["self_attn"], pre_ffn=modules["final_layer_norm"], ffn=modules["fc2"])
     ffn = next((modules[name] for name in FEED_FORWARD if name in modules), None)
     if ffn is None or not {"self_attn", "post_attention_layernorm"} <= modules.keys():
         return None

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microscope_tui.errors import BadExample, MicroscopeError, lost_device
-from microscope_tui.models.base import Batch, Captured, OpenModel, OutOfMemory, Part
+from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, lost_device
+from microscope_tui.models.base import Batch, Captured, OpenModel, Part
 from microscope_tui.models.before import Seen, Stage, Tower, joined, record_before, stages_of
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
 from microscope_tui.models.modality import CODES, check_counts, check_embeddings
@@ -31,7 +31,12 @@ Keep = Callable[[Tensor], Tensor]
 
 
 def capture(model: OpenModel, batch: Batch, streams: Sequence[Stream], *, before: bool = False) -> Captured:
-    """See `OpenModel.capture`."""
+    """The rows of `streams` for every unpadded position of the batch. `update` is derived from `residual`.
+
+    With `before` also the rows of the stages before the decoder, from the same pass.
+    Raises `OutOfMemory`, `BadExample` for an example whose rows are not finite, and `MicroscopeError` for a refused
+    stream or when positions and embeddings disagree.
+    """
     for stream in streams:
         if stream in model.refused:
             raise MicroscopeError(f"The {stream} stream of {model.name} is not shown: {model.refused[stream]}")
@@ -163,7 +168,7 @@ def _cut(layer: nn.Module, roles: Roles, hooks: ExitStack) -> None:
         held["attention"] = first(output)
 
     def without_residual(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (held.pop("attention"), *args[1:])
+        return (held.pop("attention").reshape(args[0].shape), *args[1:])  # OPT has the rows of a batch in one
 
     def fed_forward(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         held["ffn"] = first(output)
@@ -252,6 +257,5 @@ def _check_finite(model: OpenModel, batch: Batch, captured: Captured) -> None:
         layer, rows = next((i, rows) for i, rows in enumerate(layers) if not bool(torch.isfinite(rows).all()))
         row = int((~torch.isfinite(rows)).any(-1).nonzero()[0])
         key = batch.keys[int(captured.example[row])]
-        raise BadExample(
-            key, f"its {stream} stream is not finite from layer {layer} on in {model.dtype}; float32 may hold it"
-        )
+        remedy = "" if model.dtype == "float32" else "; float32 may hold it"
+        raise BadExample(key, f"its {stream} stream is not finite from layer {layer} on in {model.dtype}{remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from microscope_tui.models.before import find_tower
 from microscope_tui.models.blocks import find_decoder
 from microscope_tui.models.groups import NO_GROUP, SPECIAL, no_tiles, packing_of
 from microscope_tui.models.identity import check_files
-from microscope_tui.models.loading import NeedsTorchvision, Place, computes_on, load_weights, read_part
+from microscope_tui.models.loading import NeedsTorchvision, Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, processor_inputs, shown_by
 from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
 from microscope_tui.models.patches import one_view_boxes
+from microscope_tui.models.probe import probe, shown_first
 from microscope_tui.models.processors import lacks_video, read_processor
-from microscope_tui.models.prompts import PLAIN, Form, Text, forms
+from microscope_tui.models.prompts import BARE, PLAIN, Form, Text, bare, forms
 from microscope_tui.models.quiet import OnPhase, one_line, quiet
-from microscope_tui.models.selfcheck import probe, shown_first
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
 
@@ -68,7 +69,7 @@ class GenericModel(OpenModel):
             self.packing.one_tile()
         self.form, self.text_alone = self._working_form()
         self.template = f"{self.form.name}, one tile" if one_tile else self.form.name
-        if self.form.name == PLAIN:
+        if self.form.name in (PLAIN, BARE):
             self.notes += ("This model has no usable chat template: its prompt is the question alone.",)
         if len(self.placeholders) < len(placeholders):
             self.notes += ("Its videos need torchvision, which is not installed here: all else is measured.",)
@@ -209,7 +210,9 @@ class GenericModel(OpenModel):
         with quiet():
             for form in forms(self.processor, self.tokenizer, tokens):
                 try:
-                    self._try(form, probe(first), self.placeholders[first])
+                    count = self._try(form, probe(first), self.placeholders[first])
+                    if form.name == PLAIN and count == self._placed_by_itself(probe(first)) + 1 > 1:
+                        form = Form(BARE, bare)
                 except Exception as error:  # as above: then the next form is tried
                     problem = one_line(error)
                     continue
@@ -217,18 +220,32 @@ class GenericModel(OpenModel):
                     self._try(form, probe(Modality.TEXT), None)
                 except Exception:  # as above: this family takes no text alone
                     return form, False
-                return form, True
+                asked = signature(type(self.network).forward).parameters.get("pixel_values")
+                return form, asked is None or asked.default is not asked.empty
         raise MicroscopeError(
             f"The processor of {self.name} cannot make inputs of a {NOUNS[first]} and a question ({problem})."
         )
 
-    def _try(self, form: Form, example: Example, placeholder: int | None) -> None:
+    def _placed_by_itself(self, example: Example) -> int:
+        """The positions that the processor makes of what is shown where the prompt names none (BLIP-2): 0 for most.
+
+        It makes them in addition to a placeholder in the prompt, which then stands for nothing.
+        """
+        try:
+            return self._try(Form(BARE, bare), example, self.placeholders[next(iter(shown_by(example)))])
+        except Exception:  # as above: it takes no prompt without placeholders
+            return 0
+
+    def _try(self, form: Form, example: Example, placeholder: int | None) -> int:
+        """How many positions of the inputs have the placeholder's id. Raises anything where the form does not serve."""
         text = self.text(example)
         if example.question not in form.render(shown_by(example), text):
             raise ValueError("the chat template leaves the question out")
         inputs = self._inputs(form, [example], [text])
-        if placeholder is not None and not bool((inputs["input_ids"] == placeholder).any()):
+        count = 0 if placeholder is None else int((inputs["input_ids"] == placeholder).sum())
+        if placeholder is not None and not count:
             raise ValueError(f"the prompt has no token {placeholder}, which marks what is shown")
+        return count
 
 
 def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, one_tile: bool = False) -> GenericModel:
@@ -238,8 +255,10 @@ def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, on
     placeholders = known_placeholders(name, config)
     on_phase("loading processor")
     processor = read_processor(name, folder, config)
-    network = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
-    return GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
+    network, unused = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
+    model = GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)
+    model.notes += unused_note(unused)
+    return model
 
 
 def known_placeholders(name: str, config: Any) -> Mapping[Modality, int]:
@@ -260,6 +279,11 @@ def multimodal_config(name: str, folder: Path) -> Any:
         raise MicroscopeError(
             f"{name} is a {config.model_type} model, which takes text only or is not a language model: "
             "choose one that takes pictures, video or sound beside text."
+        )
+    if any(getattr(part, "is_encoder_decoder", False) for part in (config, config.get_text_config(decoder=True))):
+        raise MicroscopeError(
+            f"{name} is a {config.model_type} model with an encoder that reads pictures and text, so that its decoder "
+            "sees only what it answers: choose a model with a decoder alone."
         )
     return config
 

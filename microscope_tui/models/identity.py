@@ -107,6 +107,9 @@ def check_files(folder: Path) -> None:
             f"{folder} holds an adapter{of} and not a whole model: merge the two and save the result."
         )
     if not (folder / "config.json").is_file():
+        lacking = [part for part in OMNIFUSION_PARTS if not (folder / part).is_dir()]
+        if lacking and any((folder / f"projection{suffix}").is_file() for suffix in OMNIFUSION_SUFFIXES):
+            raise MicroscopeError(f"{folder} has no folder {lacking[0]}: it is not all of an OmniFusion model.")
         raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")
     read_json(folder / "config.json")
     for file in _weights(folder):

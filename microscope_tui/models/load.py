@@ -10,6 +10,7 @@ from microscope_tui.models.identity import omnifusion_folder
 from microscope_tui.models.loading import DeviceMap, Place
 from microscope_tui.models.omnifusion import load_omnifusion
 from microscope_tui.models.quiet import OnPhase, quiet, unheard
+from microscope_tui.models.selfcheck import check
 
 
 def open_model(
@@ -42,5 +43,5 @@ def open_model(
         else:
             model = load_generic(name, folder, place, on_phase, one_tile=one_tile)
         on_phase("checking the model")
-        model.check()
+        check(model)
     return model

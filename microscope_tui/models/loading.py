@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.base import OutOfMemory
+from microscope_tui.errors import MicroscopeError, OutOfMemory
 from microscope_tui.models.quiet import is_out_of_memory, one_line
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 NO_CODE = "{} needs code of its own, which is never run: choose a model that transformers knows."
+
+UNKNOWN = re.compile(r"model type `(\S+)` but Transformers does not recognize")
+"""What transformers says of a configuration of none of its families."""
 
 LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """Given to everything that reads a folder: nothing is fetched and no code of a checkpoint is run."""
@@ -104,10 +108,11 @@ def computes_on(module: nn.Module) -> torch.device:
 
 def load_weights(
     auto: Any, name: str, folder: Path, place: Place, *, state: Mapping[str, Tensor] | None = None, **options: Any
-) -> Any:
+) -> tuple[Any, Sequence[str]]:
     """A network by an Auto class from a folder of safetensors, or from `state`, in evaluation mode on its device.
 
-    Raises `MicroscopeError` also when a tensor is missing, which transformers would fill with random numbers.
+    Also the names of the tensors that the network has no place for. Raises `MicroscopeError` also when a tensor is
+    missing or of another shape, which transformers would fill with random numbers.
     """
     if place.attention is not None:
         options["attn_implementation"] = place.attention
@@ -125,6 +130,7 @@ def load_weights(
             dtype=place.dtype or "auto",
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name
             **LOCAL,
             **options,
         )
@@ -146,7 +152,20 @@ def load_weights(
     if missing := sorted(info["missing_keys"]):
         more = f" and {len(missing) - 1} more" if missing[1:] else ""
         raise MicroscopeError(f"The weights of {name} lack {missing[0]}{more}: download the checkpoint again.")
-    return network.eval()
+    if misshapen := sorted(info["mismatched_keys"]):
+        tensor, found, wanted = misshapen[0]
+        raise MicroscopeError(
+            f"The weights of {name} hold {tensor} of shape {tuple(found)}, and its config.json asks for "
+            f"{tuple(wanted)}: they do not belong together."
+        )
+    return network.eval(), sorted(info["unexpected_keys"])
+
+
+def unused_note(tensors: Sequence[str]) -> tuple[str, ...]:
+    """What is said of tensors that a network has no place for."""
+    if not tensors:
+        return ()
+    return (f"{len(tensors)} tensors of its weights, like {tensors[0]}, have no place in its network and are unused.",)
 
 
 def read_part(auto: Any, what: str, name: str, folder: Path, **options: Any) -> Any:
@@ -158,6 +177,11 @@ def read_part(auto: Any, what: str, name: str, folder: Path, **options: Any) -> 
             raise NeedsTorchvision.by(name) from error
         if "trust_remote_code" in str(error):
             raise MicroscopeError(NO_CODE.format(name)) from error
+        if (kind := UNKNOWN.search(str(error))) is not None:
+            raise MicroscopeError(
+                f"{name} is a {kind[1]} model, which transformers {transformers.__version__} does not know: update "
+                "transformers, or choose another model."
+            ) from error
         raise _unreadable(name, what, error) from error
 
 

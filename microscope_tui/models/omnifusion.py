@@ -35,7 +35,7 @@ from microscope_tui.models.identity import (
     state_dict,
     vision_tower_name,
 )
-from microscope_tui.models.loading import Place, computes_on, load_weights, read_part
+from microscope_tui.models.loading import Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, shown_by
 from microscope_tui.models.modality import CODES, PADDING
 from microscope_tui.models.patches import grid, numbered, shown
@@ -213,7 +213,7 @@ def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) ->
     projection = load_projection(layout, settings)
     special = load_special(layout, projection.linear.out_features)
     tokenizer = read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer")
-    network = load_weights(AutoModelForCausalLM, name, tuned, place)
+    network, unused = load_weights(AutoModelForCausalLM, name, tuned, place)
     width = network.config.hidden_size
     if projection.linear.out_features != width:
         raise MicroscopeError(
@@ -231,7 +231,9 @@ def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) ->
         )
     projection.to(place.device, network.dtype)
     placed = {key: rows.to(place.device, network.dtype) for key, rows in special.items()}
-    return OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"], place=place)
+    model = OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"], place=place)
+    model.notes += unused_note(unused)
+    return model
 
 
 def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_phase: OnPhase) -> Vision:
@@ -243,7 +245,7 @@ def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Pla
     check_tower(folder)
     pickled = state_dict(folder)
     state = None if pickled is None else read_state_dict(pickled)
-    tower = load_weights(CLIPVisionModel, name, folder, place, state=state)
+    tower, _ = load_weights(CLIPVisionModel, name, folder, place, state=state)  # a whole CLIP reads texts as well
     processor = read_part(AutoImageProcessor, "its image processor", name, folder, backend="pil")
     layers = tower.config.num_hidden_layers + 1
     layer = settings["vision_feature_layer"]

@@ -18,8 +18,8 @@ from microscope_tui.models.base import OpenModel
 from microscope_tui.models.before import CONNECTORS, TOWERS, named
 from microscope_tui.models.modality import CODES
 from microscope_tui.models.omnifusion import OmniFusion
+from microscope_tui.models.probe import probe
 from microscope_tui.models.quiet import quiet
-from microscope_tui.models.selfcheck import probe
 from microscope_tui.terms import Modality
 
 ENCODER, CONNECTOR, DECODER = "vision encoder", "connector", "decoder"

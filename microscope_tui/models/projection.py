@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -108,6 +109,8 @@ def load_special(folder: Path, width: int) -> dict[str, Tensor]:
         vector = loaded.get(name) if isinstance(loaded, dict) else None
         if not isinstance(vector, Tensor) or not vector.numel() or vector.numel() % width:
             raise MicroscopeError(f"{file} has no embedding {name} of width {width}: it belongs to another model.")
+        if not bool(torch.isfinite(vector).all()):
+            raise MicroscopeError(f"The embedding {name} in {file} is not finite: download the file again.")
         found[name] = vector.detach().reshape(-1, width)
     return found
 

@@ -20,6 +20,9 @@ from microscope_tui.terms import Modality
 PLAIN = "fallback-1"
 """Name of the plain form: the placeholders, then the question on a line of its own."""
 
+BARE = "fallback-2"
+"""Name of the plain form without placeholders: the processor puts pictures in front by itself."""
+
 Shown = Mapping[Modality, int]
 """How many pictures, videos and sounds stand before a text."""
 
@@ -93,6 +96,11 @@ def forms(processor: Any, tokenizer: Any, tokens: Mapping[Modality, str]) -> Seq
 
         found += [Form(name, in_parts), Form(f"{name}, placeholders in the text", in_line)]
     return [*found, Form(PLAIN, lambda shown, text: plain(tokens, shown, text))]
+
+
+def bare(_shown: Shown, text: str) -> str:
+    """The text alone."""
+    return text
 
 
 def plain(tokens: Mapping[Modality, str], shown: Shown, text: str) -> str:

@@ -17,21 +17,27 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, lost_device
 from microscope_tui.models.base import Captured, OpenModel, Part
 from microscope_tui.models.before import Seen, Tower, record_before
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
-from microscope_tui.models.capture import check_part_embeddings, forward_states, main_states, part_stages, selector
+from microscope_tui.models.capture import (
+    Call,
+    capture,
+    check_part_embeddings,
+    forward_states,
+    main_states,
+    part_stages,
+    selector,
+)
+from microscope_tui.models.media import NOUNS
 from microscope_tui.models.modality import check_counts
-from microscope_tui.models.quiet import quiet
-from microscope_tui.slices.examples import Example
-from microscope_tui.slices.sound import Audio
-from microscope_tui.terms import Modality, Stream
+from microscope_tui.models.probe import probe, shown_first
+from microscope_tui.models.quiet import is_out_of_memory, one_line, quiet
+from microscope_tui.terms import Stream
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 """Largest |in + attention − middle| and |middle + feed-forward − out| as a share of |out − in|: (out − in) must be
@@ -48,38 +54,16 @@ TINY = 1e-30
 """Stands for the norm of an update that is exactly zero."""
 
 
-def probe(modality: Modality) -> Example:
-    """A small example made here, with one thing of a modality: a short question, and a picture of two slopes, 64 × 48
-    pixels, or four such frames, or half a second of a tone. `Modality.TEXT` is the question alone."""
-    slope = Image.linear_gradient("L").resize((64, 48))
-    image = Image.merge("RGB", (slope, slope.transpose(Image.Transpose.ROTATE_180), slope))
-    tone = np.sin(np.arange(8000) * (2 * np.pi * 440 / 16000)).astype(np.float32)
-    return Example(
-        key="probe",
-        images=(image,) if modality is Modality.IMAGE else (),
-        videos=((image,) * 4,) if modality is Modality.VIDEO else (),
-        audios=(Audio(tone, 16000),) if modality is Modality.AUDIO else (),
-        question="What is in the middle?",
-        choices=("a line", "a dot"),
-        answer=None,
-        hint="",
-        meta={},
-    )
-
-
-def shown_first(model: OpenModel) -> Modality:
-    """What a probe shows to a model: a picture if it takes one, else a video or a sound."""
-    return next((m for m in model.modalities if m is not Modality.TEXT), Modality.TEXT)
-
-
 def check(model: OpenModel) -> None:
-    """See `OpenModel.check`. Costs two small forward passes."""
-    examples = [probe(shown_first(model))]
-    part = model.prepare(examples).parts[0]
+    """Run the self-check and set what the model refuses, and its shapes before the decoder. Costs two small passes.
+
+    Raises `MicroscopeError` when no stream can be trusted.
+    """
+    part = _probe_part(model)
     check_counts(part.modality, part.valid)
     with torch.no_grad(), quiet():
         with watch_blocks(model.decoder) as blocks, record_before(model.tower) as seen:
-            output, residual, call = forward_states(model, part, output_hidden_states=True)
+            output, residual, call = _first_pass(model, part)
         check_part_embeddings(model, part, call, residual[0])
         refused = _refusals(model, part, _reported(output), residual, blocks)
         if Stream.MAIN not in refused and (reason := _main_problem(model, part, residual, call)):
@@ -90,6 +74,36 @@ def check(model: OpenModel) -> None:
         model.tower = model.tower if model.shapes else None
     if set(refused) == set(Stream):
         raise MicroscopeError(f"No stream of {model.name} can be trusted: {refused[Stream.RESIDUAL]}")
+
+
+def _probe_part(model: OpenModel) -> Part:
+    shown = shown_first(model)
+    try:
+        return model.prepare([probe(shown)]).parts[0]
+    except BadExample as error:
+        raise MicroscopeError(
+            f"{model.name} cannot take a small {NOUNS[shown]} with a question: {error.reason}."
+        ) from error
+
+
+def _first_pass(model: OpenModel, part: Part) -> tuple[Any, list[Tensor], Call]:
+    """A plain pass of the probe; `MicroscopeError` where the parts of a checkpoint do not fit each other."""
+    try:
+        return forward_states(model, part, output_hidden_states=True)
+    except MicroscopeError:
+        raise
+    except Exception as error:  # a network may raise anything over inputs that it was not made for
+        if lost_device(error):
+            raise
+        if is_out_of_memory(error):
+            raise OutOfMemory(
+                f"{model.device} has no room for one small example in {model.name}: use a smaller model, half "
+                "precision (--dtype bfloat16), or another device."
+            ) from error
+        raise MicroscopeError(
+            f"A small {NOUNS[shown_first(model)]} with a question cannot go through {model.name} ({one_line(error)}): "
+            "its configuration, weights and processor do not belong together."
+        ) from error
 
 
 def is_causal(model: OpenModel) -> bool:
@@ -109,7 +123,7 @@ def is_causal(model: OpenModel) -> bool:
 
 def _rows_of(model: OpenModel, stream: Stream, question: str) -> Captured:
     example = replace(probe(shown_first(model)), question=question)
-    return model.capture(model.prepare([example]), [stream])
+    return capture(model, model.prepare([example]), [stream])
 
 
 def _shapes(tower: Tower, seen: Seen, part: Part) -> Mapping[str, tuple[int, int]]:
@@ -168,8 +182,9 @@ def _watch(
         joined = before is None or torch.equal(before.to(seen["in"].device), seen["in"])
         error = None
         if {"attention", "middle", "ffn"} <= seen.keys():
-            after_attention = seen["in"] + seen["attention"] - seen["middle"]
-            after_ffn = seen["middle"] + seen["ffn"].view_as(out) - out
+            middle = seen["middle"].view_as(out)
+            after_attention = seen["in"] + seen["attention"] - middle
+            after_ffn = middle + seen["ffn"].view_as(out) - out
             error = max(_norm(after_attention), _norm(after_ffn)) / max(_norm(out - seen["in"]), TINY)
         blocks.append(Block(None if joined else before, error))
         seen.clear()
@@ -189,7 +204,7 @@ def _norm(difference: Tensor) -> float:
 
 def _reported(output: Any) -> Sequence[Tensor] | None:
     """The hidden states that transformers itself reports, None when this family reports none."""
-    states = getattr(output, "hidden_states", None)
+    states = getattr(getattr(output, "language_model_outputs", output), "hidden_states", None)  # BLIP-2 has them inside
     return states if isinstance(states, tuple | list) else None
 
 
@@ -266,5 +281,16 @@ def _main_problem(model: OpenModel, part: Part, residual: Sequence[Tensor], call
 def _overflow(model: OpenModel, stream: Stream, states: Sequence[Tensor]) -> str | None:
     for layer, rows in enumerate(states):
         if not bool(torch.isfinite(rows).all()):
-            return f"at layer {layer} the {stream} stream is not finite in {model.dtype}; float32 may hold it."
+            why = _not_finite(model) or "float32 may hold it"
+            return f"at layer {layer} the {stream} stream is not finite in {model.dtype}; {why}."
     return None
+
+
+def _not_finite(model: OpenModel) -> str | None:
+    """Which of the weights in memory are not finite, or that float32 overflows; None where more precision may help."""
+    tower = model.tower
+    modules: list[nn.Module] = [model.network, *(() if tower is None else (*tower.layers, tower.connector))]
+    for name, weights in (named for module in modules for named in module.named_parameters()):
+        if not weights.is_meta and not bool(torch.isfinite(weights).all()):
+            return f"its weights {name} are not either: download the checkpoint again"
+    return "its numbers grow too large" if model.dtype in ("float32", "float64") else None

@@ -43,7 +43,13 @@ EMBEDDINGS, DECODER, HEAD, CONNECTOR, VISION, AUDIO = (
 
 # Names propose, in this order: a connector inside a tower (Qwen's `visual.merger`) is a connector.
 BY_NAME = (
-    (CONNECTOR, re.compile(r"projector|connector|merger|adapter|resampler|newline|aligner|embed_vision|embed_audio")),
+    (
+        CONNECTOR,
+        re.compile(
+            r"projector|connector|merger|adapter|resampler|newline|aligner|embed_vision|embed_audio|qformer|query_tokens|"
+            r"language_projection"
+        ),
+    ),
     (VISION, re.compile(r"vision|visual|image")),
     (AUDIO, re.compile(r"audio|speech")),
 )

@@ -11,6 +11,7 @@ from microscope_tui.demo.drawing import TILE, tiles_of
 from microscope_tui.demo.families import ATTRIBUTES, FAMILIES, PICTURE_FAMILIES, TEXT_FAMILIES
 from microscope_tui.demo.questions import Split, balanced, question, questions, row
 from microscope_tui.demo.vision import grids
+from tests.sure import sure
 
 
 def test_the_same_seed_gives_the_same_question_and_picture():
@@ -79,7 +80,7 @@ def test_a_question_is_whole(family):
 def test_pictures_fall_into_the_tiles_that_the_layout_counts_on():
     for family in PICTURE_FAMILIES:
         q = question(family, 1)
-        picture, (grid,) = q.picture(), grids([q])
+        picture, grid = sure(q.picture()), sure(grids([q])[0])
         assert (picture.height, picture.width) == (grid.rows * TILE, grid.columns * TILE)
         assert len(tiles_of(picture)) == grid.tiles
 

@@ -10,10 +10,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from microscope_tui import cli, measure
+from microscope_tui.engine import walk
 from microscope_tui.engine.left_out import LeftOut, Prefixes, sink_rows
 from microscope_tui.engine.measure import run
 from microscope_tui.errors import Cancelled, MicroscopeError
-from microscope_tui.models.base import Captured, OpenModel
+from microscope_tui.models.base import Captured
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.selfcheck import is_causal
 from microscope_tui.slices import open_slice, question_text
@@ -21,6 +23,7 @@ from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.models.builders import build_llava_next, example
 from tests.models.families import build
+from tests.sure import sure
 
 LAYER = 2
 BOTH = (Metric.LINEARITY, Metric.ANISOTROPY)
@@ -112,7 +115,7 @@ def test_a_name_that_the_model_has_not_is_refused_before_a_forward_pass(tiny_fus
     def fail(*_, **__):
         raise AssertionError("a forward pass")
 
-    monkeypatch.setattr(OpenModel, "capture", fail)
+    monkeypatch.setattr(walk, "capture", fail)
     with pytest.raises(MicroscopeError, match=r"'newline'.*: use sinks, duplicates, special, prompt\."):
         measured(tiny_fusion, small_slice, without=["newline"])
     with pytest.raises(MicroscopeError, match="'newlines'"):
@@ -188,7 +191,7 @@ def test_the_sample_has_no_rows_that_are_left_out(with_sink, small_slice):
     distinct = []
     for without in ((), ("sinks",), ("special",), ("duplicates",)):
         result = run(replace(request, without=without), None, on_progress=lambda _: None)
-        distinct.append(result.profile(Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL).n[LAYER])
+        distinct.append(sure(result.profile(Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL)).n[LAYER])
     # The ten first tokens are one row ten times, and dimension looks at distinct rows.
     assert distinct == [distinct[0], distinct[0] - 1, distinct[0] - 1, distinct[0]]
 
@@ -203,6 +206,16 @@ def test_a_sink_is_one_by_its_own_example():
     assert massive.nonzero().squeeze(1).tolist() == [7]
 
 
+def test_a_picture_is_no_sink_for_being_longer_than_words():
+    torch.manual_seed(0)
+    modality = torch.tensor([0] * 15 + [1] * 5)
+    layers = [torch.randn(20, 8) for _ in range(3)]
+    layers[0][15:] *= 100
+    layers[1][17] *= 40
+    alone = torch.zeros(20, dtype=torch.int64)
+    assert sink_rows(layers, alone, modality).nonzero().squeeze(1).tolist() == [17]
+
+
 @pytest.mark.parametrize(("family", "causal"), [("llava", True), ("gemma3", True), ("paligemma", False)])
 def test_causal_models_are_told_from_others(tmp_path, family, causal):
     assert is_causal(open_model(str(build(family, tmp_path)))) is causal
@@ -211,7 +224,7 @@ def test_causal_models_are_told_from_others(tmp_path, family, causal):
 def test_where_later_tokens_matter_only_whole_examples_repeat(tiny_next):
     model = open_model(tiny_next)
     examples = [example(words=4), example("row 1", words=6), example(words=4)]
-    captured: Captured = model.capture(model.prepare(examples), [Stream.RESIDUAL])
+    captured: Captured = capture(model, model.prepare(examples), [Stream.RESIDUAL])
     mask = Prefixes(causal=False).repeated(captured, examples)
     assert set(captured.example[mask].tolist()) == {2}
     assert int(mask.sum()) == int((captured.example == 2).sum())
@@ -230,7 +243,7 @@ def test_marks_of_omnifusion_are_not_alike(tiny_fusion):
     """A question without a picture goes on with another mark than one with a picture: no common beginning there."""
     model = open_model(tiny_fusion)
     examples = [example(), example("row 1", size=None)]
-    captured = model.capture(model.prepare(examples), [Stream.RESIDUAL])
+    captured = capture(model, model.prepare(examples), [Stream.RESIDUAL])
     repeated = Prefixes.of(model).repeated(captured, examples)
     prompt = model.groups.index("prompt")
     assert captured.group[repeated].unique().tolist() == [prompt]

@@ -33,6 +33,7 @@ from transformers import (
 from microscope_tui.slices.examples import Example
 
 PATCHES = 16
+PINPOINTS = [[24, 48], [48, 24], [48, 48]]
 WIDTH = 48
 LAYERS = 4
 CONTEXT = 256
@@ -136,7 +137,7 @@ def build_llava_next(
         image_token_index=SPECIAL.index(IMAGE),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
-        image_grid_pinpoints=[[24, 48], [48, 24], [48, 48]],
+        image_grid_pinpoints=PINPOINTS,
         image_seq_length=PATCHES,
     )
     LlavaNextForConditionalGeneration(config).save_pretrained(folder, max_shard_size=max_shard_size)
@@ -144,7 +145,7 @@ def build_llava_next(
         image_processor=LlavaNextImageProcessorPil(
             size={"shortest_edge": 24},
             crop_size={"height": 24, "width": 24},
-            image_grid_pinpoints=config.image_grid_pinpoints,
+            image_grid_pinpoints=PINPOINTS,
         ),
         tokenizer=words,
         patch_size=6,

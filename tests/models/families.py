@@ -11,6 +11,10 @@ from transformers import (
     AyaVisionConfig,
     AyaVisionForConditionalGeneration,
     AyaVisionProcessor,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    BlipImageProcessorPil,
     CLIPImageProcessorPil,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
@@ -123,6 +127,28 @@ def build_vipllava(folder: Path) -> Path:
         num_additional_image_tokens=1,
         chat_template=TEMPLATE,
     ).save_pretrained(folder)
+    return folder
+
+
+def build_blip2(folder: Path) -> Path:
+    """BLIP-2 with OPT: 4 queries a picture, put in front of the text by the processor; no chat template."""
+    config = Blip2Config(
+        vision_config=siglip(initializer_range=0.1),
+        qformer_config={
+            "initializer_range": 0.1,
+            "vocab_size": 160,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "encoder_hidden_size": 32,
+        },
+        text_config=decoder("opt", ffn_dim=96, word_embed_proj_dim=WIDTH, init_std=0.1),
+        num_query_tokens=4,
+        image_token_index=SPECIAL.index(IMAGE),
+    )
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    Blip2Processor(BlipImageProcessorPil(size=TILE), tokenizer(), num_query_tokens=4).save_pretrained(folder)
     return folder
 
 
@@ -282,6 +308,7 @@ FAMILIES: Mapping[str, tuple[Callable[[Path], Path], int]] = {
     "vipllava": (build_vipllava, 16),
     "idefics2": (build_idefics2, 4),
     "idefics3": (build_idefics3, 4),
+    "blip-2": (build_blip2, 4),
     "gemma3": (build_gemma3, 4),
     "paligemma": (build_paligemma, 16),
 }

@@ -42,8 +42,9 @@ from transformers import (
 )
 
 from microscope_tui.terms import Stream
-from tests.models.builders import IMAGE, SPECIAL, TEMPLATE, text_config, tokenizer, vision_config
+from tests.models.builders import IMAGE, PINPOINTS, SPECIAL, TEMPLATE, text_config, tokenizer, vision_config
 from tests.models.families import TILE, decoder, siglip
+from tests.sure import sure
 
 VIDEO = "<video>"
 FILMED = TEMPLATE.replace("{% else %}", "{% elif part['type'] == 'video' %}{{ '<video>' }}{% else %}")
@@ -86,7 +87,7 @@ def build_llava_onevision(folder: Path) -> Path:
     return save(
         folder,
         "LlavaOnevisionProcessor",
-        LlavaOnevisionImageProcessorPil(size=TILE, image_grid_pinpoints=config.image_grid_pinpoints),
+        LlavaOnevisionImageProcessorPil(size=TILE, image_grid_pinpoints=sure(config.image_grid_pinpoints)),
         tokenizer(special),
         video={"video_processor_type": "LlavaOnevisionVideoProcessor", "size": TILE, "do_sample_frames": False},
         num_image_tokens=16,
@@ -102,7 +103,7 @@ def build_llava_next_video(folder: Path) -> Path:
         text_config=text_config(),
         image_token_index=SPECIAL.index(IMAGE),
         video_token_index=special.index(VIDEO),
-        image_grid_pinpoints=[[24, 48], [48, 24], [48, 48]],
+        image_grid_pinpoints=PINPOINTS,
         image_seq_length=16,
         video_seq_length=4,
     )
@@ -111,7 +112,7 @@ def build_llava_next_video(folder: Path) -> Path:
     return save(
         folder,
         "LlavaNextVideoProcessor",
-        LlavaNextImageProcessorPil(**sizes, image_grid_pinpoints=config.image_grid_pinpoints),
+        LlavaNextImageProcessorPil(**sizes, image_grid_pinpoints=PINPOINTS),
         tokenizer(special),
         video={"video_processor_type": "LlavaNextVideoVideoProcessor", "do_sample_frames": False, **sizes},
         patch_size=6,

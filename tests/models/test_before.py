@@ -9,7 +9,9 @@ import torch
 
 from microscope_tui.models.base import Captured
 from microscope_tui.models.before import CONNECTOR, TOWER
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
+from microscope_tui.models.selfcheck import check
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import PATCHES, example
 from tests.models.families import FAMILIES, build, build_qwen2_audio
@@ -23,7 +25,7 @@ def any_model(request, tmp_path_factory) -> Any:
 
 
 def captured(model, *examples) -> Captured:
-    done: Captured = model.capture(model.prepare(list(examples)), [Stream.RESIDUAL], before=True)
+    done: Captured = capture(model, model.prepare(list(examples)), [Stream.RESIDUAL], before=True)
     return done
 
 
@@ -44,10 +46,12 @@ def own_states(model, batch) -> list[torch.Tensor]:
 
 def test_the_towers_layers_are_its_own_hidden_states(any_model):
     batch = any_model.prepare([example(size=(24, 24)), example("row 1", words=5, size=(24, 24))])
-    found = any_model.capture(batch, [Stream.RESIDUAL], before=True).before[TOWER]
+    found = capture(any_model, batch, [Stream.RESIDUAL], before=True).before[TOWER]
     reported = own_states(any_model, batch)
     if any_model.architecture.lower().startswith(("llava", "vipllava", "omnifusion")):
         reported = [state[:, 1:] for state in reported[:-1]]  # the connector reads up to state −2, no class token
+    elif any_model.architecture.startswith("Blip2"):
+        reported = [state[:, 1:] for state in reported]
     assert len(found.rows) == len(reported)
     for ours, theirs in zip(found.rows, reported, strict=True):
         assert torch.equal(ours, theirs.flatten(0, 1))
@@ -111,7 +115,7 @@ def test_several_pictures_of_one_example(model):
 
 def test_nothing_changes_for_those_who_do_not_ask(any_model):
     one = example(size=(24, 24))
-    plain = any_model.capture(any_model.prepare([one]), [Stream.RESIDUAL])
+    plain = capture(any_model, any_model.prepare([one]), [Stream.RESIDUAL])
     asked = captured(any_model, one)
     assert plain.before == {}
     for ours, theirs in zip(plain.rows[Stream.RESIDUAL], asked.rows[Stream.RESIDUAL], strict=True):
@@ -130,7 +134,7 @@ def test_one_tile_is_one_view(llava_next_folder):
 def test_a_tower_that_cannot_be_followed_is_not_shown(llava_next_folder, monkeypatch):
     model: Any = open_model(str(llava_next_folder))
     monkeypatch.setattr(model.packing, "views", lambda inputs: torch.tensor([7]))
-    model.check()
+    check(model)
     assert model.before == ()
     assert captured(model, example()).before == {}
 

@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor
 from microscope_tui.catalogue import NEEDS_TORCHVISION
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.models.generic import GenericModel
 from microscope_tui.models.load import open_model
 from microscope_tui.models.processors import lacks_video
@@ -31,6 +32,7 @@ from tests.models.families import (
     build_mllama,
     build_qwen2_audio,
 )
+from tests.sure import sure
 
 STREAMS = (Stream.RESIDUAL, Stream.MAIN)
 TORCHVISION = importlib.util.find_spec("torchvision") is not None
@@ -73,13 +75,14 @@ def test_the_streams_that_hold_pass_the_self_check(family):
     assert model.streams == family.expected
     assert set(model.refused) == set(Stream) - set(family.expected)
     assert (model.layers, model.width) == (LAYERS, WIDTH)
-    assert model.template.startswith("chat template") != (model.architecture == "PaliGemmaForConditionalGeneration")
+    plain = {"PaliGemmaForConditionalGeneration": "fallback-1", "Blip2ForConditionalGeneration": "fallback-2"}
+    assert model.template.startswith(plain.get(model.architecture, "chat template"))
     assert model.modalities[:2] == (Modality.TEXT, Modality.IMAGE)
 
 
 def test_the_counts_are_the_known_ones(family):
     model = family.model
-    captured = model.capture(model.prepare([example(size=(24, 24)), example("row 1", size=(24, 24))]), family.streams)
+    captured = capture(model, model.prepare([example(size=(24, 24)), example("row 1", size=(24, 24))]), family.streams)
     for index in range(2):
         of_one = captured.example == index
         assert int((captured.mask(Modality.IMAGE) & of_one).sum()) == family.positions
@@ -103,9 +106,9 @@ def test_stages_before_the_decoder_belong_to_their_examples(family):
     if not model.before:
         pytest.skip("its tower is not followed")
     two = [example(size=(24, 24)), example("row 1", size=(48, 24))]
-    together = model.capture(model.prepare(two), [Stream.RESIDUAL], before=True)
+    together = capture(model, model.prepare(two), [Stream.RESIDUAL], before=True)
     for index, one in enumerate(two):
-        alone = model.capture(model.prepare([one]), [Stream.RESIDUAL], before=True)
+        alone = capture(model, model.prepare([one]), [Stream.RESIDUAL], before=True)
         assert alone.before
         for name, stage in alone.before.items():
             of_one = together.before[name].example == index
@@ -114,14 +117,17 @@ def test_stages_before_the_decoder_belong_to_their_examples(family):
                 torch.testing.assert_close(ours[of_one], theirs, rtol=1e-5, atol=1e-5)
     entered = together.rows[Stream.RESIDUAL][0][together.mask(Modality.IMAGE)]
     connected = together.before["connector"].rows[0]
-    if len(entered) == len(connected):  # then the one is taken for the other
+    if model.architecture == "Blip2ForConditionalGeneration":  # OPT adds its embeddings of places, the same in both
+        first, second = (entered - connected).view(2, family.positions, WIDTH)
+        torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    elif len(entered) == len(connected):  # then the one is taken for the other
         assert torch.equal(entered, connected)
 
 
 @pytest.mark.parametrize("name", filmed.FAMILIES)
 def test_the_counts_of_a_picture_that_is_not_square(name, tmp_path):
     model = opened(name, tmp_path)
-    captured = model.capture(model.prepare([example(size=(48, 24))]), STREAMS[:1])
+    captured = capture(model, model.prepare([example(size=(48, 24))]), STREAMS[:1])
     assert int(captured.mask(Modality.IMAGE).sum()) == filmed.FAMILIES[name].wide
 
 
@@ -138,7 +144,7 @@ def test_videos_are_a_modality_with_torchvision_and_named_without(name, tmp_path
         with pytest.raises(BadExample, match=r"row 0: it has a video and .* takes none without torchvision"):
             model.prepare([filmed_example])
         return
-    captured = model.capture(model.prepare([filmed_example]), STREAMS[:1])
+    captured = capture(model, model.prepare([filmed_example]), STREAMS[:1])
     assert int(captured.mask(Modality.VIDEO).sum()) == filmed.FAMILIES[name].video
     assert int(captured.mask(Modality.IMAGE).sum()) == 0
 
@@ -156,9 +162,10 @@ def test_pictures_are_the_same_with_the_part_for_video_and_without(tmp_path):
 def test_the_last_state_is_before_the_final_norm(family):
     model = family.model
     batch = model.prepare([example(size=(24, 24))])
-    captured = model.capture(batch, family.streams)
+    captured = capture(model, batch, family.streams)
     with torch.no_grad():
-        reported = model.forward(batch.parts[0], output_hidden_states=True).hidden_states
+        output = model.forward(batch.parts[0], output_hidden_states=True)
+        reported = getattr(output, "language_model_outputs", output).hidden_states
     assert torch.equal(captured.rows[Stream.RESIDUAL][0], reported[0][0])
     assert torch.equal(model.decoder.norm(captured.rows[Stream.RESIDUAL][-1]), reported[-1][0])
     assert not torch.equal(captured.rows[Stream.RESIDUAL][-1], reported[-1][0])
@@ -169,15 +176,15 @@ def test_a_padded_batch_of_four_gives_the_rows_of_single_examples(family):
     four = [example(f"row {i}", words=words, size=(24, 24)) for i, words in enumerate((3, 14, 1, 8))]
     if model.text_alone:
         four[2] = example("row 2", words=1, size=None)
-    batch = model.capture(model.prepare(four), family.streams)
+    batch = capture(model, model.prepare(four), family.streams)
     for index, one in enumerate(four):
-        single = model.capture(model.prepare([one]), family.streams)
+        single = capture(model, model.prepare([one]), family.streams)
         of_one = batch.example == index
         assert torch.equal(batch.modality[of_one], single.modality)
         for stream in family.streams:
             for together, alone in zip(batch.rows[stream], single.rows[stream], strict=True):
                 torch.testing.assert_close(together[of_one], alone, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(batch.last_logits[index], single.last_logits[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(sure(batch.last_logits)[index], sure(single.last_logits)[0], rtol=1e-5, atol=1e-5)
 
 
 TOKENS = """
@@ -190,7 +197,7 @@ TOKENS = """
 def test_a_literal_placeholder_is_text(family, token):
     model = family.model
     batch = model.prepare([example(question=f"what {token} is {token}{token}", size=(24, 24))])
-    captured = model.capture(batch, [Stream.RESIDUAL])
+    captured = capture(model, batch, [Stream.RESIDUAL])
     assert int(captured.mask(Modality.IMAGE).sum()) == family.positions
 
 
@@ -206,7 +213,7 @@ def test_blocks_of_another_shape_lose_the_main_stream_only(tmp_path):
     model = open_model(str(build_aya_vision(tmp_path)))
     assert model.streams == (Stream.RESIDUAL, Stream.UPDATE)
     assert "has no residual-free forward" in model.refused[Stream.MAIN]
-    captured = model.capture(model.prepare([example(size=(24, 24)), example("row 1", size=(48, 24))]), STREAMS[:1])
+    captured = capture(model, model.prepare([example(size=(24, 24)), example("row 1", size=(48, 24))]), STREAMS[:1])
     images = captured.example[captured.mask(Modality.IMAGE)]
     assert torch.bincount(images).tolist() == [4, 12]
 
@@ -215,7 +222,7 @@ def test_a_picture_in_tiles_and_as_a_whole(tmp_path):
     torch.manual_seed(0)
     model = open_model(str(build_idefics3(tmp_path, split=True)))
     pictures = [example(size=(24, 24)), example("row 1", size=(48, 24))]
-    captured = model.capture(model.prepare(pictures), STREAMS, before=True)
+    captured = capture(model, model.prepare(pictures), STREAMS, before=True)
     images = captured.example[captured.mask(Modality.IMAGE)]
     # 2 × 2 tiles and the whole; 1 × 2 tiles and the whole; 4 tokens each.
     assert torch.bincount(images).tolist() == [20, 12]
@@ -233,7 +240,7 @@ def test_a_family_of_sound_takes_text_and_no_pictures(tmp_path):
     torch.manual_seed(0)
     model = open_model(str(build_qwen2_audio(tmp_path)))
     assert model.modalities == (Modality.TEXT, Modality.AUDIO)
-    captured = model.capture(model.prepare([example(size=None)]), STREAMS)
+    captured = capture(model, model.prepare([example(size=None)]), STREAMS)
     assert bool(captured.mask(Modality.TEXT).all())
     with pytest.raises(BadExample, match=r"row 0: it has a picture and .* takes none"):
         model.prepare([example()])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.modality import CODES
 from microscope_tui.terms import Modality, Stream
@@ -27,7 +28,7 @@ SIZES = [
 
 
 def captured(model, *examples):
-    return model.capture(model.prepare(list(examples)), [Stream.RESIDUAL])
+    return capture(model, model.prepare(list(examples)), [Stream.RESIDUAL])
 
 
 def members(model, rows, name: str) -> torch.Tensor:
@@ -81,7 +82,7 @@ def test_a_picture_is_base_view_then_unpadded_tiles_with_newlines(llava_next, si
 def test_special_are_control_tokens_of_the_text(llava_next):
     model: Any = llava_next
     batch = model.prepare([example(words=4), example("row 1", words=2, size=None)])
-    rows = model.capture(batch, [Stream.RESIDUAL])
+    rows = capture(model, batch, [Stream.RESIDUAL])
     ids = torch.cat([part.ids.flatten()[part.rows] for part in batch.parts])
     begins = model.tokenizer.bos_token_id
     assert torch.equal(members(model, rows, "special"), ids == begins)

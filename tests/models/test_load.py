@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +21,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForMultimodalLM, MistralForCausalLM
+from transformers import AutoModelForMultimodalLM, Blip2Config, Florence2Config, MistralForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.base import OutOfMemory
+from microscope_tui.errors import MicroscopeError, OutOfMemory
 from microscope_tui.models.load import open_model
 from microscope_tui.models.quiet import one_line
 from microscope_tui.slices.hub import HTTP_ERROR
@@ -145,7 +145,39 @@ def test_a_missing_tensor_is_not_made_up(folder):
 def test_a_tensor_of_another_shape(folder):
     text = json.loads((folder / "config.json").read_text())["text_config"]
     edit(folder / "config.json", text_config={**text, "intermediate_size": 64})
-    assert "its weights cannot be read" in refusal(folder)
+    said = refusal(folder)
+    assert "layers.0.mlp.down_proj.weight of shape (48, 96), and its config.json asks for (48, 64)" in said
+
+
+def test_a_configuration_of_another_family_of_the_same_names(folder):
+    """LLaVA has all weights that LLaVA-NeXT has, but for the newline, and takes one view of a picture."""
+    edit(folder / "config.json", model_type="llava", architectures=["LlavaForConditionalGeneration"])
+    said = refusal(folder)
+    assert "A small picture with a question cannot go through" in said
+    assert "its configuration, weights and processor do not belong together." in said
+
+
+def test_a_tokenizer_with_more_words_than_the_model(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["What"] = 500
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "do not belong together" in refusal(folder)
+
+
+def test_weights_without_a_place_are_told(folder):
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit(folder / "config.json", text_config={**text, "num_hidden_layers": 2, "layer_types": None})
+    model = open_model(str(folder))
+    assert model.layers == 2
+    assert "18 tensors of its weights, like model.language_model.layers.2." in model.notes[-1]
+
+
+def test_a_context_that_holds_no_picture(folder):
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    edit(folder / "config.json", text_config={**text, "max_position_embeddings": 8})
+    said = refusal(folder)
+    assert "cannot take a small picture with a question: it has 102 tokens and the context" in said
+    assert "probe" not in said
 
 
 def test_pickled_weights_are_not_read(folder):
@@ -161,12 +193,20 @@ def test_a_text_only_model(tmp_path):
     assert "is a mistral model, which takes text only" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "config", [Florence2Config(), Blip2Config(text_config={"model_type": "t5"})], ids=["florence2", "blip-2 with T5"]
+)
+def test_a_model_whose_encoder_reads_the_text(folder, config):
+    config.save_pretrained(folder)
+    assert f"is a {config.model_type} model with an encoder that reads pictures and text" in refusal(folder)
+
+
 def test_a_model_type_that_needs_its_own_code(folder):
     edit(folder / "config.json", model_type="homemade", auto_map={"AutoConfig": "code.HomemadeConfig"})
     (folder / "code.py").write_text("raise SystemExit('executed')")
     assert "code of its own, which is never run" in refusal(folder)
-    edit(folder / "config.json", auto_map=None)
-    assert "its configuration cannot be read" in refusal(folder)
+    edit(folder / "config.json", auto_map={})
+    assert re.search(r"is a homemade model, which transformers \d.* does not know: update", refusal(folder))
 
 
 def test_a_configuration_that_names_no_placeholder(folder, monkeypatch):
@@ -234,6 +274,16 @@ def test_embeddings_that_are_not_finite(folder):
     tensors[table].fill_(float("nan"))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert "The embedding table has numbers that are not finite" in refusal(folder)
+
+
+@pytest.mark.parametrize("broken", ["layers.2.mlp.down_proj.weight", "multi_modal_projector.linear_1.weight"])
+def test_a_weight_that_is_not_finite_is_named(folder, broken):
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith(broken) and "vision" not in name)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    said = refusal(folder)
+    assert re.search(rf"not finite in float32; its weights \S+{broken} are not either: download", said)
 
 
 def test_a_processor_that_needs_torchvision(folder, monkeypatch):

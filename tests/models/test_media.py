@@ -12,6 +12,7 @@ from scipy.signal import resample
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
 from microscope_tui.errors import BadExample
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.media import at_rate
 from microscope_tui.models.prompts import PLAIN, Form
@@ -39,7 +40,7 @@ def test_sound_is_rows_of_its_own(listener):
     assert listener.modalities == (Modality.TEXT, Modality.AUDIO)
     one = spoken(words=4)
     batch = listener.prepare([one])
-    captured = listener.capture(batch, [Stream.RESIDUAL])
+    captured = capture(listener, batch, [Stream.RESIDUAL])
     model = AutoModelForMultimodalLM.from_pretrained(listener.folder, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(listener.folder)
     part = batch.parts[0]
@@ -62,9 +63,9 @@ def test_sounds_of_any_length_and_rate_and_none_at_all_go_together(listener):
         example("row 2", size=None),
         spoken("row 3", tone(0.3), tone(0.2, pitch=900)),
     ]
-    together = listener.capture(listener.prepare(examples), [Stream.RESIDUAL])
+    together = capture(listener, listener.prepare(examples), [Stream.RESIDUAL])
     for index, one in enumerate(examples):
-        alone = listener.capture(listener.prepare([one]), [Stream.RESIDUAL])
+        alone = capture(listener, listener.prepare([one]), [Stream.RESIDUAL])
         mask = together.example == index
         assert torch.equal(together.modality[mask], alone.modality)
         for ours, theirs in zip(together.rows[Stream.RESIDUAL], alone.rows[Stream.RESIDUAL], strict=True):

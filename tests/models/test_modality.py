@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.capture import capture
 from microscope_tui.models.modality import (
     CODES,
     check_counts,
@@ -31,7 +32,7 @@ from tests.models.builders import PATCHES, example, picture
     ],
 )
 def test_llava_next_has_a_thumbnail_a_grid_and_a_newline_a_row(llava_next, size, rows, columns):
-    captured = llava_next.capture(llava_next.prepare([example(size=size)]), [Stream.RESIDUAL])
+    captured = capture(llava_next, llava_next.prepare([example(size=size)]), [Stream.RESIDUAL])
     assert int(captured.mask(Modality.IMAGE).sum()) == PATCHES + rows * (columns + 1)
     newline = llava_next.network.model.image_newline
     assert int((captured.rows[Stream.RESIDUAL][0] == newline).all(-1).sum()) == rows
@@ -40,7 +41,7 @@ def test_llava_next_has_a_thumbnail_a_grid_and_a_newline_a_row(llava_next, size,
 @pytest.mark.parametrize("pictures", [0, 1, 3])
 def test_omnifusion_has_one_row_a_patch(omnifusion, pictures):
     one = example(images=tuple(picture(seed=i) for i in range(pictures)))
-    captured = omnifusion.capture(omnifusion.prepare([one]), [Stream.RESIDUAL])
+    captured = capture(omnifusion, omnifusion.prepare([one]), [Stream.RESIDUAL])
     assert int(captured.mask(Modality.IMAGE).sum()) == PATCHES * pictures
 
 
@@ -94,7 +95,7 @@ def test_the_cross_check_runs_on_every_batch(llava_next):
     (part,) = batch.parts
     batch = replace(batch, parts=(replace(part, replaced=torch.zeros_like(part.replaced)),))
     with pytest.raises(MicroscopeError, match="does not take them in as tokens"):
-        llava_next.capture(batch, [Stream.RESIDUAL])
+        capture(llava_next, batch, [Stream.RESIDUAL])
 
 
 def test_codes_follow_the_order_of_modalities():

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.projection import STAND_INS, Inert
 from microscope_tui.models.unpickle import read_restricted
@@ -74,7 +76,7 @@ def by_hand(model, one) -> torch.Tensor:
 def test_what_enters_is_the_published_sequence(tmp_path, pickled, size):
     model = open_model(str(build_omnifusion(tmp_path / "o", pickled=pickled)))
     one = example(words=6, size=size)
-    captured = model.capture(model.prepare([one]), [Stream.RESIDUAL])
+    captured = capture(model, model.prepare([one]), [Stream.RESIDUAL])
     expected = by_hand(model, one)
     assert torch.equal(captured.rows[Stream.RESIDUAL][0], expected)
     image = captured.mask(Modality.IMAGE)
@@ -85,7 +87,7 @@ def test_what_enters_is_the_published_sequence(tmp_path, pickled, size):
 
 def test_the_logits_are_those_of_the_language_model_alone(omnifusion):
     one = example(words=6)
-    captured = omnifusion.capture(omnifusion.prepare([one]), [Stream.RESIDUAL])
+    captured = capture(omnifusion, omnifusion.prepare([one]), [Stream.RESIDUAL])
     with torch.no_grad():
         plain = omnifusion.network(inputs_embeds=by_hand(omnifusion, one)[None]).logits[:, -1]
     torch.testing.assert_close(captured.last_logits, plain, rtol=1e-5, atol=1e-5)
@@ -111,7 +113,7 @@ def test_the_vision_tower_of_a_whole_clip_checkpoint_is_taken(folder, omnifusion
     whole.vision_model.load_state_dict(omnifusion.vision.tower.state_dict())
     whole.save_pretrained(tower)
     one = [example()]
-    ours, theirs = (m.capture(m.prepare(one), [Stream.RESIDUAL]) for m in (open_model(str(folder)), omnifusion))
+    ours, theirs = (capture(m, m.prepare(one), [Stream.RESIDUAL]) for m in (open_model(str(folder)), omnifusion))
     assert torch.equal(ours.rows[Stream.RESIDUAL][0], theirs.rows[Stream.RESIDUAL][0])
 
 
@@ -135,6 +137,18 @@ def test_settings_that_do_not_fit(folder, settings, sentence):
 def test_a_missing_part(folder, part):
     (folder / part).unlink()
     assert refusal(folder)
+
+
+@pytest.mark.parametrize("part", ["tuned-model", "tokenizer"])
+def test_a_missing_folder(folder, part):
+    shutil.rmtree(folder / part)
+    assert refusal(folder).endswith(f"has no folder {part}: it is not all of an OmniFusion model.")
+
+
+def test_marks_that_are_not_finite(folder):
+    marks = {**omnifusion_special(), "USER": torch.full((1, 1, WIDTH), float("nan"))}
+    torch.save(marks, folder / "special_embeddings.pt")
+    assert re.search(r"The embedding USER in .*special_embeddings\.pt is not finite: download", refusal(folder))
 
 
 def test_parts_that_do_not_belong_together(folder):

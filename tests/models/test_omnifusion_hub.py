@@ -19,6 +19,7 @@ from torch import nn
 
 from microscope_tui.engine.measure import Shelf
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.models.capture import capture
 from microscope_tui.models.fetch import fetch_tower
 from microscope_tui.models.load import open_model
 from microscope_tui.models.unpickle import PICKLE_LIMIT, read_state_dict
@@ -71,7 +72,7 @@ def cached(hub, published, tower):
 
 
 def rows(model):
-    return model.capture(model.prepare([example(words=5)]), [Stream.RESIDUAL]).rows[Stream.RESIDUAL]
+    return capture(model, model.prepare([example(words=5)]), [Stream.RESIDUAL]).rows[Stream.RESIDUAL]
 
 
 def test_the_published_layout_is_opened_offline(cached, omnifusion):

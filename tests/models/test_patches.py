@@ -25,6 +25,7 @@ from microscope_tui.models.words import word
 from microscope_tui.terms import Modality
 from tests.models.builders import PATCHES, example, tokenizer
 from tests.models.families import build
+from tests.sure import sure
 
 EDGE, PATCH = 24, 6
 
@@ -199,7 +200,7 @@ def test_what_a_crop_shows_is_what_its_pixels_say():
     processor = CLIPImageProcessorPil(size={"shortest_edge": 240}, crop_size={"height": 240, "width": 240})
     pixels = torch.tensor(np.array(processor(gradient(901, 300))["pixel_values"][0]))
     colour = pixels[0] * processor.image_std[0] + processor.image_mean[0]
-    left, top, right, bottom = shown(processor, gradient(901, 300))
+    left, top, right, bottom = sure(shown(processor, gradient(901, 300)))
     assert (left, right) == pytest.approx((float(colour[:, 0].mean()), float(colour[:, -1].mean())), abs=0.005)
     assert (top, bottom) == (0, 1)
     assert shown(SimpleNamespace(do_pad=True), gradient(9, 9)) is None

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from microscope_tui.errors import BadExample
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.prompts import PLAIN
 from microscope_tui.terms import Modality, Stream
@@ -71,7 +72,7 @@ def test_a_template_for_plain_strings_gets_one(tmp_path):
 def test_a_literal_placeholder_is_text(model, question, size):
     expected = 0 if size is None else int(counts(model, example(words=1, size=size))[Modality.IMAGE])
     hostile = example(question=question, size=size, choices=("<image>", "</s>"), hint="<image>")
-    captured = model.capture(model.prepare([hostile, example("row 1")]), [Stream.RESIDUAL])
+    captured = capture(model, model.prepare([hostile, example("row 1")]), [Stream.RESIDUAL])
     assert int((captured.mask(Modality.IMAGE) & (captured.example == 0)).sum()) == expected
     batch = model.prepare([hostile])
     ids = batch.parts[0].ids[0]
@@ -80,7 +81,7 @@ def test_a_literal_placeholder_is_text(model, question, size):
 
 
 def counts(model, one):
-    captured = model.capture(model.prepare([one]), [Stream.RESIDUAL])
+    captured = capture(model, model.prepare([one]), [Stream.RESIDUAL])
     return {modality: captured.mask(modality).sum() for modality in Modality}
 
 
@@ -94,7 +95,7 @@ def test_text_that_cannot_be_made_harmless_is_refused(llava_next, monkeypatch):
 def test_several_pictures_come_first(llava_next):
     two = example(images=(picture((48, 24)), picture((24, 48), seed=1)))
     batch = llava_next.prepare([two, example("row 1"), example("row 2", size=None)])
-    captured = llava_next.capture(batch, [Stream.RESIDUAL])
+    captured = capture(llava_next, batch, [Stream.RESIDUAL])
     images = captured.mask(Modality.IMAGE)
     assert [int((images & (captured.example == i)).sum()) for i in range(3)] == [
         PATCHES + 4 * 9 + PATCHES + 8 * 5,

@@ -18,6 +18,7 @@ from microscope_tui.models.skeleton import SIZES, skeleton
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
 from tests.models.families import FAMILIES, build
 from tests.models.hub import put_in_hub
+from tests.sure import sure
 
 # The configuration of llava-hf/llava-v1.6-mistral-7b-hf as published, but for what changes no shape.
 LLAVA_NEXT_7B: dict[str, Any] = {
@@ -141,19 +142,19 @@ def test_nothing_is_loaded(llava_next_folder, monkeypatch):
 
 def test_missing_shards_and_their_precision(tmp_path):
     folder = build_llava_next(tmp_path, max_shard_size="100KB")
-    whole = skeleton(str(folder)).weights
+    whole = sure(skeleton(str(folder)).weights)
     shards = sorted(folder.glob("model-*.safetensors"))
     for shard in shards:
         half = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(shard).items()}
         save_file(half, shard, metadata={"format": "pt"})
     halved = skeleton(str(folder))
-    assert (halved.dtype, halved.weights.dtype) == ("bfloat16", "bfloat16")
-    assert (halved.weights.parameters, halved.weights.size * 2) == (whole.parameters, whole.size)
+    assert (halved.dtype, sure(halved.weights).dtype) == ("bfloat16", "bfloat16")
+    assert (sure(halved.weights).parameters, sure(halved.weights).size * 2) == (whole.parameters, whole.size)
     shards[1].unlink()
     bones = skeleton(str(folder))
-    assert bones.weights.missing == (shards[1].name,)
+    assert sure(bones.weights).missing == (shards[1].name,)
     assert bones.parameters == halved.parameters
-    assert 0 < bones.weights.parameters < whole.parameters
+    assert 0 < sure(bones.weights).parameters < whole.parameters
 
 
 def test_what_cannot_be_told(tmp_path, hub, llava_next_folder, omnifusion_folder):
