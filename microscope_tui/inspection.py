@@ -6,8 +6,9 @@ Everything here is a frozen value that goes through JSON unchanged, as the words
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self, overload
 
@@ -243,8 +244,9 @@ class WorstToken:
 class WorstTokens:
     """For each of the L blocks the tokens that its linear map leaves most of unexplained, the worst first.
 
-    They are looked for in the `rows` sampled rows of each modality, and each modality has equally many. The map is
-    fitted on all folds of examples but the one that the token's example is in. `fitted` is as in `TokenTable`.
+    They are looked for in the `rows` sampled rows of each modality, and each modality has as many of its own, or all
+    it has: `worst_of`, not `layers`, says which are the worst of all. The map is fitted on all folds of examples but
+    the one that the token's example is in. `fitted` is as in `TokenTable`.
     """
 
     model: str
@@ -253,6 +255,17 @@ class WorstTokens:
     rows: Mapping[str, int]
     fitted: int
     notes: tuple[str, ...] = ()
+
+    def worst_of(self, layer: int, modality: Modality | None = None) -> tuple[WorstToken, ...]:
+        """The worst tokens of one modality at a block, or of all of them together.
+
+        Of all together there are as many as the modality with the most of them has: a further one may be worse than
+        the last of the others, but is not here.
+        """
+        found = self.layers[layer]
+        if modality is not None:
+            return tuple(token for token in found if token.modality is modality)
+        return found[: max(Counter(token.modality for token in found).values(), default=0)]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -281,6 +294,9 @@ class Cloud:
     principal axis, in the units of the rows. Each layer has axes of its own, which have no sign: each points to where
     it fits that of the layer before better. `share[l]` is the share of the variance on the plane. By t-SNE the axes
     mean nothing, and there is no share. `modality` and `example` (its key) are of each row.
+
+    `massive[modality][l]` is how many of the rows at layer l are over ten times as long as the median of those of
+    their modality (`geometry.masks.sinks`, as the profiles of dimension count them).
     """
 
     model: str
@@ -292,6 +308,7 @@ class Cloud:
     share: tuple[float, ...]
     notes: tuple[str, ...] = ()
     projection: Projection = Projection.PCA
+    massive: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -308,4 +325,5 @@ class Cloud:
             share=tuple(data["share"]),
             notes=tuple(data["notes"]),
             projection=Projection(data["projection"]),
+            massive={modality: tuple(counts) for modality, counts in data["massive"].items()},
         )

@@ -20,6 +20,7 @@ class Estimate:
     interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
     stand beside the number and warn of nothing (ρ, rank, how it was fitted). `influence` is what each group of examples
     adds to the error of the value: the squares add up to the squared standard error. Empty where it is not known.
+    `shares` are the groups' shares of the rows.
     """
 
     value: float | None
@@ -31,6 +32,7 @@ class Estimate:
     notes: tuple[str, ...] = ()
     facts: tuple[str, ...] = ()
     influence: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
     @property
     def rows_per_dimension(self) -> float | None:
@@ -52,6 +54,7 @@ class Profile:
 
     `influence[i]` is what each group of examples adds to the error of value i (see `Estimate`), to six digits. The
     groups are those of the slice, whatever the model: two profiles of one slice are compared group by group.
+    `shares[i]` are the shares of the rows that these groups have there, to four digits.
     """
 
     metric: Metric
@@ -70,10 +73,11 @@ class Profile:
     stages: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
     influence: tuple[tuple[float, ...], ...] = ()
+    shares: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.layers)
-        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d), ("influence", ())):
+        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d), ("influence", ()), ("shares", ())):
             if not getattr(self, name):
                 object.__setattr__(self, name, (usual,) * count)
         lengths = {len(getattr(self, name)) for name in LISTS}
@@ -112,6 +116,7 @@ class Profile:
             notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
             facts=tuple(e.facts for e in estimates),
             influence=tuple(tuple(float(f"{u:.6g}") for u in e.influence) for e in estimates),
+            shares=tuple(tuple(float(f"{share:.4g}") for share in e.shares) for e in estimates),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -123,13 +128,11 @@ class Profile:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         # What older versions have measured says nothing of groups.
-        values = {
-            "influence": (),
-            **{f.name: data[f.name] for f in fields(cls) if f.name in data or f.name != "influence"},
-        }
+        values = {"influence": (), "shares": (), **data}
+        values = {f.name: values[f.name] for f in fields(cls)}
         for name in LISTS:
             values[name] = tuple(values[name])
-        for name in ("notes", "facts", "influence"):
+        for name in ("notes", "facts", "influence", "shares"):
             values[name] = tuple(tuple(said) for said in values[name])
         values["metric"] = Metric(values["metric"])
         values["modality"] = Modality(values["modality"])
@@ -137,7 +140,7 @@ class Profile:
         return cls(**values)
 
 
-LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence")
+LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence", "shares")
 """The fields of a profile with one entry a layer."""
 
 

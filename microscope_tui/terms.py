@@ -236,8 +236,9 @@ class Request:
 
     `without` names rows that do not count: `sinks`, `duplicates`, or groups of positions of the model (`special`,
     `newline`, `tiles`, …). With `one_tile` a model that cuts pictures into tiles gets each as one. With `before` the
-    vision tower and the connector are measured too, as layers before the decoder. With `reference` the values of
-    LLM-Microscope's own functions stand beside ours.
+    vision tower and the connector are measured too, as layers before the decoder. `matched` bounds the different rows
+    of each modality, stream and layer that dimension looks at: as many for all that is compared. With `reference` the
+    values of LLM-Microscope's own functions stand beside ours.
     """
 
     model: str
@@ -255,6 +256,7 @@ class Request:
     one_tile: bool = False
     before: bool = False
     reference: bool = False
+    matched: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("metrics", Metric), ("modalities", Modality), ("streams", Stream)):
@@ -262,6 +264,8 @@ class Request:
         for name in ("sample_tokens", "folds", "max_batch"):
             if getattr(self, name) < 1:
                 raise MicroscopeError(f"{name} = {getattr(self, name)} must be 1 or more.")
+        if self.matched is not None and self.matched < 1:
+            raise MicroscopeError(f"matched = {self.matched} must be 1 or more.")
         # A set has no order, and equal requests must compare equal.
         object.__setattr__(self, "without", tuple(sorted(set(self.without))))
 
@@ -289,7 +293,7 @@ def words(given: Sequence[str], kind: type[W], name: str) -> tuple[W, ...]:
 class Progress:
     """How far a job is. `phase` is one word or two for people: `loading model`, `measuring`, …
 
-    `rate` is examples a second, `eta` seconds, `device_bytes` the memory in use on the accelerator; None while
+    `done` of `total` are counted in `unit`. `rate` is examples a second, `eta` seconds, `device_bytes` the memory in use on the accelerator; None while
     unknown, or where there is none.
     """
 
@@ -301,6 +305,7 @@ class Progress:
     eta: float | None = None
     skipped: int = 0
     device_bytes: int | None = None
+    unit: str = "examples"
 
     @property
     def stage(self) -> str:

@@ -23,6 +23,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.stamps import Stamps, changed, refuse_changed, stamps_of
 from microscope_tui.store import Store, content_key
+from microscope_tui.store.libraries import installed, is_behind, versions
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, words
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 # wants a core. Read by OpenMP when torch is first imported, hence before any function here does so.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ESTIMATORS_VERSION = 3
+ESTIMATORS_VERSION = 4
 """Goes up whenever the same rows would give other numbers: part of every cache key."""
 
 OnProgress = Callable[[Progress], None]
@@ -107,7 +108,7 @@ def run(
     refuse_changed(read)  # the key tells of the files as they are now, the slice holds what was in them
     key = str(provenance["key"])
     measurement = store.measurement(key) if store else None
-    if measurement is None:
+    if measurement is None or is_behind(measurement):
         grows = request.slice.count is not None
         state = str(provenance["state"])
         keeper = None
@@ -212,7 +213,7 @@ OF_SUMS = (
 )
 """What sums depend on besides the data, the modalities and the captured streams."""
 
-OF_PROFILES = ("slice", "metrics", "modalities", "streams", "trusted", "reference")
+OF_PROFILES = ("slice", "metrics", "modalities", "streams", "trusted", "reference", "matched")
 """What depends on the draw, or says what is made of the sums."""
 
 
@@ -248,15 +249,16 @@ def provenance_of(request: Request, model: OpenModel, slice_: Slice, plan: Plan)
         "one_tile": request.one_tile,
         "before": request.before,
         "reference": request.reference,
+        "matched": request.matched,
         "scoring": SCORING,
         "capture": CAPTURE_VERSION,
         "estimators": ESTIMATORS_VERSION,
-        "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers", "pillow")},
+        "versions": dict(versions()),
     }
     libraries = {name: version(name) for name in ("torch", "transformers", "datasets", "numpy")}
     made_with = {"microscope_tui": __version__, "python": platform.python_version(), **libraries}
     assert depends.keys() == {*OF_SUMS, *OF_PROFILES}, "a dependency of which it is not said what depends on it"
-    provenance = {**depends, "versions": made_with, "key": content_key(**depends)}
+    provenance = {**depends, "versions": made_with, "optional": installed(), "key": content_key(**depends)}
     captured = sorted({"residual" if stream == "update" else stream for stream in depends["trusted"]})
     return {**provenance, "state": sums_name(provenance, slice_, depends["modalities"], captured)}
 

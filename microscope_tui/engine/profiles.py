@@ -16,7 +16,7 @@ from microscope_tui.geometry import anisotropy, linearity
 from microscope_tui.geometry.anisotropy import spread_anisotropies
 from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.linearity import linearities
-from microscope_tui.geometry.masks import SINK_RATIO
+from microscope_tui.geometry.masks import SINK_RATIO, duplicate_of
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
 from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.results import Estimate, Profile
@@ -38,9 +38,9 @@ class Making:
 
     `places` has the place in the slice of each example, by its hash: an example is in the fold of its place, whatever
     the metric, so that folds are as even as can be and the same for all models. `points` bounds the rows that dimension
-    looks at (None: all of the sample). Without `intervals` each moment is solved once instead of once a fold, there is
-    no held-out score and one dimension. With `reference` the methods of LLM-Microscope are among them. `heed` is called
-    before every layer, and may raise to stop.
+    looks at (None: all of the sample), `matched` the different ones among them. Without `intervals` each moment is
+    solved once instead of once a fold, there is no held-out score and one dimension. With `reference` the methods of
+    LLM-Microscope are among them. `heed` is called before every layer, and may raise to stop.
     """
 
     metrics: Sequence[Metric]
@@ -48,6 +48,7 @@ class Making:
     points: int | None = None
     intervals: bool = True
     reference: bool = False
+    matched: int | None = None
     heed: Callable[[], None] = lambda: None
 
 
@@ -119,8 +120,11 @@ class Layers:
     def _dimension(self, layer: int) -> Estimates:
         points = self.making.points
         rows = self._rows(layer, self.stream)[:points].to(self.device)
+        if self.making.matched:
+            # The sample is in the order of a hash: its beginning is a smaller sample of the same rows.
+            rows = rows[: _end_of_different(rows, self.making.matched)]
         methods = METHODS[Metric.DIMENSION] if self.making.intervals else METHODS[Metric.DIMENSION][:1]
-        examples = None if self.examples is None else self.examples[:points]
+        examples = None if self.examples is None else self.examples[: len(rows)]
         return dimensions(rows, methods, groups=examples, piles=examples)
 
     def _by_fold(self, found: Estimates) -> dict[str, Estimate]:
@@ -226,13 +230,22 @@ def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_
     return {m: replace(e, notes=(*e.notes, note)) for m, e in found.items()}
 
 
+def _end_of_different(rows: Tensor, count: int) -> int:
+    """How many of the first rows hold `count` different ones; all where there are fewer."""
+    first = duplicate_of(rows)
+    different = (first == torch.arange(len(rows), device=first.device)).nonzero()[:, 0]
+    return int(different[count - 1]) + 1 if len(different) >= count else len(rows)
+
+
 def placed(estimate: Estimate, places: Sequence[int], count: int) -> Estimate:
     """The estimate with the influence of all `count` folds, of which only those at `places` have rows: one without
     rows has none. Then fold k is of the same examples for every model, whatever rows it has."""
-    if len(estimate.influence) != len(places):
-        return replace(estimate, influence=())
-    known = dict(zip(places, estimate.influence, strict=True))
-    return replace(estimate, influence=tuple(known.get(k, 0.0) for k in range(count)))
+
+    def spread(values: Sequence[float]) -> tuple[float, ...]:
+        known = dict(zip(places, values, strict=True)) if len(values) == len(places) else {}
+        return tuple(known.get(k, 0.0) for k in range(count)) if known else ()
+
+    return replace(estimate, influence=spread(estimate.influence), shares=spread(estimate.shares))
 
 
 def block_of(chain: ChainMoments, stream: Stream, layer: int) -> Moments:

@@ -24,6 +24,7 @@ NAMES: Final[Mapping[torch.dtype, str]] = {
     torch.bfloat16: "BF16",
     torch.float16: "F16",
     torch.uint8: "U8",
+    torch.int8: "I8",
     torch.bool: "BOOL",
 }
 """What the format calls a dtype; the wider ones first, so that each tensor lies at a multiple of its item's size."""

@@ -69,6 +69,8 @@ def pack(
     if missing := set(keys or ()) - set(wanted):
         raise MicroscopeError(f"There is no result {min(missing)} to export: `microscope-tui cache ls` lists them.")
     count = 0
+    if not archive.name or archive.is_dir():
+        raise MicroscopeError(f"The archive {archive} would be a folder: give it the name of a file.")
     partial = archive.with_name(archive.name + ".part")
     try:
         write_private(partial, b"")
@@ -112,8 +114,9 @@ def unpack(archive: Path, limit: int) -> Iterator[tuple[str, bytes]]:
                     raise MicroscopeError(f"{member.name} in {archive} is no look: not imported.")
                 yield member.name, result
     except (OSError, tarfile.TarError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise MicroscopeError(
-            f"The archive {archive} cannot be read ({error}): it must come from `cache export`."
+            f"The archive {archive} cannot be read ({why}): it must come from `cache export`."
         ) from error
 
 

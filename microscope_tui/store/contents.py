@@ -1,7 +1,7 @@
 """What the values of a store are, in words: for people who look for what can go.
 
-Sums are kept as `state-SUMS-EXAMPLES-DRAW`, linear maps as `maps-SUMS-…`; the provenance of what is made of them has
-SUMS as `state`.
+Sums are kept as `state-SUMS-EXAMPLES-DRAW`, the rows of batches behind them as `rows-SUMS-FROM-TO-DRAW`, linear maps as
+`maps-SUMS-…`; the provenance of what is made of them has SUMS as `state`.
 """
 
 from __future__ import annotations
@@ -11,38 +11,58 @@ from dataclasses import dataclass
 from typing import Final
 
 from microscope_tui.results import Measurement
-from microscope_tui.store.rows import Entry, Kind
+from microscope_tui.store.rows import Asked, Entry, Kind
 from microscope_tui.store.store import Store
+from microscope_tui.terms import JobKind
 
-MEANING: Final[Mapping[str, str]] = {
-    Kind.PARTIAL: "profiles so far of job",
+SORTS: Final[Mapping[str, str]] = {
+    Kind.MEASUREMENT: "result",
+    Kind.PARTIAL: "part of a run",
+    Kind.BLOB: "bytes",
     Kind.ALIAS: "name of a result",
-    Kind.LOOK: "look at examples",
+    Kind.LOOK: "look",
     Kind.JOB: "job",
-    Kind.DEATHS: "deaths of the worker at job",
-    Kind.ORDER: "order of",
+    Kind.DEATHS: "deaths of the worker at a job",
+    Kind.ORDER: "order of jobs",
 }
-"""What a value of each kind is; its name follows."""
+"""What people call a value of each kind, where there is no better word for it."""
+
+LOOKS: Final[Mapping[JobKind, str]] = {
+    JobKind.TOKENS: "tokens",
+    JobKind.PREVIEW: "examples",
+    JobKind.MAP: "map",
+    JobKind.TSNE: "t-SNE map",
+    JobKind.WORST: "worst tokens",
+}
+"""What people call what a look has made."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """An entry of a store, and what it is."""
+    """An entry of a store: of which `sort` it is in a word or two, `what` it is in a sentence, and its model and slice
+    (empty where there is none, or it is not known)."""
 
     entry: Entry
+    sort: str
     what: str
+    model: str = ""
+    slice: str = ""
 
 
 def contents(store: Store) -> list[Content]:
     """Everything in a store, the least recently used first. One that is read-only is read without a trace, so that
     looking makes nothing seem used."""
     entries = store.entries()
-    found = dict(_measurements(store, entries))
+    found, looks = dict(_measurements(store, entries)), store.looks()
     made_of: dict[str, list[Measurement]] = {}
     for measurement in found.values():
         made_of.setdefault(str(measurement.provenance.get("state")), []).append(measurement)
     return [
-        Content(entry, _of_measurement(found[entry.key]) if entry.key in found else _of_another(entry.key, made_of))
+        _of_measurement(entry, found[entry.key])
+        if entry.key in found
+        else _of_look(entry, looks[entry.key])
+        if entry.key in looks
+        else _of_another(entry, made_of)
         for entry in entries
     ]
 
@@ -55,27 +75,44 @@ def _measurements(store: Store, entries: list[Entry]) -> Iterator[tuple[str, Mea
             yield entry.key, measurement
 
 
-def _of_measurement(measurement: Measurement) -> str:
+def _of_measurement(entry: Entry, measurement: Measurement) -> Content:
+    of = f"{measurement.model} on {measurement.slice}"
     metrics = ", ".join(dict.fromkeys(profile.metric for profile in measurement.profiles))
-    return f"{measurement.model} on {measurement.slice}: {metrics}" + ("" if measurement.complete else ", so far")
+    what = f"{of}: {metrics}" + ("" if measurement.complete else ", so far")
+    return Content(entry, SORTS[entry.kind], what, measurement.model, str(measurement.slice))
 
 
-def _of_another(key: str, made_of: Mapping[str, list[Measurement]]) -> str:
-    kind, _, name = key.partition("/")
+def _of_look(entry: Entry, asked: Asked) -> Content:
+    sort, spec = LOOKS[asked.kind], str(asked.request.slice)
+    model = "" if asked.kind is JobKind.PREVIEW else asked.request.model  # examples are read without one
+    example = "" if asked.example is None else f" of example {asked.example}"
+    return Content(entry, sort, f"{sort}{example} of {f'{model} on ' if model else ''}{spec}", model, spec)
+
+
+def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Content:
+    kind, _, name = entry.key.partition("/")
     form, *parts = name.split("-")
     if kind == Kind.BLOB and len(parts) == 3 and form == "state":
-        return _of_state(parts[1], made_of.get(parts[0], []))
+        made = made_of.get(parts[0], [])
+        return Content(entry, "sums", _of_state(parts[1], made), *_whose(made))
+    if kind == Kind.BLOB and len(parts) == 4 and form == "rows":
+        of = _whose(made_of.get(parts[0], []))
+        batch = f"rows of the {int(parts[2]) - int(parts[1])} examples behind the first {parts[1]}"
+        return Content(entry, "rows", f"{batch}: work that was stopped goes on from here", *of)
     if kind == Kind.BLOB and parts and form == "maps":
-        return " ".join(("linear maps", *_whose(made_of.get(parts[0], []))))
-    return f"{MEANING.get(kind, kind)} {name}"
+        of = _whose(made_of.get(parts[0], []))
+        return Content(entry, "linear maps", "linear maps" + (f" of {' on '.join(of)}" if of else ""), *of)
+    sort = SORTS.get(kind, kind)
+    return Content(entry, sort, f"{sort} {name}")
 
 
 def _of_state(count: str, made: list[Measurement]) -> str:
     whole = any(m.complete and str(m.examples + len(m.skipped)) == count for m in made)
-    said = " ".join((f"sums after {'all ' if whole else ''}{count} examples", *_whose(made)))
+    of = " on ".join(_whose(made))
+    said = f"sums after {'all ' if whole else ''}{count} examples" + (f" of {of}" if of else "")
     return said if whole else f"{said}: a larger slice, or work that was stopped, goes on from here"
 
 
-def _whose(made: list[Measurement]) -> list[str]:
-    """Sums have no name of their own: that of the first measurement made of them."""
-    return [f"of {m.model} on {m.slice.source}" for m in made[:1]]
+def _whose(made: list[Measurement]) -> tuple[str, ...]:
+    """Model and source of the slice: sums have no name of their own, but that of the first measurement made of them."""
+    return (made[0].model, made[0].slice.source) if made else ()

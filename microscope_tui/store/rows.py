@@ -84,10 +84,12 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Deaths:
-    """How many workers in succession died at the same place of a job."""
+    """How many workers in succession died at the same place of a job, and how many of its examples were done when a
+    GPU failed at it, None if none has."""
 
     place: str = ""
     count: int = 0
+    gpu_failed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage, Disk
 from microscope_tui.store.folder import prepare
 from microscope_tui.store.keys import canonical, covers, family_key, look_key, request_key
+from microscope_tui.store.libraries import is_behind, versions
 from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Asked, Collected, Damaged, Deaths, Entry, Kind, Row
@@ -133,13 +134,16 @@ class Store:
         """The measurement that answers `request` as it was typed, without hashing or loading a model: its own, or
         what it asked for of one that asked for more metrics, modalities or streams.
 
-        None if it was never measured by this version, or if one of the files behind it changed its size or
-        its time of change, or is gone.
+        None if it was never measured by this version and with these of the libraries, if one of the files behind it
+        changed its size or its time of change, or is gone, or if examples were skipped and a library that some need
+        was installed since.
         """
         own = Kind.ALIAS.key(request_key(request))
         for alias in (own, *(alias for alias in self._wider(request) if alias != own)):
             key = self._noted(alias, str)
             measurement = None if key is None else self.measurement(key)
+            if measurement is not None and self._shelf is not None and is_behind(measurement):
+                continue  # who may only look takes it as it is
             if measurement is not None and alias != own:
                 measurement = measurement.narrowed(request)
             if measurement is not None:
@@ -220,12 +224,12 @@ class Store:
         self._writable.drop(keys, release=job_id)
 
     def deaths(self, job_id: str) -> Deaths:
-        """Where workers died at this job, and how often there."""
+        """Where workers died at this job, and how often there; and where a GPU failed."""
         key = Kind.DEATHS.key(job_id)
-        return self._read(key, self._find(key), lambda data: Deaths(str(data["place"]), int(data["count"]))) or Deaths()
+        return self._read(key, self._find(key), _deaths_of) or Deaths()
 
     def put_deaths(self, job_id: str, deaths: Deaths) -> None:
-        """Notes that a worker died at this job."""
+        """Notes that a worker died at this job, or a GPU failed."""
         self._save({Kind.DEATHS.key(job_id): canonical(asdict(deaths))})
 
     # The whole
@@ -296,7 +300,9 @@ class Store:
     @property
     def _writable(self) -> Shelf:
         if self._shelf is None:
-            raise MicroscopeError(f"The store in {self.folder} was opened read-only: nothing can be changed in it.")
+            raise MicroscopeError(
+                f"The store in {self.folder} was opened read-only, to be looked at: leave out read-only."
+            )
         return self._shelf
 
     def _unended(self) -> set[str]:
@@ -309,11 +315,17 @@ class Store:
     def _note(self, key: str, value: object, files: Stamps, **more: object) -> None:
         """Stores a small value together with the files that it depends on, as they were opened."""
         stamps = [(str(file), *stamp) for file, stamp in files.items()]
-        self._save({key: canonical({"value": value, "files": stamps, **more})})
+        self._save({key: canonical({"value": value, "files": stamps, "versions": versions(), **more})})
 
     def _noted(self, key: str, kind: Callable[[Any], T]) -> T | None:
-        """What `_note` stored, None when one of its files has changed since."""
-        return self._read(key, self._find(key, touch=True), lambda data: kind(data["value"]) if _hold(data) else None)
+        """What `_note` stored, None when one of its files or libraries has changed since: who may only look takes it
+        as it was made."""
+
+        def decode(data: Mapping[str, Any]) -> T | None:
+            made_here = self._shelf is None or data.get("versions") == versions()
+            return kind(data["value"]) if _hold(data) and made_here else None
+
+        return self._read(key, self._find(key, touch=True), decode)
 
     def _save(self, items: Mapping[str, Value], *, durable: bool = True) -> None:
         self._writable.save(items, limit=self.limit_bytes, owner=self._job, durable=durable)
@@ -364,6 +376,11 @@ class Store:
             self._shelf.set_aside(row, reason)
         else:
             self._seen.append(Damaged(str(row.key), reason, time.time()))
+
+
+def _deaths_of(data: Mapping[str, Any]) -> Deaths:
+    failed = data.get("gpu_failed")
+    return Deaths(str(data["place"]), int(data["count"]), None if failed is None else int(failed))
 
 
 def _asked_in(look: bytes) -> Asked:

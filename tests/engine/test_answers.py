@@ -63,6 +63,11 @@ def test_what_the_tokenizer_does_not_know_is_nobodys_word_and_the_question_is_co
     assert (answers.given, answers.asked, answers.accuracy) == ([], 1, None)
 
 
+def test_logits_that_are_not_finite_are_no_answer():
+    answers = scored(["red", "the fox"], 0, _A=float("nan"))
+    assert (answers.given, answers.asked, answers.accuracy) == ([], 1, None)
+
+
 def test_questions_without_an_answer_or_a_choice_are_not_scored():
     answers = Answers(metaspace())
     answers.add([question(["red", "the fox"], None), question([], 0)], torch.zeros(2, len(PIECES)))

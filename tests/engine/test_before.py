@@ -20,6 +20,7 @@ from microscope_tui.slices import open_slice
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.models.families import build
+from tests.sure import sure
 
 
 @pytest.fixture(scope="module")
@@ -131,5 +132,5 @@ def test_nothing_is_added_where_nothing_was_asked_for_or_can_be(llava, small_sli
     plain = measure(llava, small_slice, metrics=["anisotropy"], streams=["residual"])
     assert of_images(plain, Metric.ANISOTROPY).layers[0] == 0
     text = measure(tiny_fusion, small_slice, metrics=["anisotropy"], modalities=["text"], before=True)
-    assert text.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.RESIDUAL).layers[0] == 0
+    assert sure(text.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.RESIDUAL)).layers[0] == 0
     assert any("before the decoder" in note for note in text.notes)

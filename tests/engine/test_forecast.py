@@ -11,8 +11,9 @@ from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.forecast import ACTIVATIONS, MOMENTS, SAMPLE, WEIGHTS, forecast
 from microscope_tui.engine.measure import plan_of
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.base import OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
+from microscope_tui.models.omnifusion import OmniFusion
 from microscope_tui.models.sketch import sketch
 from microscope_tui.slices import open_slice
 from microscope_tui.terms import Request, SliceSpec
@@ -65,7 +66,7 @@ def test_the_weights_positions_and_sums_are_those_of_the_measurement(name, small
     assert (fit.needs[MOMENTS], fit.needs[SAMPLE], fit.folds) == (planned.moments, planned.sample, planned.folds)
     slice_ = open_slice(request.slice)
     batch = model.prepare([slice_.example(i) for i in range(8)])
-    rows = model.capture(batch, captured_streams(request.streams)).rows
+    rows = capture(model, batch, captured_streams(request.streams)).rows
     captured = sum(layer.nbytes for layers in rows.values() for layer in layers)
     assert captured < fit.needs[ACTIVATIONS] < 6 * captured
 
@@ -108,7 +109,7 @@ def test_a_model_that_cannot_fit_is_refused_and_no_weight_is_read(tiny_next, sma
 
 
 def test_the_command_prints_a_table_or_json(tiny_fusion, small_slice, capsys, monkeypatch):
-    monkeypatch.setattr(OpenModel, "capture", lambda *_: pytest.fail("a forward pass"))
+    monkeypatch.setattr(OmniFusion, "forward", lambda *_, **__: pytest.fail("a forward pass"))
     assert cli.main(["plan", tiny_fusion, small_slice, "--before"]) == 0
     table = capsys.readouterr().out
     for word in ("vision tower", "total", "10 examples", "cpu in float32: fits", WEIGHTS, MOMENTS):

@@ -1,25 +1,30 @@
 """The worst tokens and the map against rows from transformers alone, least squares and SVD by numpy."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from microscope_tui.engine import measure
 from microscope_tui.engine.accumulate import example_hash
 from microscope_tui.engine.looks import cloud as cloud_module
 from microscope_tui.engine.looks.cloud import plane_of, turned
 from microscope_tui.engine.looks.look import run
+from microscope_tui.engine.looks.pooled import ranges
 from microscope_tui.engine.looks.worst import ALIKE, WORST
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.sample import token_hash
 from microscope_tui.inspection import Cloud, WorstTokens
 from microscope_tui.store import Store
-from microscope_tui.terms import JobKind, Modality, Request, SliceSpec, Stream
+from microscope_tui.terms import JobKind, Metric, Modality, Request, SliceSpec, Stream
 from tests.engine.conftest import row, write_slice
 from tests.engine.theirs import COUNT, REQUEST, Theirs, left
+from tests.models.builders import build_llava_next
+from tests.sure import sure
 
 FOLDS = REQUEST.folds
 REQUEST = replace(REQUEST, streams=tuple(Stream))
@@ -105,6 +110,24 @@ def test_with_one_fold_a_note_says_that_the_tokens_were_fitted_too(tmp_path, sma
     assert WorstTokens.from_json(found.to_json()) == found
 
 
+def test_rows_that_are_too_few_are_said_once_for_all_blocks_and_folds(tmp_path):
+    request = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=2), folds=2, streams=(Stream.RESIDUAL,))
+    with Store(tmp_path) as own:
+        measurement = measure.run(request, own, on_progress=lambda _: None)
+        found = WorstTokens.from_json(look(own, request, JobKind.WORST))
+    assert not any(found.layers)
+    text, image = sorted(found.notes, reverse=True)
+    n = re.search(r"^no linear maps of text tokens of blocks 0 to 7: n = (\d+) to (\d+) ≤ d \+ 1 = 97, so", text)
+    assert n
+    assert int(n[1]) + int(n[2]) == measurement.tokens["text"]
+    assert image.startswith("no linear maps of image tokens of blocks 0 to 7: n = ")
+
+
+def test_numbers_in_a_row_are_a_range():
+    assert ranges({8, 0, 2, 1, 5, 7}) == "0 to 2, 5, 7, 8"
+    assert ranges([3]) == "3"
+
+
 def sampled(theirs, image, count):
     """The `count` tokens of a modality with the smallest hashes: (example, position)."""
     tokens = [(i, int(t)) for i in range(COUNT) for t in (theirs.image[i] if image else ~theirs.image[i]).nonzero()[0]]
@@ -149,6 +172,8 @@ def test_a_slice_without_a_walk_is_mapped_from_the_same_rows(store, tmp_path):
         run_now = Cloud.from_json(look(empty, REQUEST, JobKind.MAP))
         again = Cloud.from_json(look(empty, REQUEST, JobKind.MAP))
     assert again == run_now
+    of = f"rows of {len(set(run_now.example))} of {COUNT} examples, run for this map"
+    assert of in run_now.notes[0]
     assert sorted(run_now.modality) == sorted(kept.modality)
     assert run_now.share == pytest.approx(kept.share, rel=1e-3)
 
@@ -169,9 +194,37 @@ def test_texts_alone_fill_the_map(tmp_path, small_slice, tiny_next, monkeypatch)
     assert cloud.modality == (Modality.TEXT,) * 20
 
 
-def test_massive_rows_are_told_of(store):
-    cloud = Cloud.from_json(look(store, REQUEST, JobKind.MAP))
-    assert "sinks" in cloud.notes[0]
+@pytest.mark.parametrize("stream", [Stream.RESIDUAL, Stream.UPDATE])
+def test_massive_rows_are_counted_among_their_own_at_each_layer(store, theirs, stream):
+    cloud = Cloud.from_json(look(store, replace(REQUEST, streams=(stream,)), JobKind.MAP))
+    assert cloud.notes == ()
+    for modality, image in ((Modality.TEXT, False), (Modality.IMAGE, True)):
+        tokens = sampled(theirs, image, 250)
+        for layer, count in enumerate(cloud.massive[modality]):
+            rows = np.stack([theirs.states[i][layer][t] for i, t in tokens])
+            if stream is Stream.UPDATE:
+                rows = np.stack([theirs.states[i][layer + 1][t] for i, t in tokens]) - rows
+            norms = np.linalg.norm(rows, axis=1)
+            assert count == (norms > 10 * np.median(norms)).sum()
+        assert len(cloud.massive[modality]) == len(cloud.points)
+
+
+def test_the_map_has_massive_rows_where_the_profile_has(tmp_path, small_slice):
+    folder = build_llava_next(tmp_path / "llava-next")
+    state = load_file(folder / "model.safetensors")
+    (table,) = [name for name in state if name.endswith("embed_tokens.weight")]
+    state[table][1] *= 1000  # that of the first token of every example
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    request = Request(str(folder), SliceSpec(small_slice), (Metric.DIMENSION,), streams=(Stream.RESIDUAL,))
+    with Store(tmp_path / "cache") as own:
+        measurement = measure.run(request, own, on_progress=lambda _: None)
+        cloud = Cloud.from_json(look(own, request, JobKind.MAP))
+    for modality in (Modality.TEXT, Modality.IMAGE):
+        profile = sure(measurement.profile(Metric.DIMENSION, modality, Stream.RESIDUAL))
+        noted = [any("sink" in note for note in notes) for notes in profile.notes]
+        assert [count > 0 for count in cloud.massive[modality]] == noted
+    assert 1 <= cloud.massive[Modality.TEXT][0] <= 10
+    assert not any(cloud.massive[Modality.IMAGE])
 
 
 def test_wide_rows_have_the_axes_of_an_svd():

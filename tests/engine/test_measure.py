@@ -15,16 +15,18 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from microscope_tui import measure
 from microscope_tui.catalogue import locate_model, locate_slice
+from microscope_tui.engine import walk
 from microscope_tui.engine.measure import run, wider_sums
 from microscope_tui.engine.profiles import placed
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.models import load
-from microscope_tui.models.base import OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.results import Estimate, Measurement
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.slices.columns import Columns
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+from tests.sure import sure
 
 SLICE = "demo:scienceqa?count=24"
 
@@ -37,7 +39,7 @@ def measurement():
 @pytest.fixture(scope="module")
 def hidden_states():
     """For each modality, L+1 arrays (n, d) of every token of the slice, from a plain loop over examples."""
-    folder = locate_model("demo:llava-next")
+    folder = sure(locate_model("demo:llava-next"))
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(folder, backend="pil")
     slice_ = open_slice(SliceSpec.parse(SLICE))
@@ -130,9 +132,9 @@ def test_intervals_hold_the_value_and_come_with_every_linearity_and_anisotropy(m
 def test_every_interval_says_how_much_of_it_is_of_which_tenth_of_the_slice(measurement):
     """So that two models on one slice are compared in pairs; also of modalities that some tenths have no rows of."""
     for profile in measurement.profiles:
-        for low, influence in zip(profile.low, profile.influence, strict=True):
-            assert len(influence) == (0 if low is None else 10)
-            assert low is None or any(influence)
+        for low, influence, shares in zip(profile.low, profile.influence, profile.shares, strict=True):
+            assert len(influence) == len(shares) == (0 if low is None else 10)
+            assert low is None or (any(influence) and sum(shares) == pytest.approx(1, abs=1e-3))
 
 
 @pytest.mark.parametrize("folds", [2, 20])
@@ -142,32 +144,33 @@ def test_what_is_made_of_the_sample_is_as_even_as_the_sums(folds):
     metrics = (Metric.DIMENSION, Metric.ANISOTROPY)
     request = Request("demo:omnifusion", spec, folds=folds, metrics=metrics, modalities=(Modality.TEXT,))
     found = run(request, None, on_progress=lambda _: None)
-    dimension = found.profile(Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL)
+    dimension = sure(found.profile(Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL))
     assert dimension.low[2] is not None
     assert [bool(each) for each in dimension.influence[2]] == [True] * 10
-    cosine = found.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.UPDATE, "mean-cosine")
-    assert cosine.low[2] < cosine.value[2] < cosine.high[2]
+    cosine = sure(found.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.UPDATE, "mean-cosine"))
+    assert sure(cosine.low[2]) < sure(cosine.value[2]) < sure(cosine.high[2])
     assert [bool(each) for each in cosine.influence[2]] == [True] * 10 + [False] * (max(folds, 10) - 10)
 
 
 def test_a_fold_without_rows_keeps_its_place():
-    found = placed(Estimate(0.5, influence=(0.1, -0.3, 0.2)), (0, 2, 5), 6)
+    found = placed(Estimate(0.5, influence=(0.1, -0.3, 0.2), shares=(0.5, 0.2, 0.3)), (0, 2, 5), 6)
     assert found.influence == (0.1, 0.0, -0.3, 0.0, 0.0, 0.2)
+    assert found.shares == (0.5, 0.0, 0.2, 0.0, 0.0, 0.3)
     assert placed(Estimate(0.5), (0, 2, 5), 6).influence == ()
 
 
 def test_what_older_versions_have_measured_can_be_read(measurement):
     data = measurement.to_json()
     for profile in data["profiles"]:
-        del profile["influence"]
+        del profile["influence"], profile["shares"]
     read = Measurement.from_json(data)
     assert read.profiles[0].value == measurement.profiles[0].value
-    assert not any(each for profile in read.profiles for each in profile.influence)
+    assert not any(each for profile in read.profiles for each in (*profile.influence, *profile.shares))
 
 
 def test_fewer_rows_than_dimensions_never_score_1():
     few = measure("demo:omnifusion", "demo:scienceqa?count=2&filter=image", metrics=["linearity"], modalities=["image"])
-    profile = few.profile(Metric.LINEARITY, Modality.IMAGE, Stream.RESIDUAL)
+    profile = sure(few.profile(Metric.LINEARITY, Modality.IMAGE, Stream.RESIDUAL))
     assert profile.n[0] <= profile.d + 1
     assert profile.value == (None,) * 8
     assert "n" in profile.notes[0][0]
@@ -182,7 +185,7 @@ def test_the_batch_size_does_not_change_the_numbers(measurement):
 
 def test_a_result_is_read_the_second_time_and_found_by_content_under_another_name(tmp_path, monkeypatch):
     copy = tmp_path / "copy"
-    source = locate_model("demo:omnifusion")
+    source = sure(locate_model("demo:omnifusion"))
     shutil.copytree(source, copy)
     first = measure("demo:omnifusion", "demo:scienceqa?count=6", cache=tmp_path / "cache")
 
@@ -226,11 +229,11 @@ def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches
     assert next(p.phase for p in progress) == "opening slice"
     assert progress[-1].done == 16
     assert progress[-1].total == 40
-    assert progress[-1].rate > 0
+    assert sure(progress[-1].rate) > 0
     assert progress[-1].tokens > 0
     assert partials
     assert not partials[-1].complete
-    profile = partials[-1].profile(Metric.ANISOTROPY, Modality.IMAGE, Stream.MAIN)
+    profile = sure(partials[-1].profile(Metric.ANISOTROPY, Modality.IMAGE, Stream.MAIN))
     assert profile.value[0] is not None
     assert profile.examples <= 16
 
@@ -238,7 +241,6 @@ def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches
 @pytest.fixture
 def small_memory(monkeypatch):
     """A model whose passes over more than two examples run out of memory, as torch says it on a GPU."""
-    capture = OpenModel.capture
     sizes: list[int] = []
 
     def limited(model, batch, streams, **options):
@@ -247,7 +249,7 @@ def small_memory(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return capture(model, batch, streams, **options)
 
-    monkeypatch.setattr(OpenModel, "capture", limited)
+    monkeypatch.setattr(walk, "capture", limited)
     return sizes
 
 
@@ -275,7 +277,7 @@ def test_a_lost_gpu_is_no_fault_of_the_example(monkeypatch):
 
 def test_two_examples_are_enough_to_hold_one_out():
     two = measure("demo:omnifusion", "demo:scienceqa?count=2", metrics=["linearity"], modalities=["text"])
-    held_out = two.profile(Metric.LINEARITY, Modality.TEXT, Stream.RESIDUAL, "held-out")
+    held_out = sure(two.profile(Metric.LINEARITY, Modality.TEXT, Stream.RESIDUAL, "held-out"))
     assert held_out.value[3] is not None or "at least 2 examples" not in held_out.notes[3][0]
 
 
@@ -286,7 +288,7 @@ def test_a_slice_without_pictures_has_text_profiles_and_says_why_there_are_no_ot
         if profile.modality is Modality.IMAGE:
             assert set(profile.value) == {None}
             assert all("no rows" in notes[0] for notes in profile.notes), profile
-    assert result.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.MAIN).value[0] is not None
+    assert sure(result.profile(Metric.ANISOTROPY, Modality.TEXT, Stream.MAIN)).value[0] is not None
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ def test_a_slice_of_which_nothing_can_be_used_is_an_error_that_says_why(tmp_path
 @pytest.fixture
 def picture_rows():
     """Ten rows of the demo slice as dicts, each with a picture."""
-    table = pq.read_table(next(locate_slice("demo:scienceqa").glob("*.parquet")))
+    table = pq.read_table(next(sure(locate_slice("demo:scienceqa")).glob("*.parquet")))
     return [row for row in table.slice(0, 60).to_pylist() if row["image"] is not None][:10]
 
 

@@ -7,6 +7,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from microscope_tui.catalogue import locate_model
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.terms import Metric, Request, SliceSpec, Stream
+from tests.sure import sure
 
 COUNT = 24
 REQUEST = Request(
@@ -23,7 +24,7 @@ class Theirs:
     """Every example of the slice through transformers alone."""
 
     def __init__(self):
-        folder = locate_model(REQUEST.model)
+        folder = sure(locate_model(REQUEST.model))
         self.network = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
         self.processor = AutoProcessor.from_pretrained(folder, backend="pil")
         slice_ = open_slice(REQUEST.slice)

@@ -20,6 +20,7 @@ from microscope_tui.store import Store, StoreFull
 from microscope_tui.store.shelf import Shelf
 from tests.store.actors import SHARED, genuine, value
 from tests.store.conftest import measurement
+from tests.sure import sure
 
 ACTORS = str(Path(__file__).with_name("actors.py"))
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -37,7 +38,7 @@ def test_a_thousand_random_operations_of_four_processes_lose_nothing(folder: Pat
     models = [json.loads(output) for output, _ in outputs]
     with Store(folder) as store:
         for key, digest in (item for model in models for item in model.items()):
-            assert blake2b(store.blob(key)).hexdigest() == digest
+            assert blake2b(sure(store.blob(key))).hexdigest() == digest
         shared = {f"blob/shared.{number}" for number in range(SHARED)}
         assert all(genuine(store.blob(key.removeprefix("blob/")) or value("none", 0, 64)) for key in shared)
         assert {entry.key for entry in store.entries()} - shared == {f"blob/{key}" for model in models for key in model}
@@ -51,16 +52,17 @@ def test_killed_twenty_times_in_the_middle_of_storing(folder: Path) -> None:
     Store(folder).close()
     for round_ in range(1, 21):
         process = actor("pairs", str(folder), str(round_))
+        told = sure(process.stdout)
         for _ in range(chance.randrange(1, 5)):
-            committed = int(process.stdout.readline())
+            committed = int(told.readline())
         # At some moment of the next one: after so many files have appeared, or a little later.
-        select.select([process.stdout], [], [], chance.random() * 0.004)
+        select.select([told], [], [], chance.random() * 0.004)
         process.kill()
         rest, _ = process.communicate()
         committed = max([committed, *map(int, rest.split())])
         with Store(folder) as store:
             left, right = store.blob("left"), store.blob("right")
-            number = int(left.split(b" ", 2)[1])
+            number = int(sure(left).split(b" ", 2)[1])
             assert number in (committed, committed + 1)
             assert (left, right) == (value("l", number, 300_000), value("r", number, 500_000))
     with Store(folder) as store:

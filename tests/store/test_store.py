@@ -23,10 +23,11 @@ import xxhash
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Skipped
 from microscope_tui.stamps import stamps_of
-from microscope_tui.store import Deaths, Store, StoreFull, content_key, keys
+from microscope_tui.store import Deaths, Store, StoreFull, content_key, keys, libraries
 from microscope_tui.store.seals import seal
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from tests.store.conftest import Planter, measurement
+from tests.sure import sure
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 BIG = bytes(range(256)) * 40_000  # 10 MB: three pieces
@@ -51,7 +52,7 @@ def test_measurements_partials_and_blobs_come_back_as_they_were(store: Store, fo
 
 def test_a_blob_is_a_plain_file_that_can_be_mapped(store: Store) -> None:
     store.put_blob("tiny", b"safetensors")
-    file = store.blob_file("tiny")
+    file = sure(store.blob_file("tiny"))
     assert file.read_bytes() == b"safetensors"
     assert store.blob_file("other") is None
 
@@ -137,6 +138,25 @@ def test_a_new_version_of_the_package_recalls_nothing_of_the_old_one(
     store.remember(REQUEST, "k", {})
     monkeypatch.setattr(keys, "__version__", "99")
     assert store.recall(REQUEST) is None
+
+
+def test_what_was_made_with_another_version_of_a_library_is_made_anew(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Except for who may only look: at somebody else's results, made with somebody else's libraries."""
+    assert libraries.versions().keys() == {"torch", "transformers", "tokenizers", "pillow"}
+    store.put_measurement("k", measurement())
+    store.remember(REQUEST, "k", {})
+    store.remember_look(REQUEST, JobKind.PREVIEW, None, {"seen": 1}, {})
+    monkeypatch.setattr("microscope_tui.store.store.versions", lambda: {"torch": "99"})
+    assert store.recall(REQUEST) is None
+    assert store.recall_look(REQUEST, JobKind.PREVIEW, None) is None
+    assert store.damaged() == []
+    reader = Store(folder, read_only=True)
+    assert reader.recall(REQUEST) == measurement(REQUEST.model)
+    assert reader.recall_look(REQUEST, JobKind.PREVIEW, None) == {"seen": 1}
+    store.remember(REQUEST, "k", {})
+    assert store.recall(REQUEST) is not None
 
 
 def test_jobs_keep_their_order_and_the_oldest_ended_ones_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +295,7 @@ def test_a_reader_sees_what_a_writer_has_just_stored(store: Store, folder: Path)
         store.put_measurement("k", replace(measurement(), examples=number))
         if number % 3 == 0:
             store.close()  # the log is written back, and the reader goes on without it
-        assert reader.measurement("k").examples == number
+        assert sure(reader.measurement("k")).examples == number
 
 
 def test_readers_and_writers_at_once_never_see_a_torn_or_missing_value(store: Store, folder: Path) -> None:
@@ -363,7 +383,7 @@ def test_a_value_in_pieces_is_the_value(store: Store, planter: Planter) -> None:
     ((size, tag),) = planter.sql("SELECT size, tag FROM Cache WHERE key = 'blob/pieces'")
     assert (size, tag) == (
         400_004,
-        f"400004:{xxhash.xxh3_128_hexdigest(b'blob/pieces' + bytes(1) + store.blob('pieces'))}",
+        f"400004:{xxhash.xxh3_128_hexdigest(b'blob/pieces' + bytes(1) + sure(store.blob('pieces')))}",
     )
     store.limit_bytes = 400_003
     with pytest.raises(StoreFull, match="larger than the whole cache may be"):

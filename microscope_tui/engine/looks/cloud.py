@@ -15,10 +15,11 @@ from microscope_tui.engine.looks.pooled import counting
 from microscope_tui.engine.looks.tsne import embedding, perplexity
 from microscope_tui.engine.sums import Sums
 from microscope_tui.errors import BadExample, MicroscopeError
-from microscope_tui.geometry.masks import SINK_RATIO, sinks
+from microscope_tui.geometry.masks import sinks
 from microscope_tui.geometry.sample import Sample
 from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.models.base import OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.slices import Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
 
@@ -65,18 +66,21 @@ def cloud(
     if count < LEAST:
         raise MicroscopeError(f"{count} rows of {request.slice} make no map: take a slice with more examples.")
     points: list[Tensor] = []
-    share, massive = [], []
+    share: list[float] = []
+    massive: dict[str, list[int]] = {str(each.modality): [] for each in sampled}
     layers = model.layers + (stream is not Stream.UPDATE)
     for layer in range(layers):
         tell(Progress(f"{'t-SNE' if embed else 'main axes'} {layer}/{layers}"))
-        rows = torch.cat([_rows(each, stream, layer) for each in sampled])
+        apart = [_rows(each, stream, layer) for each in sampled]
+        for each, own in zip(sampled, apart, strict=True):
+            massive[str(each.modality)].append(int(sinks(own).sum()))
+        rows = torch.cat(apart)
         plane, of_all = plane_of(rows)
         if embed:
             points.append(embed(rows, points[-1] if points else plane))
         else:
             points.append(turned(plane, points[-1]) if points else plane)
             share.append(of_all)
-        massive.append(int(sinks(rows).sum()))
     return Cloud(
         model=request.model,
         slice=request.slice,
@@ -85,8 +89,9 @@ def cloud(
         example=tuple(key for rows in sampled for key in rows.example),
         points=tuple(tuple((x, y) for x, y in map(rounded, plane.tolist())) for plane in points),
         share=rounded(share),
-        notes=(*_notes(massive, count), *([_tsne_note(count)] if embed else [])),
+        notes=(*([_run_note(sampled, slice_)] if sums is None else []), *([_tsne_note(count)] if embed else [])),
         projection=projection,
+        massive={modality: tuple(counts) for modality, counts in massive.items()},
     )
 
 
@@ -133,7 +138,7 @@ def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Strea
     for done, i in enumerate(indices):
         tell(Progress("running the model", done, len(indices)))
         try:
-            captured = model.capture(model.prepare([slice_.example(i)]), [stream])
+            captured = capture(model, model.prepare([slice_.example(i)]), [stream])
         except BadExample:
             continue
         counted = counting(request, model, captured, stream)
@@ -155,18 +160,12 @@ def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Strea
 
 def _tsne_note(count: int) -> str:
     return (
-        f"t-SNE of perplexity {perplexity(count):.3g}, each layer begun from the one before and turned to fit it: "
-        "who is near whom means something, sizes of groups and distances between them do not"
+        f"t-SNE of perplexity {perplexity(count):.3g}: who is near whom means something, sizes of groups and distances "
+        "between them do not"
     )
 
 
-def _notes(massive: Sequence[int], count: int) -> tuple[str, ...]:
-    """Whether a few massive rows stretch the plane, and where."""
-    layers = [layer for layer, found in enumerate(massive) if found]
-    if not layers:
-        return ()
-    where = f"layers {layers[0]} to {layers[-1]}" if len(layers) > 1 else f"layer {layers[0]}"
-    return (
-        f"up to {max(massive)} of {count} rows are sinks, over {SINK_RATIO:g} times as long as the median, at {where}: "
-        "they stretch the plane; leave out sinks to see the others",
-    )
+def _run_note(sampled: Sequence[Rows], slice_: Slice) -> str:
+    """Where rows come from that no walk has sampled."""
+    examples = len({key for rows in sampled for key in rows.example})
+    return f"rows of {examples:,} of {len(slice_):,} examples, run for this map: no measurement has kept a sample"

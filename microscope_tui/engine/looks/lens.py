@@ -50,7 +50,7 @@ def lens(
         for layer, rows in enumerate(states):
             words: list[Words] = []
             for part in torch.split(rows, size):
-                tell(Progress("logit lens", layer, len(states)))
+                tell(Progress("logit lens", layer, len(states), unit="layers"))
                 logits = read_out(model, part)
                 shares, ids = (change(logits) if change else logits).softmax(-1).topk(min(TOP, len(own)))
                 for row_shares, row_ids in zip(shares.tolist(), ids.tolist(), strict=True):

@@ -9,7 +9,7 @@ from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.measure import SHELF
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, Projection, TokenTable, WorstTokens
-from microscope_tui.stamps import Stamps
+from microscope_tui.stamps import Stamps, refuse_changed
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Progress, Request, Stream
 
@@ -50,7 +50,9 @@ def run(
     tell(Progress("opening slice"))
     slice_ = open_slice(request.slice)
     value, files = _made(request, store, slice_, kind, example, tell)
-    store.remember_look(request, kind, example, value.to_json(), {**slice_.stamps, **files})
+    files = {**slice_.stamps, **files}
+    refuse_changed(files)  # it would be recalled for nothing
+    store.remember_look(request, kind, example, value.to_json(), files)
 
 
 def _made(

@@ -56,7 +56,7 @@ def keep_maps(store: Store, name: str, walk: Walk) -> None:
         for modality in modalities:
             fits, n = Fits(sums, modality), 0
             for layer, moments in enumerate(fits.blocks()):
-                walk.tell.progress(Progress(f"keeping linear maps of {modality} tokens", layer, layers))
+                walk.tell.progress(Progress(f"keeping linear maps of {modality} tokens", layer, layers, unit="maps"))
                 n = moments.n
                 if not fits.trusts(layer, moments):
                     continue
@@ -104,7 +104,7 @@ class LinearMaps:
             if not len(at) or of is None:
                 continue
             for layer, (x, y) in enumerate(pairwise(states)):
-                tell(Progress(f"linear maps of {modality} tokens", layer, len(errors)))
+                tell(Progress(f"linear maps of {modality} tokens", layer, len(errors), unit="maps"))
                 part = self._store.blob(_part(self._name, modality, layer))
                 if part is not None:
                     errors[layer, at] = _left_by(load(part), x, y, at)

@@ -6,7 +6,7 @@ dimensions. Its own rows are taken out of the sums first, so that no token helps
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,7 +58,7 @@ def unexplained(
         at, left_out = (mask.nonzero()[:, 0] for mask in (of_modality, of_modality & own))
         fits = Fits(sums, modality)
         for layer, (moments, pair) in enumerate(zip(fits.blocks(fold), pairwise(states), strict=False)):
-            tell(Progress(f"linear maps of {modality} tokens", layer, len(errors)))
+            tell(Progress(f"linear maps of {modality} tokens", layer, len(errors), unit="maps"))
             if len(left_out):
                 moments = moments - Moments.of(*(taken(h, left_out, sums.device) for h in pair))
             if fits.trusts(layer, moments):
@@ -74,6 +74,9 @@ class Fits:
     def __init__(self, sums: Sums, modality: Modality) -> None:
         self._sums, self._modality = sums, modality
         self._reasons: dict[str, set[int]] = {}
+        self._short: dict[int, list[int]] = {}
+        """The rows that are too few, of each set of them that was looked at, by block."""
+        self._d = 0
         self._fewest = float("inf")
 
     def blocks(self, without_fold: int | None = None) -> Iterator[Moments]:
@@ -86,24 +89,41 @@ class Fits:
     def trusts(self, layer: int, moments: Moments) -> bool:
         """Whether a map made of these moments means anything for other rows."""
         n, d = moments.n, len(moments.mean_x)
-        reason = undefined(moments)
-        if reason is None and n <= d + 1:
-            reason = f"n = {n} ≤ d + 1 = {d + 1}, so it fits them whatever they are"
-        if reason is not None:
+        self._d = d
+        if (reason := undefined(moments)) is not None:
             self._reasons.setdefault(reason, set()).add(layer)
+        elif n <= d + 1:
+            self._short.setdefault(layer, []).append(n)
         else:
             self._fewest = min(self._fewest, n / d)
-        return reason is None
+            return True
+        return False
 
     def notes(self) -> tuple[str, ...]:
+        reasons = dict(self._reasons)
+        if self._short:
+            counts = [n for of_block in self._short.values() for n in of_block]
+            n = f"{min(counts)}" + (f" to {max(counts)}" if max(counts) > min(counts) else "")
+            reasons[f"n = {n} ≤ d + 1 = {self._d + 1}, so it fits them whatever they are"] = set(self._short)
         said = []
-        for reason, layers in self._reasons.items():
-            where = f" of blocks {', '.join(map(str, sorted(layers)))}" if layers else ""
+        for reason, layers in reasons.items():
+            where = f" of blocks {ranges(layers)}" if layers else ""
             said.append(f"no linear maps of {self._modality} tokens{where}: {reason}")
         if self._fewest < FEW:
             few = f"n/d = {self._fewest:.1f}: the linear maps of {self._modality} tokens are fitted to noise as well"
             said.append(few)
         return tuple(said)
+
+
+def ranges(numbers: Collection[int]) -> str:
+    """Numbers as people write them: `0 to 7, 9`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][-1] == number - 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in found)
 
 
 def counting(request: Request, model: OpenModel, captured: Captured, stream: Stream) -> Tensor:
@@ -113,7 +133,7 @@ def counting(request: Request, model: OpenModel, captured: Captured, stream: Str
     for code in left_out.codes:
         counts &= captured.group.cpu() != code
     if left_out.sinks:
-        counts &= ~sink_rows(captured.rows[stream], captured.example.cpu())
+        counts &= ~sink_rows(captured.rows[stream], captured.example.cpu(), captured.modality.cpu())
     return counts
 
 

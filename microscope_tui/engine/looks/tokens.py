@@ -15,6 +15,7 @@ from microscope_tui.engine.looks.looking import Tell, known, rounded
 from microscope_tui.engine.looks.pooled import Unexplained
 from microscope_tui.inspection import TokenTable
 from microscope_tui.models.base import Captured, OpenModel
+from microscope_tui.models.capture import capture
 from microscope_tui.models.groups import NO_GROUP
 from microscope_tui.slices import Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
@@ -35,7 +36,7 @@ def token_table(
     example = slice_.example(index)
     tell(Progress("running the model"))
     batch = model.prepare([example])
-    captured = model.capture(batch, [Stream.RESIDUAL])
+    captured = capture(model, batch, [Stream.RESIDUAL])
     states = captured.rows[Stream.RESIDUAL]
     own = None if captured.last_logits is None else captured.last_logits[0]
     words, notes = lens(model, states, own, tell)

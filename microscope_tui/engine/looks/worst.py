@@ -18,8 +18,8 @@ from microscope_tui.models.groups import NO_GROUP
 from microscope_tui.slices import Slice
 from microscope_tui.terms import Modality, Progress, Request, Stream
 
-WORST = 12
-"""Tokens of each modality and block."""
+WORST = 20
+"""Tokens of each modality and block: as many are the worst of all modalities together."""
 
 ALIKE = 1e-3
 """Of rows that differ by less than this share of their length one stands for all: every prompt begins the same."""
@@ -98,7 +98,7 @@ def _errors(sums: Sums, modality: Modality, example: Tensor, layers: int, tell: 
     for done, k in enumerate(folds):
         at = (fold == k).nonzero()[:, 0]
         for layer, moments in enumerate(fits.blocks(k if sums.folds > 1 else None)):
-            tell(Progress(f"linear maps of {modality} tokens", done * layers + layer, len(folds) * layers))
+            tell(Progress(f"linear maps of {modality} tokens", done * layers + layer, len(folds) * layers, unit="maps"))
             if fits.trusts(layer, moments):
                 x, y = (sums.sample_rows(modality, Stream.RESIDUAL, number) for number in (layer, layer + 1))
                 errors[layer, at] = left_by(moments, taken(x, at, sums.device), taken(y, at, sums.device)).cpu()
