@@ -36,8 +36,8 @@ class Remote:
         self._idle = job is None
         return job and Job.from_json(job)
 
-    def take_look(self, job_id: str) -> Job | None:
-        job = self._ask("take_look", job_id)
+    def take_look(self, job_id: str, *, opening: bool = False) -> Job | None:
+        job = self._ask("take_look", job_id, opening)
         return job and Job.from_json(job)
 
     def should_stop(self, job_id: str) -> bool:
@@ -49,8 +49,8 @@ class Remote:
     def partial(self, job_id: str) -> None:
         self._ask("partial", job_id)
 
-    def died(self, job_id: str) -> bool:
-        return bool(self._ask("died", job_id))
+    def gpu_failed(self, job_id: str) -> bool:
+        return bool(self._ask("gpu_failed", job_id))
 
     def halted(self, job_id: str, *, later: bool = False) -> Job:
         return Job.from_json(self._ask("halted", job_id, later))

@@ -40,6 +40,10 @@ DEATHS: Final = 2
 EARLY_DEATHS: Final = 5
 """The same before the job reported anything: that is where a worker is killed for reasons of somebody else's."""
 
+FURTHER: Final = 0.1
+"""A job at which a GPU failed is tried once more, and again only when this share of its examples was done since the
+failure before: so a GPU that always fails is soon found out, and one that seldom does holds up no long job."""
+
 STARTING: Final = "starting"
 """The phase of a job that has not reported anything yet."""
 
@@ -171,10 +175,11 @@ class Queue:
                 self._changed.wait()
         return False
 
-    def take_look(self, job_id: str) -> Job | None:
+    def take_look(self, job_id: str, *, opening: bool = False) -> Job | None:
         """The next look that the measurement `job_id` shall make way for, now running; None when there is none.
 
-        A look at a model that another measurement has open is left to that one.
+        A look at a model that another measurement has open is left to that one. While the measurement is `opening` a
+        model itself, looks are done that need none.
         """
         with self._changed:
             if self._stopping or not self._has_room():
@@ -184,6 +189,8 @@ class Queue:
             for look in self._waiting():
                 if look.kind is JobKind.MEASURE:
                     break
+                if opening and look.kind is not JobKind.PREVIEW:
+                    continue
                 if same_model(look, mine) or not any(same_model(look, other) for other in others):
                     return self._begin(look)
             return None
@@ -251,10 +258,19 @@ class Queue:
         job = self.job(job_id)
         phase = job.progress.stage
         place, known = f"{phase} {job.progress.done}", self._store.deaths(job.id)
-        deaths = Deaths(place, known.count + 1 if place == known.place else 1)
-        with contextlib.suppress(StoreFull):  # a count that is too small costs one more try
-            self._store.put_deaths(job.id, deaths)
+        deaths = replace(known, place=place, count=known.count + 1 if place == known.place else 1)
+        self._note(job_id, deaths)
         return deaths.count < (EARLY_DEATHS if phase == STARTING else DEATHS)
+
+    def gpu_failed(self, job_id: str) -> bool:
+        """Notes that a GPU failed at this job; whether it may be tried again: see `FURTHER`."""
+        progress, known = self.job(job_id).progress, self._store.deaths(job_id)
+        self._note(job_id, replace(known, gpu_failed=progress.done))
+        return known.gpu_failed is None or progress.done - known.gpu_failed >= max(1, FURTHER * progress.total)
+
+    def _note(self, job_id: str, deaths: Deaths) -> None:
+        with contextlib.suppress(StoreFull):  # a count that is too small costs one more try
+            self._store.put_deaths(job_id, deaths)
 
     def recover(self, job_ids: Sequence[str], *, blame: bool = True) -> None:
         """Sets what becomes of running jobs whose process is gone; `blame`: one of them may have killed it."""

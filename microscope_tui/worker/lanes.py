@@ -103,16 +103,16 @@ class Lane(threading.Thread):
                 return queue.stopping
             case ["take"]:
                 return self._begun(queue.take(PATIENCE_SECONDS, spare=True))
-            case ["take_look", job_id]:
-                return self._begun(queue.take_look(job_id))
+            case ["take_look", job_id, opening]:
+                return self._begun(queue.take_look(job_id, opening=opening))
             case ["should_stop", job_id]:
                 return queue.should_stop(job_id)
             case ["progress", job_id, progress, keep]:
                 return queue.progress(job_id, Progress(**progress), keep=keep)
             case ["partial", job_id]:
                 return queue.partial(job_id)
-            case ["died", job_id]:
-                return queue.died(job_id)
+            case ["gpu_failed", job_id]:
+                return queue.gpu_failed(job_id)
             case ["halted", job_id, later]:
                 return self._done(queue.halted(job_id, later=later))
             case ["end", job_id, state, error]:

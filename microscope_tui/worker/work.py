@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from microscope_tui.errors import Cancelled, MicroscopeError, lost_device
+from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory, lost_device
 from microscope_tui.results import Measurement
 from microscope_tui.store import DiskFull, Store, StoreFull
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
@@ -28,9 +28,6 @@ FREE_SECONDS: Final = 300.0
 
 FREE: Final = "free_models"
 """Name of the function beside the runner that frees them; a module without one keeps nothing."""
-
-OUT_OF_MEMORY: Final = "OutOfMemory"
-"""Name of the error, told by it so that nothing is imported, of what found no room on the device."""
 
 BESIDE: Final = "A measurement runs that needs the memory too: pause it, or ask again when it is done."
 
@@ -48,7 +45,7 @@ class Runner(Protocol):
 
     `should_stop` is asked between batches, in the thread that called. It may take its time: looks that somebody
     waits for are done meanwhile, so no hooks may be set and no model half opened while it is asked. `on_progress`
-    raises `Cancelled` when told to stop, and does no looks.
+    raises `Cancelled` when told to stop, and does only looks that open no model.
     """
 
     def __call__(
@@ -83,11 +80,11 @@ class Desk(Protocol):
     @property
     def stopping(self) -> bool: ...
     def take(self, timeout: float | None = None) -> Job | None: ...
-    def take_look(self, job_id: str) -> Job | None: ...
+    def take_look(self, job_id: str, *, opening: bool = False) -> Job | None: ...
     def should_stop(self, job_id: str) -> bool: ...
     def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None: ...
     def partial(self, job_id: str) -> None: ...
-    def died(self, job_id: str) -> bool: ...
+    def gpu_failed(self, job_id: str) -> bool: ...
     def halted(self, job_id: str, *, later: bool = False) -> Job: ...
     def end(self, job_id: str, state: JobState, error: str | None = None) -> Job: ...
     def wait_for_room(self, job_id: str, error: str) -> Job: ...
@@ -203,14 +200,20 @@ class Work(threading.Thread):
             self._queue.wait_for_room(job.id, f"{error} The job goes on by itself then.")
             log.error("job %s waits: %s", job.id, error)
         except MicroscopeError as error:
-            beside = type(error).__name__ == OUT_OF_MEMORY and len(self._hands) > 1
+            beside = isinstance(error, OutOfMemory) and len(self._hands) > 1
             self._fail(job, f"{error} {BESIDE}" if beside else str(error))
         except BaseException as error:  # whatever a library raises ends the job and not the worker
             log.exception("job %s: %s", job.id, type(error).__name__)
             text = " ".join(str(error).split())
             self.device_lost = lost_device(error)
-            if self.device_lost and self._queue.died(job.id):
+            if self.device_lost and self._queue.gpu_failed(job.id):
                 self._queue.halted(job.id, later=True)
+            elif self.device_lost:
+                self._fail(
+                    job,
+                    f"The GPU failed at this job again ({type(error).__name__}: {text}): see the log {self._log_name} "
+                    f"and the system's, then `microscope-tui jobs --retry {job.id}`; what was committed is kept.",
+                )
             else:
                 self._fail(job, f"internal error: {type(error).__name__}: {text}; see the log {self._log_name}")
         else:
@@ -227,6 +230,8 @@ class Work(threading.Thread):
             # Also while a model is loaded, which takes minutes: there nobody asks `should_stop`.
             if self._queue.should_stop(job.id):
                 raise Cancelled(f"Stopped while {progress.phase}.")
+            while look := self._queue.take_look(job.id, opening=True):
+                self._one(look)
 
         try:
             cast(Runner, load(self._runner_name))(

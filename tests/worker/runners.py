@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory
 from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Progress, Request
@@ -56,6 +56,10 @@ def run(
         case "gpu" | "gpu once":
             if request.model == "gpu" or len((gate / "begun").read_text().split()) == 1:
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case "gpu further":  # ever further along, by one of a hundred examples
+            tries = len((gate / "begun").read_text().split())
+            on_progress(Progress("measuring", done=10 + tries, total=100))
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         case "blocks":
             provenance["chain"] = blocks(store, on_progress, should_stop)
         case "large":
@@ -77,10 +81,6 @@ freed: list[bool] = []
 
 def free_models() -> None:
     freed.append(True)
-
-
-class OutOfMemory(MicroscopeError):
-    """Named as the one of `models.base`, which would import torch."""
 
 
 def look(

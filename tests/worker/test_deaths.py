@@ -23,6 +23,7 @@ from microscope_tui.worker import client as workers
 from microscope_tui.worker import protocol
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
+from tests.sure import sure
 from tests.worker.conftest import RUNNERS, Box, stored, until
 from tests.worker.runners import BLOCKS, link
 
@@ -71,7 +72,7 @@ def test_a_screen_killed_while_it_follows_costs_nothing_and_the_next_one_sees_th
         box.running(client, job.id)
         for _ in range(2):
             screen = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-            state, done, seconds = screen.stdout.readline().split()
+            state, done, seconds = sure(screen.stdout).readline().split()
             assert (state, done) == ("running", "3")
             assert float(seconds) < 1
             until(lambda: client.status().screens == 1, "it to follow")
@@ -104,7 +105,7 @@ def test_a_stopped_worker_exits_with_0_and_leaves_no_socket(box: Box) -> None:
     with Client.connect(box.cache, start=False) as client:
         assert client.status().pid == process.pid
         assert box.running(client, client.submit(box.request("gate")).id)
-    place = Path(Record.read(box.cache).socket)
+    place = Path(sure(Record.read(box.cache)).socket)
     assert stat.S_IMODE(place.lstat().st_mode) == 0o600
     assert stat.S_IMODE(place.parent.lstat().st_mode) == 0o700
     process.terminate()
@@ -130,7 +131,7 @@ def test_after_kill_9_the_job_waits_again_and_is_done_by_the_next_worker(box: Bo
         box.running(client, job.id)
         first = box.pid
         box.kill()
-        assert Path(Record.read(box.cache).socket).exists(), "the dead worker's socket is still there"
+        assert Path(sure(Record.read(box.cache)).socket).exists(), "the dead worker's socket is still there"
         box.open()
         assert box.ended(client, job.id).state is JobState.DONE
         assert box.pid != first
@@ -146,7 +147,7 @@ def test_a_job_that_takes_the_worker_down_twice_is_not_tried_a_third_time(box: B
             return False
 
         until(failed, "the job to be given up")
-        assert "died 2 times" in box.job(client, job.id).error
+        assert "died 2 times" in sure(box.job(client, job.id).error)
         assert box.ended(client, client.submit(box.request("quick", "b")).id).state is JobState.DONE
     assert len(box.begun()) == 2
 
@@ -170,9 +171,9 @@ def test_killed_at_random_moments_a_job_ends_as_if_undisturbed(box: Box) -> None
     for number in range(BLOCKS):
         expected = link(expected, number)
     with Store(box.cache) as store:
-        assert json.loads(store.blob("state")) == {"next": BLOCKS, "chain": expected}
+        assert json.loads(sure(store.blob("state"))) == {"next": BLOCKS, "chain": expected}
         assert (
-            store.recall(job.request).to_json()
+            sure(store.recall(job.request)).to_json()
             == Measurement("blocks", job.request.slice, (), examples=10, provenance={"chain": expected}).to_json()
         )
         store.gc()
@@ -186,8 +187,13 @@ def test_a_gpu_error_restarts_the_worker_and_the_job_is_tried_once_more(box: Box
         quick, pid = client.submit(box.request("quick", "c")), box.pid
         assert box.ended(client, quick.id).state is JobState.DONE
         assert box.ended(client, once.id).state is JobState.DONE
-        assert "CUDA error" in box.ended(client, always.id).error
+        assert "CUDA error" in sure(box.ended(client, always.id).error)
         assert box.begun() + box.begun("b") + box.begun("c") == [pid] * 5, "the lock was never let go"
+        further = client.submit(box.request("gpu further", "d"))
+        said = sure(box.ended(client, further.id).error)
+        assert said.startswith("The GPU failed at this job again (RuntimeError: CUDA error: an illegal memory access")
+        assert f"`microscope-tui jobs --retry {further.id}`" in said
+        assert len(box.begun("d")) == 2
 
 
 def test_a_cancelled_job_stays_cancelled_when_the_worker_dies_before_it_stops(box: Box) -> None:
@@ -209,8 +215,8 @@ def test_five_starts_at_once_give_one_worker(box: Box) -> None:
         for _ in range(5)
     ]
     for starter in starters:
-        starter.stdin.write("\n")
-        starter.stdin.flush()
+        sure(starter.stdin).write("\n")
+        sure(starter.stdin).flush()
     pids = {starter.communicate(timeout=30)[0].strip() for starter in starters}
     assert pids == {str(box.pid)}
     assert [starter.returncode for starter in starters] == [0] * 5
@@ -228,7 +234,7 @@ def test_a_follower_keeps_an_idle_worker_alive(box: Box) -> None:
     with box.client(idle_minutes=0.2 / 60) as client:
         stream = client.follow()
         client.submit(box.request("quick"))
-        events = (event.job for event in stream if event.kind == "job")
+        events = (sure(event.job) for event in stream if event.kind == "job")
         assert next(job for job in events if job.state.ended).state is JobState.DONE
         deadline = time.monotonic() + 0.6
         until(lambda: time.monotonic() > deadline, "three times the idle time")
@@ -236,8 +242,8 @@ def test_a_follower_keeps_an_idle_worker_alive(box: Box) -> None:
 
 
 def test_a_socket_that_a_cleaner_removed_is_made_again(box: Box) -> None:
-    with box.client() as client, contextlib.closing(workers.dial(box.cache)) as open_before:
-        Path(Record.read(box.cache).socket).unlink()
+    with box.client() as client, contextlib.closing(sure(workers.dial(box.cache))) as open_before:
+        Path(sure(Record.read(box.cache)).socket).unlink()
         assert workers.dial(box.cache) is None
         workers.ask(open_before, protocol.AskStatus(), protocol.Status)
         assert client.status().pid == box.pid

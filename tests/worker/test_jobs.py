@@ -15,6 +15,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker import client as workers
+from tests.sure import sure
 from tests.worker.conftest import RUNNERS, Box, stored, until
 
 
@@ -25,9 +26,9 @@ def test_a_job_runs_and_its_result_is_in_the_store(box: Box) -> None:
         ended = box.ended(client, job.id)
         assert (ended.state, ended.error) == (JobState.DONE, None)
         assert (ended.progress.done, ended.progress.total) == (10, 10)
-        assert ended.created <= ended.started <= ended.ended
+        assert ended.created <= sure(ended.started) <= sure(ended.ended)
     with Store(box.cache, read_only=True) as store:
-        assert store.recall(request).examples == 10
+        assert sure(store.recall(request)).examples == 10
         assert store.partial(job.id) is None, "superseded by the result"
         assert [each.state for each in store.jobs()] == [JobState.DONE]
 
@@ -42,7 +43,7 @@ def test_a_failing_job_says_why_in_one_sentence_and_keeps_what_it_had(box: Box) 
         assert "Traceback" in workers.log_file(box.cache).read_text()
         assert box.ended(client, client.submit(box.request("quick", "c")).id).state is JobState.DONE
     with Store(box.cache, read_only=True) as store:
-        assert store.partial(fail.id).examples == 3
+        assert sure(store.partial(fail.id)).examples == 3
 
 
 def test_an_ended_job_can_be_asked_for_again(box: Box) -> None:
@@ -69,7 +70,7 @@ def test_the_same_request_is_one_job_until_it_has_ended(box: Box) -> None:
         other = client.submit(box.request("quick", "b"))
         assert box.job(client, other.id).state is JobState.QUEUED, "one after another"
         box.open()
-        assert box.ended(client, other.id).started >= box.job(client, job.id).ended
+        assert sure(box.ended(client, other.id).started) >= sure(box.job(client, job.id).ended)
         assert client.submit(request).id != job.id
 
 
@@ -118,7 +119,9 @@ def test_looks_are_done_while_a_measurement_stands_still_and_it_goes_on_where_it
         assert box.ended(client, first.id).state is JobState.DONE
         assert box.ended(client, second.id).error == "There is nothing to see: look elsewhere."
         large = client.submit(box.request("large", "large"), JobKind.MAP)
-        assert box.ended(client, large.id).error.startswith("It does not fit. A measurement runs that needs the memory")
+        assert sure(box.ended(client, large.id).error).startswith(
+            "It does not fit. A measurement runs that needs the memory"
+        )
         standing = client.submit(box.request("gate", "b"), JobKind.MAP)
         until(lambda: box.job(client, standing.id).progress.phase == "looking", "the look to begin")
         assert box.job(client, job.id).state is JobState.RUNNING
@@ -131,7 +134,23 @@ def test_looks_are_done_while_a_measurement_stands_still_and_it_goes_on_where_it
     with Store(box.cache, read_only=True) as store:
         assert store.recall_look(box.request("quick", "quick"), JobKind.TOKENS, 3) == {"seen": ["tokens", 3]}
         assert store.recall_look(box.request("fail", "fail"), JobKind.TOKENS, 3) is None
-        assert store.recall(request).examples == 10
+        assert sure(store.recall(request)).examples == 10
+
+
+def test_examples_are_shown_while_a_model_is_loaded_and_what_needs_a_model_waits(box: Box) -> None:
+    with box.client() as client:
+        job = client.submit(box.request("loads"))
+        until(lambda: box.job(client, job.id).progress.phase.startswith("loading"), "the job to load")
+        tokens = client.submit(box.request("quick", "b"), JobKind.TOKENS, 3)
+        for example in (None, 12):
+            preview = client.submit(box.request("quick", "c"), JobKind.PREVIEW, example)
+            assert box.ended(client, preview.id).state is JobState.DONE
+        assert box.job(client, tokens.id).state is JobState.QUEUED
+        assert box.job(client, job.id).progress.phase.startswith("loading")
+        box.open()
+        assert box.ended(client, job.id).state is JobState.DONE
+        assert box.ended(client, tokens.id).state is JobState.DONE
+    assert len(box.begun()) == 1
 
 
 def test_a_look_and_its_measurement_go_back_when_the_worker_stops(box: Box) -> None:
@@ -186,7 +205,8 @@ def test_the_order_of_the_queue_is_kept_over_the_end_of_the_worker(box: Box) -> 
         box.kill()
         box.open()
         ended = [box.ended(client, job_id) for job_id in (job.id, waiting[2], waiting[1], waiting[0])]
-        assert [each.started for each in ended] == sorted(each.started for each in ended)
+        started = [sure(each.started) for each in ended]
+        assert started == sorted(started)
 
 
 @pytest.mark.skipif(

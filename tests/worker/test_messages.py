@@ -9,6 +9,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker import protocol
 from microscope_tui.worker.protocol import decode, encode
+from tests.sure import sure
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1.0, 2.0)
@@ -71,10 +72,10 @@ def test_a_hello_of_a_later_version_can_be_read_and_is_refused() -> None:
     hello = decode(b'{"is": "Hello", "protocol": 2, "version": "9.0", "colour": "red"}')
     assert hello == protocol.Hello(2, "9.0")
     assert protocol.mismatch(protocol.Hello(), mine="worker") is None
-    assert protocol.mismatch(protocol.Hello(2, "9.0"), mine="worker").startswith(
+    assert sure(protocol.mismatch(protocol.Hello(2, "9.0"), mine="worker")).startswith(
         "The program is version 9.0 (protocol 2)"
     )
-    assert protocol.mismatch(protocol.Welcome(protocol.PROTOCOL, "0"), mine="program").startswith(
+    assert sure(protocol.mismatch(protocol.Welcome(protocol.PROTOCOL, "0"), mine="program")).startswith(
         "The worker is version 0"
     )
     assert protocol.mismatch(protocol.Hello(protocol.PROTOCOL + 1, __version__), mine="worker") is not None

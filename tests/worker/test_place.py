@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.worker import place
+from tests.sure import sure
 
 
 def test_the_socket_lies_in_a_short_private_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +68,8 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(cache)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert process.stdout.readline() == b"ready\n"
+    assert sure(process.stdout).readline() == b"ready\n"
     process.wait(10)
     assert not place.is_held(cache)
-    process.stdin.close()
-    process.stdout.close()
+    sure(process.stdin).close()
+    sure(process.stdout).close()

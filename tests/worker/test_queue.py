@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store import Store
+from microscope_tui.store import Deaths, Store
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import WAITING, Queue
+from tests.sure import sure
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 
@@ -23,7 +24,7 @@ def test_looks_go_before_measurements_and_waiting_jobs_can_be_moved(tmp_path: Pa
     queue = Queue(store, Events(lambda: None), "worker.log")
     first, second, third, fourth = (queue.submit(replace(REQUEST, model=name)).id for name in "abcd")
     look = queue.submit(REQUEST, JobKind.TOKENS, 3).id
-    assert [queue.take().id, queue.take().id] == [look, first]
+    assert [sure(queue.take()).id for _ in range(2)] == [look, first]
     assert queue.move(fourth, 0).id == fourth
     assert queue.move(second, 99).id == second
     assert [job.id for job in queue.jobs] == [look, first, fourth, third, second]
@@ -36,9 +37,9 @@ def test_looks_go_before_measurements_and_waiting_jobs_can_be_moved(tmp_path: Pa
     assert queue.take_look(look) is None
     again = Queue(store, Events(lambda: None), "worker.log")
     assert again.job(fourth).state is JobState.PAUSED
-    assert [again.take().id for _ in range(2)] == [look, first], "what was begun goes on first"
+    assert [sure(again.take()).id for _ in range(2)] == [look, first], "what was begun goes on first"
     again.resume(fourth)
-    assert [again.take().id for _ in range(4)] == [fourth, third, second, late]
+    assert [sure(again.take()).id for _ in range(4)] == [fourth, third, second, late]
 
 
 def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(tmp_path: Path) -> None:
@@ -165,9 +166,9 @@ def test_a_measurement_is_not_blamed_for_the_death_at_a_look(tmp_path: Path) -> 
     measurement = queue.submit(REQUEST).id
     for _ in range(10):
         queue = Queue(store, Events(lambda: None), "worker.log")
-        assert queue.take().id == measurement
+        assert sure(queue.take()).id == measurement
         look = queue.submit(REQUEST, JobKind.MAP).id
-        assert queue.take_look(measurement).id == look
+        assert sure(queue.take_look(measurement)).id == look
         queue = Queue(store, Events(lambda: None), "worker.log")
         queue.cancel(look)
     assert queue.job(measurement).state is JobState.QUEUED
@@ -181,17 +182,18 @@ def test_a_full_disk_holds_the_queue_until_there_is_more_room(tmp_path: Path, mo
     )
     queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
     submitted = queue.submit(REQUEST)
-    assert queue.take().id == submitted.id
+    assert sure(queue.take()).id == submitted.id
     waiting = queue.wait_for_room(submitted.id, "The disk is full.")
     assert (waiting.state, waiting.error, waiting.progress.phase) == (JobState.QUEUED, "The disk is full.", "disk full")
-    taken: list[Job] = []
+    taken: list[Job | None] = []
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
     thread.join(0.1)
     assert thread.is_alive()
     free += 20_000_000
     thread.join(10)
-    assert (taken[0].id, taken[0].state, taken[0].error) == (submitted.id, JobState.RUNNING, None)
+    (again,) = map(sure, taken)
+    assert (again.id, again.state, again.error) == (submitted.id, JobState.RUNNING, None)
 
 
 def test_a_state_that_finds_no_room_on_the_disk_is_written_later(
@@ -230,7 +232,34 @@ def test_only_deaths_at_the_same_place_count_and_none_after_a_power_cut(tmp_path
     assert dies_at("measuring", 7, blame=False) is JobState.QUEUED
     assert dies_at("loading weights 10 %", 0) is JobState.QUEUED
     assert dies_at("loading weights 20 %", 0) is JobState.FAILED
-    assert "died 2 times at the same place" in store.jobs()[0].error
+    assert "died 2 times at the same place" in sure(store.jobs()[0].error)
+
+
+def test_a_gpu_that_fails_is_tried_again_once_and_then_only_as_long_as_the_job_gets_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    job = Queue(store, Events(lambda: None), "worker.log").submit(REQUEST)
+
+    def fails_at(done: int) -> bool:
+        """Another worker each time: whether the job is tried again."""
+        queue = Queue(store, Events(lambda: None), "worker.log", blame=False)
+        queue.take()
+        queue.progress(job.id, Progress("measuring", done, 100), keep=True)
+        return queue.gpu_failed(job.id)
+
+    assert [fails_at(done) for done in (3, 13, 22)] == [True, True, False], "ever further, by less than a tenth"
+    assert [fails_at(done) for done in (32, 41, 0)] == [True, False, False]
+
+
+def test_a_gpu_that_fails_does_not_count_as_the_death_of_a_worker(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST)
+    queue.take()
+    queue.progress(job.id, Progress("measuring", 5, 100), keep=True)
+    assert queue.gpu_failed(job.id)
+    assert queue.died(job.id)
+    assert store.deaths(job.id) == Deaths("measuring 5", 1, 5)
+    assert not queue.died(job.id)
 
 
 def test_screens_hear_the_latest_progress_once_and_states_at_once(tmp_path: Path) -> None:
@@ -244,11 +273,13 @@ def test_screens_hear_the_latest_progress_once_and_states_at_once(tmp_path: Path
     assert events.after(before) == []
     queue.tell()
     queue.tell()
-    assert [event.job.progress.done for event in events.after(before)] == [99]
+    assert [sure(event.job).progress.done for event in events.after(before)] == [99]
     queue.progress(job.id, Progress("measuring", 100, 100), keep=False)
     queue.end(job.id, JobState.DONE)
     queue.tell()
-    assert [(event.job.state, event.job.progress.done) for event in events.after(before)[1:]] == [(JobState.DONE, 100)]
+    assert [(sure(event.job).state, sure(event.job).progress.done) for event in events.after(before)[1:]] == [
+        (JobState.DONE, 100)
+    ]
 
 
 def test_an_idle_queue_lets_the_worker_free_its_model(tmp_path: Path) -> None:
@@ -268,4 +299,4 @@ def test_what_is_asked_for_after_the_clock_was_put_back_stands_last(
         monkeypatch.setattr("microscope_tui.worker.jobs.time.time", lambda now=now: now)
         ids.append(queue.submit(replace(REQUEST, model=model)).id)
     assert [job.id for job in queue.jobs] == ids
-    assert [queue.take().id for _ in ids] == ids
+    assert [sure(queue.take()).id for _ in ids] == ids

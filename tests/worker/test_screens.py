@@ -12,6 +12,7 @@ from microscope_tui.store import Store
 from microscope_tui.terms import JobState
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import is_held
+from tests.sure import sure
 from tests.worker.conftest import Box, until
 
 
@@ -23,21 +24,21 @@ def test_two_screens_follow_and_a_late_one_sees_the_progress_at_once(box: Box) -
             begin = time.monotonic()
             streams = [client.follow(), late.follow()]
             for stream in streams:
-                first = next(event for event in stream if event.kind == "job")
-                assert (first.job.id, first.job.state, first.job.progress.done) == (job.id, JobState.RUNNING, 3)
+                first = sure(next(event for event in stream if event.kind == "job").job)
+                assert (first.id, first.state, first.progress.done) == (job.id, JobState.RUNNING, 3)
                 assert next(stream).kind == "partial"
             assert time.monotonic() - begin < 1
             with Store(box.cache, read_only=True) as store:
-                assert store.partial(job.id).complete is False
+                assert sure(store.partial(job.id)).complete is False
             box.open()
             for stream in streams:
                 numbers, last = [], None
                 for event in stream:
                     numbers.append(event.number)
-                    if event.kind == "job" and event.job.state.ended:
+                    if event.kind == "job" and sure(event.job).state.ended:
                         last = event.job
                         break
-                assert last.state is JobState.DONE
+                assert sure(last).state is JobState.DONE
                 assert numbers == sorted(set(numbers))
 
 
@@ -83,8 +84,8 @@ def test_a_runner_that_reports_without_pause_does_not_flood_the_screens(box: Box
         events = []
         for event in stream:
             events.append(event)
-            if event.kind == "job" and event.job.id == job.id and event.job.state.ended:
+            if event.kind == "job" and (ended := sure(event.job)).id == job.id and ended.state.ended:
                 break
-        assert event.job.state is JobState.DONE
-        seconds = event.job.ended - event.job.started
+        assert ended.state is JobState.DONE
+        seconds = sure(ended.ended) - sure(ended.started)
         assert sum(each.kind == "job" for each in events) <= 4 * seconds + 6

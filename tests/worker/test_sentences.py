@@ -16,6 +16,7 @@ from microscope_tui.worker import place, protocol
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.logs import put_aside
 from microscope_tui.worker.place import Record, is_held
+from tests.sure import sure
 from tests.worker.conftest import Box, until
 
 
@@ -134,7 +135,7 @@ def test_a_socket_that_others_can_reach_is_refused_at_once_with_a_remedy(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(box.gates))  # not the folder of all workers of this user
     box.client().close()
-    folder = Path(Record.read(box.cache).socket).parent
+    folder = Path(sure(Record.read(box.cache)).socket).parent
     folder.chmod(0o755)
     try:
         with pytest.raises(MicroscopeError, match=f"Other users can enter {folder}.*`chmod 700"):
@@ -148,9 +149,9 @@ def test_a_socket_that_others_can_reach_is_refused_at_once_with_a_remedy(
 def test_no_process_is_ended_for_another_users_word(box: Box) -> None:
     """The lock is held, and the record names a process of ours that lives: this one."""
     box.cache.mkdir()
-    lock = place.take_lock(box.cache)
+    lock = sure(place.take_lock(box.cache))
     Record.of_this_process(box.gates / "no socket").write(lock)
-    assert Record.read(box.cache).lives
+    assert sure(Record.read(box.cache)).lives
     os.chown(box.cache, 54321, 54321)
     for act in (workers.stop, workers.status, workers.is_running, workers.died):
         with pytest.raises(MicroscopeError, match="belongs to the user with number 54321"):
