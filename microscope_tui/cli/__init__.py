@@ -14,8 +14,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from microscope_tui.cli.commands import demo, explore
-from microscope_tui.cli.options import PROGRAM, refuse_drawn, refuse_shown
+from microscope_tui.cli.commands import demo, explore, measure, plan
+from microscope_tui.cli.options import PROGRAM, refuse_drawn, refuse_measured, refuse_shown
 from microscope_tui.cli.parser import build_parser
 from microscope_tui.errors import Cancelled, MicroscopeError
 
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             refuse_shown(options)
         if options.run not in (explore, demo):
             refuse_drawn(options)
+        if options.run not in (explore, demo, measure, plan):
+            refuse_measured(options)
         code = int(options.run(options) or 0)
         sys.stdout.flush()
         return code

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PROGRAM = "microscope-tui"
 SHOWN = ("model", "compare", "slice")
 DRAWN = ("theme", "ascii")
+MEASURED = ("metric", *REQUEST_SETTINGS)
 
 
 def refuse_shown(options: argparse.Namespace) -> None:
@@ -30,6 +31,13 @@ def refuse_drawn(options: argparse.Namespace) -> None:
     """For a subcommand that draws nothing."""
     if given := next((name for name in DRAWN if getattr(options, name, None) is not None), None):
         raise MicroscopeError(f"--{given} says how the explorer is drawn: leave it out here.")
+
+
+def refuse_measured(options: argparse.Namespace) -> None:
+    """For a subcommand that measures nothing."""
+    if given := next((name for name in MEASURED if getattr(options, name, None) is not None), None):
+        flag = given.replace("_", "-")
+        raise MicroscopeError(f"--{flag} says what is measured, or how, and nothing is measured here: leave it out.")
 
 
 def request_of(options: argparse.Namespace, settings: Settings) -> Request:

@@ -42,8 +42,8 @@ def describe(progress: Progress) -> str:
     if progress.stage != progress.phase:  # it counts by itself, and something else than examples
         return parts[0]
     if progress.done:
-        parts[0] += f" {progress.done}/{progress.total} examples"
-        parts.append(f"{progress.tokens:,} tokens")
+        parts[0] += f" {progress.done}/{progress.total} {progress.unit}"
+        parts += [f"{progress.tokens:,} tokens"] if progress.tokens else []
     if progress.done and progress.rate:
         parts.append(f"{progress.rate:.1f}/s")
     if progress.eta is not None and progress.done < progress.total:

@@ -30,6 +30,8 @@ def jobs(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if asked := next((name for name in JOB_ACTS if getattr(options, name) is not None), None):
         _refuse_read_only(settings)
+        if options.json:
+            raise MicroscopeError(f"--json says how the list is printed: `{PROGRAM} jobs --{asked}` does not take it.")
         with _queue(settings, start=asked in ("retry", "resume")) as queue:
             if asked == "move":
                 job_id, place = options.move
@@ -72,6 +74,10 @@ def cache(options: argparse.Namespace) -> int:
     if (action in ("rm", "export", "import")) != bool(arguments) or (action != "rm" and len(arguments) > 1):
         wanted = {"rm": "one or more keys", "export": "a file", "import": "a file"}.get(action, "nothing more")
         raise MicroscopeError(f"`{PROGRAM} cache {action}` wants {wanted} behind it.")
+    if options.all and action != "export":
+        raise MicroscopeError(f"--all says what is exported: `{PROGRAM} cache {action}` does not take it.")
+    if options.json and action != "ls":
+        raise MicroscopeError(f"--json says how a list is printed: `{PROGRAM} cache {action}` does not take it.")
     if action == "path":
         print(settings.cache)
         return 0

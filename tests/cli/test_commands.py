@@ -20,6 +20,7 @@ from microscope_tui.cli.parser import build_parser
 from microscope_tui.cli.talk import describe
 from microscope_tui.store import Store
 from microscope_tui.terms import METHODS, Metric, Progress
+from tests.sure import sure
 
 COMMAND = [sys.executable, "-m", "microscope_tui"]
 
@@ -72,7 +73,7 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
     )  # fmt: skip
     said = ""
     while "measuring" not in said:
-        line = process.stderr.readline()
+        line = sure(process.stderr).readline()
         assert line, said
         said += line
     process.send_signal(signal.SIGINT)
@@ -80,8 +81,8 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
     assert process.returncode == 130
     assert out == ""
     last = err.splitlines()[-1]
-    (done,) = re.fullmatch(
-        r"Stopped after (\d+) of 700 examples\. The same command goes on from there\.", last
+    (done,) = sure(
+        re.fullmatch(r"Stopped after (\d+) of 700 examples\. The same command goes on from there\.", last)
     ).groups()
     with Store(tmp_path / "cache", read_only=True) as store:
         kept = [int(entry.key.split("-")[2]) for entry in store.entries() if entry.key.startswith("blob/state-")]
@@ -96,7 +97,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def broken_model(folder, *, without=None, cut=None):
-    shutil.copytree(locate_model("demo:llava-next"), folder)
+    shutil.copytree(sure(locate_model("demo:llava-next")), folder)
     if without:
         (folder / without).unlink()
     if cut:
@@ -124,7 +125,7 @@ def sharded_model(folder):
 def rows_without(folder, column=None, keep=None):
     import pyarrow.parquet as pq
 
-    table = pq.read_table(next(locate_slice("demo:scienceqa").glob("*.parquet"))).slice(0, 20)
+    table = pq.read_table(next(sure(locate_slice("demo:scienceqa")).glob("*.parquet"))).slice(0, 20)
     folder.mkdir()
     pq.write_table(
         table.drop_columns([column]) if column else table.slice(0, keep), folder / "test-00000-of-00001.parquet"
@@ -170,7 +171,7 @@ WRONG = {
             "demo:llava-next",
             "demo:scienceqa",
             "--cache",
-            str(locate_model("demo:llava-next") / "config.json"),
+            str(sure(locate_model("demo:llava-next")) / "config.json"),
         ],
         ["config.json", "folder"],
     ),
@@ -242,6 +243,22 @@ def test_what_stands_before_a_subcommand_counts_or_is_refused(capsys):
             assert f"--{flag} says what the explorer opens on" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["jobs"], ["cache", "path"], ["worker", "status"], ["models"], ["slices"]])
+@pytest.mark.parametrize(
+    "flags",
+    [["--metric", "dimension"], ["--max-batch", "2"], ["--no-before"], ["--without", "sinks"], ["--device", "cpu"]],
+)
+def test_what_is_measured_is_refused_where_nothing_is(command, flags, capsys):
+    assert main([*flags, *command]) == 2
+    out, err = capsys.readouterr()
+    flag = flags[0].replace("--no-", "--")
+    assert (out, err) == (
+        "",
+        f"microscope-tui: {flag} says what is measured, or how, and nothing is measured here: leave it out.\n",
+    )
+    assert main(["--cache", os.environ["MICROSCOPE_CACHE"], *command]) == 0, "the cache is always one's own choice"
+
+
 def test_output_that_cannot_be_written_is_one_sentence():
     with open("/dev/full", "w") as full:
         done = subprocess.run([*COMMAND, "slices"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
@@ -292,6 +309,7 @@ def test_help_and_lists_load_nothing_heavy():
         (Progress("loading model", total=9), "loading model"),
         (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 examples · 1,200 tokens · 1.5/s · 1:04 left"),
         (Progress("measuring", 9, 9, 1200, 1.5, 0.0), "measuring 9/9 examples · 1,200 tokens · 1.5/s"),
+        (Progress("keeping linear maps of text tokens", 3, 8, unit="maps"), "keeping linear maps of text tokens 3/8 maps"),
         (Progress("computing profiles 53 %", 9, 9, 1200, 1.5, 0.0), "computing profiles 53 %"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from microscope_tui.cli import main
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobState, Request, SliceSpec
+from tests.sure import sure
 
 PLACES = "1 is the next, 2 the one after it, …."
 
@@ -130,11 +132,43 @@ def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
         assert [job.state for job in store.jobs()] == [JobState.PAUSED]
 
 
+def test_what_work_in_the_middle_leaves_is_named(capsys):
+    with Store(Path(os.environ["MICROSCOPE_CACHE"])) as store:
+        store.put_blob("rows-0123-8-16-4567", b"x")
+        store.put_blob("state-0123-8-89ab", b"x")
+    assert main(["cache"]) == 0
+    out = capsys.readouterr().out
+    assert "rows of the 8 examples behind the first 8: work that was stopped goes on from here" in out
+    assert "sums after 8 examples: a larger slice, or work that was stopped, goes on from here" in out
+    assert main(["cache", "clear"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cache", "verify", "--json"], "--json says how a list is printed: `microscope-tui cache verify` does not"),
+        (["cache", "ls", "--all"], "--all says what is exported: `microscope-tui cache ls` does not take it."),
+        (["jobs", "--pause", "x", "--json"], "--json says how the list is printed: `microscope-tui jobs --pause` does"),
+        (["cache", "export", "."], "The archive . would be a folder: give it the name of a file."),
+        (["cache", "export", "/tmp"], "The archive /tmp would be a folder: give it the name of a file."),
+        (["cache", "export", "/tmp/nowhere/x.tar"], "The archive /tmp/nowhere/x.tar cannot be written (No such file"),
+        (["cache", "import", "/tmp/nowhere.tar"], "The archive /tmp/nowhere.tar cannot be read (No such file or dir"),
+        (["--read-only", "cache", "gc"], "was opened read-only, to be looked at: leave out read-only."),
+    ],
+)
+def test_what_has_no_effect_or_no_place_is_refused_in_a_sentence(arguments, said, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_what_is_damaged_is_told_by_the_exit_code(tmp_path, capsys):
     with Store(tmp_path / "cache") as store:
         store.put_blobs({"lost": b"1", "cut": b"123"})
-        store.blob_file("lost").unlink()
-        os.truncate(store.blob_file("cut"), 2)
+        sure(store.blob_file("lost")).unlink()
+        os.truncate(sure(store.blob_file("cut")), 2)
     assert main(["cache", "verify"]) == 2
     out, err = capsys.readouterr()
     said = dict(line.split(": ", 1) for line in out.splitlines())
