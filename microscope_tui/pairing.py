@@ -37,29 +37,36 @@ def reach(influence: Sequence[float], groups: int) -> float:
     return t_quantile((1 + LEVEL) / 2, max(groups - 1, 1)) * math.hypot(*influence)
 
 
+def mean_shares(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
+    """The groups' shares of the rows of both models, empty where the two are not of the same groups."""
+    return tuple((u + v) / 2 for u, v in zip(a, b, strict=True)) if a and len(a) == len(b) else ()
+
+
 @functools.lru_cache(maxsize=256)
-def adjusted_p(differences: tuple[float, ...], influences: tuple[tuple[float, ...], ...]) -> tuple[float, ...] | None:
+def adjusted_p(
+    differences: tuple[float, ...],
+    influences: tuple[tuple[float, ...], ...],
+    shares: tuple[tuple[float, ...], ...] = (),
+) -> tuple[float, ...] | None:
     """The p of each layer's difference, two-sided, adjusted for all layers (max-T: Westfall & Young 1993).
 
-    A group's own difference is D + √(g(g − 1)) u, D that of all and u the group's influence. Were the models alike,
-    its sign would be arbitrary: so signs are flipped, whole groups at a time and all layers together, and a layer is
-    compared with the largest |t| of any layer. The data are one of the patterns, so that no p is 0. None where there
-    are fewer than `FEWEST` groups.
-
-    That own difference is exact for groups of equal size, and nearly so for those that a walk makes, which deals out
-    its examples in turn. An influence does not tell how large its group is: where one group has most of the rows,
-    alarms are more frequent than 5 % (about 9 % with sizes 20, 1, 1, 1, 1, 1, 1, 1, 1, 1).
+    A group's part in the difference D of all is sD + √(gs(1 − s)) u, s its share of the rows and u its influence (s
+    times its pseudo-value, see `geometry.intervals`; the g parts add up to D). Were the models alike, its sign would be
+    arbitrary: so signs are flipped, whole groups at a time and all layers together, and a layer is compared with the
+    largest |t| of any layer. The data are one of the patterns, so that no p is 0. None where there are fewer than
+    `FEWEST` groups. `shares` are those at each layer; where they are not known, equal.
     """
     groups = groups_in(influences)
     g = len(groups)
     if g < FEWEST:
         return None
     count = 2 ** (min(g, MOST) - 1)
-    size = math.sqrt(g * (g - 1))
+    equal = (1 / g,) * len(influences[0])
     observed: list[float] = []
     largest = [0.0] * count
-    for difference, moved in zip(differences, influences, strict=True):
-        each = [difference + size * moved[k] for k in groups]
+    for difference, moved, known in zip(differences, influences, shares or ((),) * len(influences), strict=True):
+        s = known or equal
+        each = [s[k] * difference + math.sqrt(g * s[k] * (1 - s[k])) * moved[k] for k in groups]
         own = [sum(each[k::MOST]) for k in range(min(g, MOST))]
         # The sum of squares is the same under every pattern, so that |Σ| orders them as |t| does.
         scale = math.hypot(*own)

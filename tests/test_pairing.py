@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from microscope_tui.geometry.intervals import influences
-from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, reach
+from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, mean_shares, reach
+from tests.sure import sure
 
 
 def _influences_of_means(values: np.ndarray) -> tuple[float, ...]:
@@ -46,9 +47,45 @@ def test_the_adjusted_p_is_that_of_every_pattern_of_signs():
     assert want[2] <= 0.05 < want[0]
 
 
+def _of_rows(values: np.ndarray, sizes: np.ndarray) -> tuple[float, tuple[float, ...]]:
+    """The mean of rows in groups of these sizes, whose own means are the values (g,), and its influences."""
+    mean = float(np.average(values, weights=sizes))
+    without = [float(np.average(np.delete(values, k), weights=np.delete(sizes, k))) for k in range(len(values))]
+    return mean, influences(mean, without, sizes.tolist())
+
+
+def _shares(sizes: np.ndarray) -> tuple[float, ...]:
+    return tuple((sizes / sizes.sum()).tolist())
+
+
+def test_of_groups_of_any_size_the_parts_are_what_their_rows_add_up_to():
+    rng = np.random.default_rng(3)
+    values, sizes = rng.normal(0.5, 1, size=(2, 8)), np.array([40, 1, 3, 9, 9, 2, 5, 20])
+    signs = np.array(list(itertools.product((1, -1), repeat=8)))
+    t = np.abs(np.einsum("pg,lg->pl", signs, values * sizes)) / np.linalg.norm(values * sizes, axis=1)
+    want = (t.max(1)[:, None] >= t[0] * (1 - 1e-9)).mean(0)
+    means, moved = zip(*(_of_rows(layer, sizes) for layer in values), strict=True)
+    assert adjusted_p(means, moved, (_shares(sizes),) * 2) == pytest.approx(want.tolist(), rel=1e-12)
+
+
+def test_one_group_with_most_of_the_rows_raises_no_more_alarms():
+    rng = np.random.default_rng(4)
+    sizes, alarms, rounds = np.array([20] + [1] * 9), 0, 200
+    for _ in range(rounds):
+        noise = rng.normal(size=(1, 10)) + rng.normal(size=(8, 10))
+        means, moved = zip(*(_of_rows(layer, sizes) for layer in noise), strict=True)
+        alarms += min(sure(adjusted_p(means, moved, (_shares(sizes),) * 8))) <= 0.05
+    assert abs(alarms / rounds - 25 / 512) < 4 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+def test_shares_are_those_of_both_models_or_none():
+    assert mean_shares((0.5, 0.5, 0.0), (0.25, 0.5, 0.25)) == (0.375, 0.5, 0.125)
+    assert mean_shares((0.5, 0.5), ()) == ()
+
+
 def test_equal_models_differ_nowhere_and_few_groups_tell_nothing():
     assert adjusted_p((0.0, 0.0), ((0.0,) * 8,) * 2) is None  # no group has rows
-    assert adjusted_p((0.0, 0.5), ((0.0,) * 8, (0.1, -0.1) * 4))[0] == 1.0
+    assert sure(adjusted_p((0.0, 0.5), ((0.0,) * 8, (0.1, -0.1) * 4)))[0] == 1.0
     assert adjusted_p((0.5,), ((0.1, -0.2, 0.1, 0.1, -0.1),)) is None
 
 
@@ -75,7 +112,7 @@ def test_at_most_one_profile_in_twenty_raises_a_false_alarm(groups):
     alarms, rounds = 0, 200
     for _ in range(rounds):
         noise = rng.normal(size=(groups, 1)) + rng.normal(size=(groups, 24))
-        p = adjusted_p(tuple(noise.mean(0).tolist()), tuple(_influences_of_means(layer) for layer in noise.T))
+        p = sure(adjusted_p(tuple(noise.mean(0).tolist()), tuple(_influences_of_means(layer) for layer in noise.T)))
         alarms += min(p) <= 0.05
     nominal = math.floor(0.05 * 2 ** (min(groups, 10) - 1)) / 2 ** (min(groups, 10) - 1)
     assert abs(alarms / rounds - nominal) < 4 * math.sqrt(0.05 * 0.95 / rounds)

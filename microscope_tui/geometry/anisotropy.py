@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.geometry.intervals import from_logit, influences, jackknife_interval, logit
+from microscope_tui.geometry.intervals import from_logit, influences, jackknife_interval, logit, shares
 from microscope_tui.geometry.kernel import (
     centred_rows,
     compact,
@@ -32,7 +33,7 @@ from microscope_tui.geometry.kernel import (
 )
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Spread
-from microscope_tui.geometry.products import column_squares
+from microscope_tui.geometry.products import cancels, column_squares
 from microscope_tui.geometry.rows import (
     FOLDS,
     ArrayLike,
@@ -260,6 +261,10 @@ def _scatters_without_each(spread: Spread, folds: Sequence[Spread]) -> Iterator[
         scatters.baddbmm_((-spread.n * taken / count * delta)[:, :, None], delta[:, None, :])
         means = spread.mean - taken / count * delta
         squares = scatters.diagonal(dim1=-2, dim2=-1)
+        for i, k in enumerate(range(start, start + len(part))):
+            if cancels(spread.scatter.diagonal(), squares[i]):  # one fold holds nearly all there is: add up the others
+                others = functools.reduce(operator.add, (*folds[:k], *folds[k + 1 :]))
+                scatters[i], means[i] = others.scatter, others.mean
         yield scatters, bool(varying(count, means, squares).any(1).all())
 
 
@@ -320,7 +325,8 @@ def _with_interval(
     forward, back = _scale(method, estimate.d)
     sizes = [fold.n for fold in folds]
     low, high = jackknife_interval(value, without, sizes, forward=forward, back=back)
-    return replace(estimate, low=low, high=high, influence=influences(value, without, sizes))
+    moved = influences(value, without, sizes)
+    return replace(estimate, low=low, high=high, influence=moved, shares=shares(sizes) if moved else ())
 
 
 def _scale(method: str, d: int) -> tuple[Callable[[float], float], Callable[[float], float]]:

@@ -9,7 +9,7 @@ With many rows a dimension the penalty is 0 and s ≈ 1: least squares.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -20,9 +20,10 @@ from microscope_tui.geometry.intervals import (
     influences,
     jackknife_interval,
     log_unexplained,
+    shares,
 )
 from microscope_tui.geometry.moments import Moments
-from microscope_tui.geometry.products import combination
+from microscope_tui.geometry.products import cancels, combination
 from microscope_tui.geometry.solve import Factor, factor, varying
 from microscope_tui.results import Estimate
 
@@ -33,7 +34,7 @@ PLENTY = 10
 """From this many training rows a dimension on, least squares is not improved by a penalty: it is not tried."""
 
 EQUAL = 1e-13
-"""What varies outside a fold by less than this share of the fold's own variance does so by the rounding of sums."""
+"""Where y varies by no more than this share of all its variance in the other folds, it varies in one fold only."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Rest:
 
     @classmethod
     def of(cls, moments: Moments, fold: Moments) -> Rest:
-        """Without `fold`, whose rows must be among those of `moments`. For the formula see `moments`."""
+        """By subtraction: without `fold`, whose rows must be among those of `moments`. For the formula see there."""
         n, shift, weight = combination(moments.n, fold.n, -1)
         dx, dy = fold.mean_x - moments.mean_x, fold.mean_y - moments.mean_y
         return cls(
@@ -81,6 +82,16 @@ class Rest:
         """Without nothing."""
         return cls(moments.n, moments.mean_x, moments.mean_y, moments.xx, moments.xy, moments.squares)
 
+    @classmethod
+    def each(cls, moments: Moments, folds: Sequence[Moments]) -> Iterator[Rest]:
+        """Without each of the `folds`, which add up to `moments`. Where one holds nearly all of a column's scatter,
+        that of a massive row say, the others are added up instead."""
+        for k, fold in enumerate(folds):
+            rest = cls.of(moments, fold)
+            if cancels(moments.xx.diagonal(), rest.xx.diagonal()) or cancels(moments.squares, rest.squares):
+                rest = cls.whole(functools.reduce(Moments.merge, (*folds[:k], *folds[k + 1 :])))
+            yield rest
+
     @functools.cached_property
     def fitted(self) -> Factor:
         """xx, factored."""
@@ -91,11 +102,9 @@ class Rest:
         """`fitted.whiten` of xy: its squares add up to what the least-squares map explains."""
         return self.fitted.whiten(self.xy)
 
-    def varies(self, left_out: Moments) -> bool:
-        """Whether there is an x to fit on, once the sums of the fold were taken out of those of all rows."""
-        own = self.xx.diagonal()
-        more_than_rounding = own > EQUAL * left_out.xx.diagonal()
-        return bool((varying(self.n, self.mean_x, own) & more_than_rounding).any())
+    def varies(self) -> bool:
+        """Whether there is an x to fit on."""
+        return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
 
 
 UnderAll = Callable[[int, float], Scored]
@@ -124,7 +133,7 @@ class HeldOut:
 
     def score(self, rest: Rest, fold: Moments, d: int) -> list[Scored] | None:
         """The fold under the map of each penalty, fitted on the rest; None where all rows of x are equal there."""
-        if not rest.varies(fold):
+        if not rest.varies():
             return None
         return [_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties]
 
@@ -175,9 +184,10 @@ class HeldOut:
         if len(without) < len(left):
             notes.append("no interval: without one fold of examples all rows of y are equal")
         elif low is None and len(left) >= MIN_GROUPS:
-            known = max(value, *without) < 1
-            notes.append(f"no interval: {'it would pass every number' if known else 'nothing is left unexplained'}")
-        return replace(blank, value=value, low=low, high=high, notes=tuple(notes), facts=tuple(facts), influence=moved)
+            why = "it would pass every number" if max(value, *without) < 1 else "nothing is left unexplained"
+            notes.append(f"no interval: {why}")
+        known = replace(blank, value=value, low=low, high=high, notes=tuple(notes), facts=tuple(facts))
+        return replace(known, influence=moved, shares=shares(self.sizes)) if moved else known
 
 
 def _elsewhere(values: Sequence[float]) -> list[float]:
@@ -194,7 +204,9 @@ def heldout_of(moments: Moments, folds: Sequence[Moments] | None) -> Estimate:
     d = len(moments.mean_x)
     used = [f for f in folds or () if f.n]
     plan = HeldOut.of(moments.n, d, [f.n for f in used])
-    table = [] if plan.reason else [plan.score(Rest.of(moments, fold), fold, d) for fold in used]
+    table: list[list[Scored] | None] = []
+    if not plan.reason:
+        table = [plan.score(rest, fold, d) for rest, fold in zip(Rest.each(moments, used), used, strict=True)]
     return plan.pooled(moments.n, d, table, under_all(Rest.whole(moments), used, d), moments.left_out)
 
 

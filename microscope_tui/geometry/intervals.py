@@ -39,6 +39,11 @@ def influences(value: float, without: Sequence[float], sizes: Sequence[int]) -> 
     return tuple(of(w, n) if n else 0.0 for w, n in zip(without, sizes, strict=True))
 
 
+def shares(sizes: Sequence[int]) -> tuple[float, ...]:
+    """Each group's share of all rows: with its influence it tells what the group's own value is."""
+    return tuple(n / sum(sizes) for n in sizes)
+
+
 def jackknife_error(value: float, without: Sequence[float], sizes: Sequence[int]) -> float | None:
     """Standard error of `value` from its values without each group (see `influences`), None with too few groups."""
     found = influences(value, without, sizes)

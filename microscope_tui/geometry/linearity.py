@@ -26,6 +26,7 @@ from microscope_tui.geometry.intervals import (
     influences,
     jackknife_interval,
     log_unexplained,
+    shares,
 )
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Moments
@@ -127,8 +128,7 @@ def linearities(
     held_out = not plan.reason and ("held-out" in asked or any(m != "update" for m in refused))
     spared = bool(in_sample and used) and all(n - f.n > d + 1 for f in used)
     # One fold after the other: what a fold needs is as large as the moments themselves.
-    for fold in used if held_out or spared else ():
-        rest = Rest.of(moments, fold)
+    for fold, rest in zip(used, Rest.each(moments, used), strict=True) if held_out or spared else ():
         if held_out:
             table.append(plan.score(rest, fold, d))
         for method in in_sample if spared else ():
@@ -209,7 +209,7 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
         estimate = linearity_of(total, method=method, folds=folds)
     if blocks and estimate.value is not None:
         note = "no groups given: folds are blocks of consecutive rows, and there is no interval"
-        estimate = replace(estimate, low=None, high=None, notes=(*estimate.notes, note))
+        estimate = replace(estimate, low=None, high=None, notes=(*estimate.notes, note), influence=(), shares=())
     return estimate
 
 
@@ -260,7 +260,8 @@ def _left_out(moments: Moments) -> tuple[str, ...]:
 
 def _explained(solved: Factor, white: Tensor, method: str) -> float:
     """tr C_yx C_xx⁺ C_xy; for the update the same of y − x, whose products with x are C_xy − C_xx."""
-    return float((white - solved.own() if method == "update" else white).square().sum())
+    left = white - solved.own() if method == "update" else white
+    return float(torch.linalg.vector_norm(left)) ** 2
 
 
 def _score_without(rest: Rest, method: str) -> float | None:
@@ -292,7 +293,8 @@ def _in_sample(
         notes.append("no interval: without one fold of examples there is no score")
     if n <= d + 1:
         notes.insert(len(_left_out(moments)), f"n = {n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
-    return Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d), influence=moved)
+    estimate = Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
+    return replace(estimate, influence=moved, shares=shares([f.n for f in folds])) if moved else estimate
 
 
 def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.intervals import influences, jackknife_interval
+from microscope_tui.geometry.intervals import influences, jackknife_interval, shares
 from microscope_tui.geometry.rows import FOLDS
 
 PILES = 100
@@ -27,11 +27,13 @@ def usable(value: float) -> bool:
 
 
 class Bounds(NamedTuple):
-    """The interval of a dimension, and what each fold of examples adds to its error (see `intervals.influences`)."""
+    """The interval of a dimension, what each fold of examples adds to its error (see `intervals.influences`), and the
+    folds' shares of the ratios."""
 
     low: float | None = None
     high: float | None = None
     influence: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
 
 
 def ratio_interval(
@@ -56,8 +58,9 @@ def ratio_interval(
         return Bounds()
     # Fewer and larger piles, as many as there are folds of everything else.
     folds = piles % FOLDS
-    moved = influences(value, without(folds, FOLDS), torch.bincount(folds, minlength=FOLDS).tolist())
-    return Bounds(low, high, tuple(inflation * each for each in moved))
+    counts = torch.bincount(folds, minlength=FOLDS).tolist()
+    moved = tuple(inflation * each for each in influences(value, without(folds, FOLDS), counts))
+    return Bounds(low, high, moved, shares(counts) if moved else ())
 
 
 def link_inflation(log_mu: Tensor, codes: Tensor, nearest: Tensor) -> float:

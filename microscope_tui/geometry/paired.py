@@ -16,11 +16,13 @@ from microscope_tui.geometry.products import (
     CHUNK,
     add_cross,
     add_gram,
+    add_of_update,
     add_upper,
     centred,
     column_squares,
     combination,
     deviations,
+    is_small_update,
     mirror,
     parts_of,
     sum_of_directions,
@@ -150,11 +152,12 @@ class Moments:
         merges: list[tuple[Tensor, Tensor]] = []
         for k, ((rows_x, rows_y), kind) in enumerate(parts_of([x, y], finite, dtype)):
             if k == 0 and kind != torch.float64:
-                of_update = _is_small_update(rows_x, rows_y)
+                of_update = is_small_update(rows_x, rows_y)
                 before = self.xx.clone() if of_update and self.n else None
             cx, mean_x = deviations(rows_x, kind)
             cy, mean_y = deviations(rows_y, kind, less=rows_x if of_update else None)
             self._add(cx, cy, of_update)
+            del cx, cy  # before there are those of the next part
             n, shift, weight = combination(self.n, len(rows_x), 1)
             dx = mean_x - self.mean_x
             dy = mean_y + mean_x - self.mean_y if of_update else mean_y - self.mean_y
@@ -175,26 +178,14 @@ class Moments:
         return self
 
     def _add(self, x: Tensor, y: Tensor, of_update: bool) -> None:
-        """Adds the products of centred rows, made in the rows' type; of what is symmetric the upper triangle.
-
-        With `of_update`, `y` is the update u that makes y of x, and what all products share is left for the caller to
-        add: xᵀy = xᵀx + xᵀu, yᵀy = xᵀx + xᵀu + uᵀx + uᵀu. In less than float64 the rounding is then relative to u, and
-        xᵀx cancels exactly from the moments of the update.
-        """
+        """Adds the products of centred rows, made in the rows' type; of what is symmetric the upper triangle. With
+        `of_update`, `y` is the update, and xᵀx is left for the caller to add (see `add_of_update`)."""
         add_upper(self.xx, x)
-        whole = self.yy.ndim == 2
-        if not of_update:
-            add_cross(self.xy, x, y, x.dtype)
-        elif whole:
-            cross = torch.zeros_like(self.xy)
-            add_cross(cross, x, y, x.dtype)
-            self.xy += cross
-            self.yy += cross + cross.T
-        else:
-            known = self.xy.diagonal().clone()
-            add_cross(self.xy, x, y, x.dtype)
-            self.yy += 2 * (self.xy.diagonal() - known)
-        if whole:
+        if of_update:
+            add_of_update(self.xy, self.yy, x, y)
+            return
+        add_cross(self.xy, x, y, x.dtype)
+        if self.yy.ndim == 2:
             add_upper(self.yy, y)
         else:
             self.yy += column_squares(y)
@@ -267,16 +258,6 @@ class Moments:
             self.left_out,
             is_update=True,
         )
-
-
-def _is_small_update(x: Tensor, y: Tensor) -> bool:
-    """Whether y is x plus something smaller than y in every column, as far as every eighth row shows."""
-    if x.shape != y.shape:
-        return False
-    few_x, few_y = x[::8].double(), y[::8].double()
-    spread = (few_y - few_y.mean(0)).square().sum(0)
-    update = few_y - few_x
-    return bool(((update - update.mean(0)).square().sum(0) <= spread).all())
 
 
 def _with_product(yy: Tensor, delta: Tensor, weight: float) -> Tensor:

@@ -24,6 +24,12 @@ BLOCKS = 8
 MASSIVE = 16.0
 """Rows this many times longer than the median are multiplied in float64 even where float32 is asked for."""
 
+ASKED = 128
+"""Rows, or a few more, by which it is told whether y is a small update of x."""
+
+LOST = 100.0
+"""Sums this many times what a subtraction leaves of them are not subtracted: two digits fewer are known of it."""
+
 WIDE = 512
 """Below this width a symmetric product is made whole: the blocks would be too small to be fast."""
 
@@ -101,6 +107,11 @@ def combination(n: int, other: int, sign: int) -> tuple[int, float, float]:
     return total, sign * other / total, sign * n * other / total
 
 
+def cancels(whole: Tensor, rest: Tensor) -> bool:
+    """Whether subtracting has lost digits: the sums of squares of some column were over `LOST` times what is left."""
+    return bool((whole > LOST * rest).any())
+
+
 def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> Iterator[tuple[list[Tensor], torch.dtype]]:
     """The kept rows of each (…, n, d) in parts small enough to centre in float64, each with the type of its products.
 
@@ -156,6 +167,8 @@ def deviations(rows: Tensor, dtype: torch.dtype, *, less: Tensor | None = None) 
     if less is not None:
         wide = torch.promote_types(less.dtype, wide)
         rows = torch.sub(rows.to(wide), less.to(wide), out=out if wide == dtype else None)
+    elif rows.dtype != wide == dtype:
+        rows = out.copy_(rows)  # what follows would make such a copy at every step
     mean = rows.mean(0, dtype=wide)
     torch.sub(rows, mean, out=out)
     if dtype == torch.float64:
@@ -166,10 +179,10 @@ def deviations(rows: Tensor, dtype: torch.dtype, *, less: Tensor | None = None) 
 
 
 def column_squares(rows: Tensor) -> Tensor:
-    """The sum of squares of each column of rows (m, d), (d,), float64."""
+    """The sum of squares of each column of rows (m, d), (d,), float64; as with products, few rows in the rows' type."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
     for part in chunks(rows, CHUNK // 8):
-        total += part.square().sum(0, dtype=torch.float64)
+        total += part.square().sum(0)
     return total
 
 
@@ -187,18 +200,48 @@ def gram_of(a: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def rounded_pair(x: Tensor, y: Tensor, xx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """xᵀy and yᵀy from products in less than float64, for centred x, y (m, d) with xᵀx already made as `xx`.
+def is_small_update(x: Tensor, y: Tensor) -> bool:
+    """Whether y is x plus something smaller than y in every column, as far as some of the rows show."""
+    if x.shape != y.shape:
+        return False
+    few = slice(None, None, max(1, len(x) // ASKED))
+    few_x, few_y = x[few].double(), y[few].double()
+    spread = (few_y - few_y.mean(0)).square().sum(0)
+    update = few_y - few_x
+    return bool(((update - update.mean(0)).square().sum(0) <= spread).all())
 
-    Where y is x plus an update u that is smaller than y in every column, they are put together from xᵀu and
-    uᵀu: xᵀy = xx + xᵀu, yᵀy = xx + xᵀu + uᵀx + uᵀu. The rounding is then relative to u, and xx cancels exactly
-    from the moments of the update.
+
+def add_of_update(xy: Tensor, yy: Tensor, x: Tensor, u: Tensor) -> None:
+    """Adds to xᵀy and yᵀy of y = x + u all but xᵀx, which they share: xᵀu, and xᵀu + uᵀx + uᵀu.
+
+    x, u (m, d): centred, in the type the products are made in. In less than float64 the rounding is then relative to u,
+    and xᵀx cancels exactly from the moments of the update. Of `yy` (d, d) the upper triangle is filled, see `mirror`;
+    or it is the diagonal (d,).
     """
+    whole = yy.ndim == 2
+    for i, j in _blocks(len(xy), 2):
+        with full_precision():
+            product = x[:, i:j].T @ u
+        xy[i:j] += product
+        if whole:
+            yy[i:j] += product
+            yy[:, i:j] += product.T
+        else:
+            yy[i:j] += 2 * product.diagonal(i)
+    if whole:
+        add_upper(yy, u)
+    else:
+        yy += column_squares(u)
+
+
+def rounded_pair(x: Tensor, y: Tensor, xx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """xᵀy and yᵀy from products in less than float64, for centred x, y (m, d) with xᵀx already made as `xx`; see
+    `add_of_update`."""
     cross = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    update = y - x if x.shape == y.shape else None
-    if update is None or not bool((update.square().sum(0) <= y.square().sum(0)).all()):
+    if not is_small_update(x, y):
         add_cross(cross, x, y, dtype)
         return cross, gram_of(y, dtype)
-    add_cross(cross, x, update, dtype)
-    whole = cross + cross.T + gram_of(update, dtype)
+    whole = torch.zeros_like(cross)
+    add_of_update(cross, whole, x.to(dtype), (y - x).to(dtype))
+    mirror(whole)
     return cross.add_(xx), whole.add_(xx)

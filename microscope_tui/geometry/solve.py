@@ -27,7 +27,7 @@ CONSTANT = 1e-12
 """A column whose standard deviation is below this share of its mean is constant up to rounding."""
 
 
-BLOCK = 128
+BLOCK = 96
 """Columns that are factored at once on a CPU."""
 
 
@@ -190,8 +190,8 @@ def _cholesky(g: Tensor) -> Tensor | None:
 
 def _equilibrated(scatter: Tensor, active: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """The scatter of the active columns with a diagonal of 1, and the square roots of the diagonal it had."""
-    g = scatter.clone() if len(active) == len(scatter) else scatter[active][:, active]
-    if ridge:
-        g.diagonal().add_(ridge)
-    scale = g.diagonal().sqrt()
-    return g.div_(scale[:, None]).div_(scale), scale
+    g = scatter if len(active) == len(scatter) else scatter[active][:, active]
+    scale = (g.diagonal() + ridge).sqrt()
+    g = (g / scale[:, None]).div_(scale)
+    g.diagonal().fill_(1)
+    return g, scale

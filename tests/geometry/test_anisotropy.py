@@ -13,10 +13,11 @@ from scipy.stats import ortho_group
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import anisotropy
 from microscope_tui.geometry.anisotropy import spread_anisotropies, spread_anisotropy
-from microscope_tui.geometry.intervals import from_logit, jackknife_interval, logit
+from microscope_tui.geometry.intervals import from_logit, influences, jackknife_interval, logit
 from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.spectrum import top_eigenvalue
 from microscope_tui.terms import METHODS, Metric
+from tests.sure import sure
 
 
 def rows(n=400, d=12, seed=0):
@@ -88,12 +89,12 @@ def test_the_interval_is_by_example_and_inside_the_range():
     x = rng.normal(size=(600, 8)) + 2 * rng.normal(size=(20, 8))[groups]
     for method in ("top-eigenvalue", "mean-cosine", "participation-ratio", "isoscore", "effective-rank"):
         got = anisotropy(x, method=method, groups=groups)
-        assert got.low < got.value < got.high
+        assert sure(got.low) < sure(got.value) < sure(got.high)
     top = anisotropy(x, groups=groups)
-    assert top.low > 0
-    assert top.high < 1
+    assert sure(top.low) > 0
+    assert sure(top.high) < 1
     alone = anisotropy(x, groups=np.arange(600))
-    assert alone.high - alone.low < top.high - top.low
+    assert sure(alone.high) - sure(alone.low) < sure(top.high) - sure(top.low)
 
 
 @pytest.mark.parametrize("method", ["mean-cosine", "participation-ratio"])
@@ -106,6 +107,16 @@ def test_groups_are_dealt_to_as_many_folds_as_asked_for(method):
     assert (got.low, got.high, *got.influence) == pytest.approx((want.low, want.high, *want.influence), rel=1e-9)
     with pytest.raises(MicroscopeError, match="0 folds"):
         anisotropy(x, method=method, groups=groups, folds=0)
+
+
+@pytest.mark.parametrize("method", ["top-eigenvalue", "participation-ratio", "effective-rank"])
+def test_a_massive_row_leaves_the_values_without_its_fold_exact(method):
+    x, fold = rows(n=200), np.arange(200) % 10
+    x[7] *= 1e7
+    got = anisotropy(x, method=method, groups=fold)
+    without = [sure(anisotropy(x[fold != k], method=method).value) for k in range(10)]
+    assert without[7] != pytest.approx(without[0], rel=0.1)
+    assert got.influence == pytest.approx(influences(sure(got.value), without, [20] * 10), rel=1e-9)
 
 
 def test_fewer_rows_than_dimensions_use_the_rows_own_products():
@@ -137,10 +148,10 @@ def test_all_methods_together_give_what_each_gives_alone(d, monkeypatch):
     for method, got in together.items():
         alone = spread_anisotropy(whole, method=method, folds=folds)
         assert got == anisotropy_within(alone, 1e-9)
-        assert got.low < got.value < got.high
+        assert sure(got.low) < sure(got.value) < sure(got.high)
     others = [torch.cat([rows[j::5] for j in range(5) if j != k]) for k in range(5)]
-    without = [anisotropy(other).value for other in others]
-    ends = jackknife_interval(together["top-eigenvalue"].value, without, [80] * 5, forward=logit, back=from_logit)
+    without = [sure(anisotropy(other).value) for other in others]
+    ends = jackknife_interval(sure(together["top-eigenvalue"].value), without, [80] * 5, forward=logit, back=from_logit)
     assert (together["top-eigenvalue"].low, together["top-eigenvalue"].high) == pytest.approx(ends, rel=1e-6)
     eigenvalues = torch.linalg.eigvalsh(rows.T.cov())
     share = eigenvalues / eigenvalues.sum()

@@ -18,6 +18,7 @@ from microscope_tui.geometry.controls import (
 )
 from microscope_tui.geometry.curves import dimension_against_size
 from microscope_tui.geometry.residuals import residuals
+from tests.sure import sure
 
 
 def pair(n=400, d=6, seed=0, noise=0.3):
@@ -40,7 +41,7 @@ def test_the_rungs_of_the_ladder_are_the_fits_of_scipy():
     fit = cx @ turn * scale / (cx**2).sum()
     assert got.orthogonal.value == pytest.approx(1 - ((cy - fit) ** 2).sum() / total, rel=1e-10)
     assert got.linear.value == linearity(x, y).value
-    assert got.identity.value <= got.scalar.value <= got.orthogonal.value <= got.linear.value
+    assert sure(got.identity.value) <= sure(got.scalar.value) <= sure(got.orthogonal.value) <= sure(got.linear.value)
 
 
 def test_the_held_out_ladder_is_fitted_on_the_other_folds():
@@ -56,14 +57,14 @@ def test_the_held_out_ladder_is_fitted_on_the_other_folds():
         wrong += ((y[test] - my - fit) ** 2).sum()
         total += ((y[test] - my) ** 2).sum()
     assert got.orthogonal.value == pytest.approx(1 - wrong / total, rel=1e-9)
-    assert got.orthogonal.low < got.orthogonal.value < got.orthogonal.high
+    assert sure(got.orthogonal.low) < sure(got.orthogonal.value) < sure(got.orthogonal.high)
     assert got.linear.value == linearity(x, y, method="held-out", groups=groups).value
 
 
 def test_a_ladder_that_is_undefined_says_why():
     x, y = pair(n=20)
     assert ladder(x[:2], y[:2]).scalar.reason == "n = 2: a linear map needs at least 3 rows"
-    assert "2 examples" in ladder(x, y, groups=np.zeros(20)).identity.reason
+    assert "2 examples" in sure(ladder(x, y, groups=np.zeros(20)).identity.reason)
 
 
 def test_the_surrogate_keeps_mean_and_covariance_and_loses_the_manifold():
@@ -89,7 +90,7 @@ def test_shuffles_keep_the_values_and_lose_what_they_should():
     assert not torch.equal(within, rows)
     for g in range(7):
         assert sorted(within[groups == g].tolist()) == sorted(rows[groups == g].tolist())
-    assert linearity(x, shuffle_tokens(rows)).value < 0.05 < 0.9 < linearity(x, y).value
+    assert sure(linearity(x, shuffle_tokens(rows)).value) < 0.05 < 0.9 < sure(linearity(x, y).value)
     mixed = shuffle_coordinates(rows)
     assert torch.equal(mixed.sort(0).values, rows.sort(0).values)
     np.testing.assert_allclose(mixed.T.cov().diagonal(), rows.T.cov().diagonal())
@@ -106,7 +107,7 @@ def test_rms_normalised_rows_have_one_size():
     sizes[3] = 1
     assert torch.allclose(sizes, torch.ones(400, dtype=torch.float64))
     assert out[3].abs().max() == 0
-    assert anisotropy(out).value < 0.9 < anisotropy(x).value
+    assert sure(anisotropy(out).value) < 0.9 < sure(anisotropy(x).value)
 
 
 def test_leaving_an_example_out_is_a_refit_without_it():
@@ -127,7 +128,7 @@ def test_leaving_an_example_out_is_a_refit_without_it():
         total = ((y[test] - y[train].mean(0)) ** 2).sum()
         assert float(got.held_out_total[i]) == pytest.approx(total, rel=1e-10)
         assert float(got.score[i]) == pytest.approx(1 - (pooled[test] ** 2).sum() / float(got.total[i]), rel=1e-8)
-    assert got.pooled_held_out_score < linearity(x, y).value
+    assert got.pooled_held_out_score < sure(linearity(x, y).value)
 
 
 def test_an_example_that_alone_holds_a_direction_cannot_be_left_out():
@@ -155,7 +156,7 @@ def test_noise_shows_in_the_curve_against_size():
     curve = dimension_against_size(clean)
     assert [p.n for p in curve] == [125, 250, 500, 1000, 2000, 4000]
     assert all(p.value == pytest.approx(3, rel=0.2) for p in curve)
-    rising = [p.value for p in dimension_against_size(noisy, sizes=(500, 2000, 4000))]
+    rising = [sure(p.value) for p in dimension_against_size(noisy, sizes=(500, 2000, 4000))]
     assert rising[0] < rising[1] < rising[2]
     assert rising[2] > 1.3 * rising[0]
     with pytest.raises(MicroscopeError, match="cannot be drawn"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,6 +12,7 @@ from microscope_tui.geometry import anisotropy, dimension, linearity
 from microscope_tui.geometry.intervals import influences, jackknife_error, jackknife_interval
 from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.student import t_quantile
+from tests.sure import sure
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 19, 30, 99])
@@ -50,6 +53,21 @@ def test_too_few_groups_or_an_edge_value_give_no_interval():
     assert jackknife_interval(1.0, [1.0, 1.1], [5, 5]) == (None, None)
     assert jackknife_interval(1.0, [float("nan")] * 5, [5] * 5) == (None, None)
     assert jackknife_interval(0.0, [0.1] * 5, [5] * 5, forward=lambda v: 1 / v) == (None, None)
+
+
+@pytest.mark.parametrize("measure", [dimension, anisotropy, linearity, partial(linearity, method="held-out")])
+def test_with_influences_come_the_shares_of_rows(measure):
+    rng = np.random.default_rng(5)
+    sizes = [30, 5, 10, 15, 40]
+    groups = np.repeat(np.arange(5), sizes)
+    x = rng.normal(size=(100, 4))
+    args = (x, x + 0.1 * rng.normal(size=x.shape)) if measure not in (dimension, anisotropy) else (x,)
+    got = measure(*args, groups=groups)
+    assert sure(got.low) < sure(got.high)
+    assert len(got.shares) == len(got.influence) >= 5
+    assert got.shares[:5] == pytest.approx([size / 100 for size in sizes])
+    alone = measure(*args)
+    assert (alone.low, alone.high, alone.influence, alone.shares) == (None, None, (), ())
 
 
 def test_influences_are_those_of_a_mean():
