@@ -13,8 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-SLOW = ("coverage",)
-"""Half an hour or more."""
+SLOW = ("arms", "coverage")
+"""Many minutes to half an hour, and no word about speed."""
 
 
 def described(name: str) -> str:

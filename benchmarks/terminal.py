@@ -102,7 +102,7 @@ def start(cache: Path, rounds: int) -> Iterator[Figure]:
         begun = time.monotonic()
         subprocess.run([sys.executable, "-m", OURS, "--help"], check=True, stdout=subprocess.DEVNULL)
         help_.append(time.monotonic() - begun)
-    (wall, own), (bare_wall, bare_own) = (tuple(zip(*each, strict=True)) for each in (ours, hello))
+    (wall, own, sent), (bare_wall, bare_own, _) = (tuple(zip(*each, strict=True)) for each in (ours, hello))
     yield Figure("process start to usable screen", 1000 * statistics.median(wall), "ms", 500, spread(wall))
     yield Figure(
         "… a Textual application that says hello", 1000 * statistics.median(bare_wall), "ms", None, spread(bare_wall)
@@ -110,16 +110,18 @@ def start(cache: Path, rounds: int) -> Iterator[Figure]:
     yield Figure("… ratio", statistics.median(a / b for a, b in zip(wall, bare_wall, strict=True)), "×", 2)
     yield Figure("… processor time of ours", 1000 * statistics.median(own), "ms", None, spread(own))
     yield Figure("… processor time of the other", 1000 * statistics.median(bare_own), "ms", None, spread(bare_own))
+    yield Figure("… bytes of ours", statistics.median(sent), "B")
     yield Figure("--help", 1000 * statistics.median(help_), "ms", 200, spread(help_))
 
 
-def once(module: str, arguments: Sequence[str], usable: Callable[[Terminal], bool]) -> tuple[float, float]:
-    """Seconds from the start of a program until it can be used, and those that it computed until it came to rest."""
+def once(module: str, arguments: Sequence[str], usable: Callable[[Terminal], bool]) -> tuple[float, float, int]:
+    """Seconds from the start of a program until it can be used, those that it computed until it came to rest, and the
+    bytes that it sent until it could be used."""
     terminal = Terminal(module, *arguments, width=WIDTH, height=HEIGHT)
     try:
         seconds = terminal.since_start(lambda: usable(terminal))
         fields = Path(f"/proc/{terminal.child.pid}/stat").read_text().rpartition(")")[2].split()
-        return seconds, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return seconds, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), len(terminal.raw)
     finally:
         terminal.child.close(force=True)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -59,7 +58,8 @@ class Settings:
     idle_minutes: float = 30.0
     """The worker ends by itself after so long without a job and without a screen."""
     ascii: bool = False
-    """Draw with ASCII characters only, for terminals and fonts without braille and box lines."""
+    """Draw with ASCII characters only, for terminals and fonts without braille and box lines; on the console of Linux
+    unless it is set."""
     thin_line: bool = False
     """Draw little, for a slow connection: no grid, no tinted intervals, no line at the cursor."""
     read_only: bool = False
@@ -80,7 +80,8 @@ class Settings:
         """The settings in force. `flags` that are None were not given. Raises `MicroscopeError`."""
         environ = os.environ if environ is None else environ
         file = file or config_file(environ)
-        values: dict[str, Any] = {"cache": default_cache()}
+        # The console of Linux has neither braille nor the signs of the series in its font.
+        values: dict[str, Any] = {"cache": default_cache(), "ascii": environ.get("TERM", "").startswith("linux")}
         values |= {name: _typed(name, value, f"in {file}") for name, value in _read(file).items()}
         for name, kind in SETTING_TYPES.items():
             if kind is not dict and (text := environ.get(PREFIX + name.upper())):
@@ -145,10 +146,13 @@ def default_cache() -> Path:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        text = file.read_text()
+        import tomllib  # here, because few have such a file and every start waits for what is imported
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # what is no TOML and what is no text are both a ValueError
         raise MicroscopeError(f"The settings file {file} cannot be read ({error}): mend or remove it.") from error
 
 

@@ -293,8 +293,8 @@ def words(given: Sequence[str], kind: type[W], name: str) -> tuple[W, ...]:
 class Progress:
     """How far a job is. `phase` is one word or two for people: `loading model`, `measuring`, …
 
-    `done` of `total` are counted in `unit`. `rate` is examples a second, `eta` seconds, `device_bytes` the memory in use on the accelerator; None while
-    unknown, or where there is none.
+    `done` of `total` are counted in `unit`. `rate` is examples a second, `eta` seconds, `device_bytes` the memory in
+    use on the accelerator; None while unknown, or where there is none.
     """
 
     phase: str

@@ -18,6 +18,7 @@ from microscope_tui.catalogue import (
     moving_reference,
 )
 from microscope_tui.errors import MicroscopeError
+from tests.sure import sure
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_demo_names_are_folders_of_the_package():
-    assert locate_model("demo:llava-next").is_dir()
-    assert locate_model("demo:omnifusion").is_dir()
-    assert locate_slice("demo:scienceqa").is_dir()
+    assert sure(locate_model("demo:llava-next")).is_dir()
+    assert sure(locate_model("demo:omnifusion")).is_dir()
+    assert sure(locate_slice("demo:scienceqa")).is_dir()
     assert {"demo:llava-next", "demo:omnifusion"} <= {e.name for e in known_models()}
     assert "demo:scienceqa" in {e.name for e in known_slices()}
 
@@ -70,7 +71,7 @@ def test_a_cached_hub_id_is_its_snapshot_and_listed(hub):
     assert locate_model("ann/small@abc123") == locate_model("ann/small")
     assert locate_model("ann/small@other") is None
     assert locate_model("ann/absent") is None
-    assert locate_slice("bob/rows").name == "abc123"
+    assert sure(locate_slice("bob/rows")).name == "abc123"
     assert ("ann/small", "TinyForX") in {(e.name, e.title) for e in known_models()}
     assert "bob/rows" in {e.name for e in known_slices()}
 
@@ -90,7 +91,7 @@ def test_a_full_name_means_the_same_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_what_a_hub_id_means_now_can_be_watched(hub):
-    assert moving_reference("ann/small").read_text() == "abc123"
+    assert sure(moving_reference("ann/small")).read_text() == "abc123"
     assert moving_reference("ann/small@abc123") is None
     assert moving_reference("demo:llava-next") is None
     assert moving_reference("/tmp") is None
@@ -260,7 +261,7 @@ def test_a_revision_alone_is_listed_with_its_commit(hub):
     put(hub, "models", "ann/pinned", {"config.json": config("llava"), "model.safetensors": "0"}, "f" * 40, ref="")
     name = f"ann/pinned@{'f' * 40}"
     assert entry(hub, name).tried
-    assert locate_model(name).name == "f" * 40
+    assert sure(locate_model(name)).name == "f" * 40
 
 
 def test_data_sets_have_a_size_and_may_lack_their_data(hub):

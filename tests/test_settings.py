@@ -59,6 +59,16 @@ def test_a_wrong_file_is_refused_by_naming_what_is_wrong(tmp_path, content, part
     assert all(part in str(error.value) for part in parts)
 
 
+def test_the_console_of_linux_gets_ascii_unless_somebody_says_otherwise(tmp_path):
+    file = tmp_path / "config.toml"
+    for term, plain in (("linux", True), ("linux-16color", True), ("xterm-256color", False), ("tmux", False)):
+        assert Settings.load(None, {"TERM": term}, file).ascii is plain
+    assert not Settings.load({"ascii": False}, {"TERM": "linux"}, file).ascii
+    assert not Settings.load(None, {"TERM": "linux", "MICROSCOPE_ASCII": "0"}, file).ascii
+    file.write_text("ascii = false\n")
+    assert not Settings.load(None, {"TERM": "linux"}, file).ascii
+
+
 def test_a_wrong_variable_is_named():
     with pytest.raises(MicroscopeError, match="MICROSCOPE_MAX_BATCH"):
         Settings.load(None, {"MICROSCOPE_MAX_BATCH": "three"})

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import termios
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from textual import events
 from textual.app import App, SystemCommand
-from textual.binding import BindingType
-from textual.command import CommandPalette
+from textual.binding import Binding, BindingType
+from textual.command import CommandPalette, SearchIcon
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
@@ -23,34 +28,51 @@ from textual.widgets import Input
 
 from microscope_tui.settings import THEMES, Settings
 from microscope_tui.tui import keys
+from microscope_tui.tui.content.standing import is_small
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.output.ascii import AsciiFilter
 from microscope_tui.tui.output.clipboard import hand_over
 from microscope_tui.tui.output.sparing import SparingDriver
-from microscope_tui.tui.screens.explorer import LEAST, Explorer
+from microscope_tui.tui.screens.dialog import Dialog
+from microscope_tui.tui.screens.explorer import Explorer
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Recent, keep, restore
+from microscope_tui.tui.state import Remembered, keep, restore
 from microscope_tui.tui.themes import palettes, widget_theme
+
+OFF = ("?2004l", "?7h", "?2048l", "?1000l", "?1003l", "?1015l", "?1006l", "<u", "?1049l", "?25h", "?1004l")
+AS_BEFORE = b"".join(b"\x1b[" + each.encode() for each in OFF)
+"""Switches off what the screen switches on: pasting, mouse, keyboard protocol, other screen, hidden cursor, focus."""
+
+STDIN, STDERR = 0, 2
+"""Where the screen reads keys from, and where it is painted."""
 
 KEEP_EVERY = 5.0
 """Seconds between two looks whether the session has changed."""
 
+MADE = 10_000
+"""Objects that are made between two looks for those that only hold each other. A repaint makes thousands and leaves
+hardly any of that kind; after the usual 700 the looks took a tenth of its time, and some keys waited for a long one."""
+
 
 class Palette(CommandPalette):
-    """The palette of commands, with a cursor that stands still: each blink would go over the line."""
+    """The palette of commands, with a cursor that stands still: each blink would go over the line. Its sign is one that
+    every terminal has, and of one width."""
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
+        self.query_one(SearchIcon).icon = ">"
 
 
-class ExplorerApp(App[int]):
+class ExplorerApp(App[int], inherit_bindings=False):
     """One explorer over one source. Raises `MicroscopeError` for keys and themes of the settings that cannot be."""
 
     TITLE = "microscope"
     CSS_PATH = "explorer.tcss"
-    ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(app=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keys.bindings(app=True),
+        Binding("ctrl+c", "help_quit", show=False, system=True, priority=True),  # also over a dialog
+    ]
 
     def __init__(
         self,
@@ -58,21 +80,49 @@ class ExplorerApp(App[int]):
         session: Session,
         source: Source,
         *,
-        recent: Recent | None = None,
+        remembered: Remembered | None = None,
         note: str = "",
-        keep: Callable[[Session], None] | None = None,
+        keep: Callable[[Session, Remembered], None] | None = None,
     ) -> None:
-        """`recent` is what was looked at before, `note` a sentence to show at the start; `keep` stores the session,
-        now and then and at the end."""
+        """`remembered` are names of other times, `note` is a sentence to show at the start; `keep` stores session and
+        names, now and then and at the end."""
         keys.use(settings.keys)
         super().__init__()
-        self._note, self._keep, self._kept = note, keep, session
+        self._note, self._keep = note, keep
         for name, palette in palettes(settings.themes).items():
             self.register_theme(widget_theme(name, palette))
         self.theme = session.theme
         self._last_filters = [AsciiFilter()] if settings.ascii else []
         self.set_keymap(keys.keymap())
-        self.explorer = Explorer(settings, session, source, recent)
+        self.explorer = Explorer(settings, session, source, remembered)
+        self._keys: deque[events.Key] = deque()
+        self._sent_to: WeakKeyDictionary[events.Key, Screen[Any]] = WeakKeyDictionary()
+        self._kept = self.explorer.session, self.explorer.remembered
+
+    async def on_event(self, event: events.Event) -> None:
+        """A key is for the screen that the keys before it have opened, however fast they come.
+
+        Over a slow line several come at once: `m` and a name. All of them are sent to the screen that is on top when
+        they come, and are back, for nobody there wanted them, when the picker is on top that the first one opened.
+        """
+        if isinstance(event, events.Key):
+            if event.is_forwarded and self._sent_to.get(event) is self.screen:
+                await super().on_event(event)
+            else:
+                self._keys.append(events.Key(event.key, event.character) if event.is_forwarded else event)
+                await self._send_keys()
+        else:
+            await super().on_event(event)
+
+    async def on_dialog_opened(self) -> None:
+        await self._send_keys()
+
+    async def _send_keys(self) -> None:
+        """Send the keys that wait to the screen on top, once it can take them."""
+        while self._keys and not (isinstance(self.screen, Dialog) and self.screen.opening):
+            key = self._keys.popleft()
+            self._sent_to[key] = self.screen
+            await super().on_event(key)
 
     def get_line_filters(self) -> list[LineFilter]:
         """What every line goes through on its way to the terminal."""
@@ -97,8 +147,7 @@ class ExplorerApp(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         """In a window that is too small dialogs give way to the sentence that says so."""
-        width, height = event.size
-        self.set_class(width < LEAST[0] or height < LEAST[1], "-tiny")
+        self.set_class(is_small(*event.size), "-tiny")
         self.action_redraw()  # a terminal may move and cut what stood on it, also when it gets its old size back
 
     def action_redraw(self) -> None:
@@ -106,17 +155,44 @@ class ExplorerApp(App[int]):
         SparingDriver.PAPER.forget()
         self.screen.refresh()
 
+    def action_help_quit(self) -> None:
+        """What ctrl+c does: it copies what is selected, or says how to leave; pressed by habit, it ends nothing."""
+        field = self.focused.selected_text if isinstance(self.focused, Input) else ""
+        if selected := field or self.screen.get_selected_text():
+            self.copy_to_clipboard(selected)
+            return
+        leave, anywhere = keys.key_of("leave"), keys.key_of("app.quit")
+        self.notify(f"{leave} leaves from the panes, {anywhere} from anywhere; the worker goes on.")
+
+    def action_suspend_process(self) -> None:
+        """Stop, and give the terminal back to the shell until that lets us go on.
+
+        The signal goes to all of our group, for the shell may wait for what has started us. Where there is no shell
+        that could wake us, the system does not stop us.
+        """
+        with self.suspend():
+            ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, ours)
+        self.action_redraw()
+
     def action_command_palette(self) -> None:
         """Every action by name."""
         if not isinstance(self.screen, Palette):
             self.push_screen(Palette(id="--command-palette"))
 
+    def action_help_on(self, screen: str) -> None:
+        """The keys of a screen, over it."""
+        from microscope_tui.tui.screens.help import Help  # the screens that wait are imported when they come
+
+        self.push_screen(Help(screen))
+
     def keep_session(self) -> None:
-        """Store the session if it has changed; in a thread, for the disk may be slow."""
-        session, keep = self.explorer.session, self._keep
-        if keep and session != self._kept:
-            self._kept = session
-            errand(self.explorer, lambda: keep(session), lambda _: None, lambda _: None)
+        """Store session and names if they have changed; in a thread, for the disk may be slow."""
+        now, keep = (self.explorer.session, self.explorer.remembered), self._keep
+        if keep and now != self._kept:
+            self._kept = now
+            errand(self.explorer, lambda: keep(*now), lambda _: None, lambda _: None)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Put a text on the terminal's clipboard, by way of the multiplexer around us as well; that may take a moment,
@@ -139,34 +215,58 @@ class ExplorerApp(App[int]):
         self.explorer.change(replace(self.explorer.session, theme=name))
 
 
+def _modes() -> list[Any] | None:
+    """How the terminal takes input now, None where there is none."""
+    try:
+        return termios.tcgetattr(STDIN)
+    except termios.error:
+        return None
+
+
+def _hung_up(modes: list[Any] | None, number: int, _: object) -> None:
+    """End by the signal. The terminal is left as it was where it is still there; one that is gone is not waited for."""
+    with suppress(OSError, termios.error):
+        if modes is not None and os.tcgetpgrp(STDIN) == os.getpgrp():
+            os.set_blocking(STDERR, False)
+            os.write(STDERR, AS_BEFORE)
+            termios.tcsetattr(STDIN, termios.TCSANOW, modes)
+            os.set_blocking(STDERR, True)  # it may be the shell's too
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def run(settings: Settings, session: Session, *, given: Collection[str] = (), source: Source | None = None) -> int:
     """Show the explorer until the user leaves; returns the exit code. The worker goes on by itself.
 
     What was on the screen last time is there again, but for the fields of `session` that are named in `given`.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored (nohup), a vanished terminal would make Textual spin
+    gc.set_threshold(MADE)
+    # Not ignored, as under nohup: a vanished terminal would make Textual spin.
+    signal.signal(signal.SIGHUP, partial(_hung_up, _modes()))
     for name in ("COLUMNS", "LINES"):  # a shell's, of the size that its window had once
         os.environ.pop(name, None)
     if source is not None:
         return _shown(ExplorerApp(settings, session, source), source)
     if settings.theme != THEMES[0]:
         given = {*given, "theme"}
-    session, recent, note = restore(settings.cache, session, given)
+    session, remembered, note = restore(settings.cache, session, given)
     if session.theme not in settings.theme_names:
         session = replace(session, theme=settings.theme)
     if settings.read_only:
         from microscope_tui.tui.data.archive import ArchiveSource
 
         archive = ArchiveSource(settings)
-        return _shown(ExplorerApp(settings, archive.start(session, given), archive, recent=recent, note=note), archive)
+        return _shown(
+            ExplorerApp(settings, archive.start(session, given), archive, remembered=remembered, note=note), archive
+        )
     from microscope_tui.tui.data.live import WorkerSource  # here, so that a screen over another source never loads it
 
-    live, store = WorkerSource(settings), partial(keep, settings.cache, recent=recent)
-    app = ExplorerApp(settings, session, live, recent=recent, note=note, keep=store)
+    live, store = WorkerSource(settings), partial(keep, settings.cache)
+    app = ExplorerApp(settings, session, live, remembered=remembered, note=note, keep=store)
     try:
         return _shown(app, live)
     finally:
-        store(app.explorer.session)
+        store(app.explorer.session, app.explorer.remembered)
 
 
 def _shown(app: ExplorerApp, source: Source) -> int:

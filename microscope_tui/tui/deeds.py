@@ -19,6 +19,8 @@ NAMES: Mapping[str, str] = {
     "pane(-1)": "pane_back",
     "app.redraw": "redraw",
     "app.command_palette": "palette",
+    "app.suspend_process": "suspend",
+    "app.quit": "quit",
     "move(-1)": "up",
     "move(1)": "down",
     "page(-1)": "page_up",
@@ -80,8 +82,8 @@ EXPLORER: tuple[Deed, ...] = (
     Deed("1", "1", "metric('linearity')", "Linearity", "Show linearity: R² of the best linear map", "Choose"),
     Deed("2", "2", "metric('dimension')", "Dimension", "Show intrinsic dimension: TwoNN", "Choose"),
     Deed("3", "3", "metric('anisotropy')", "Anisotropy", "Show anisotropy: share of the top eigenvalue", "Choose"),
-    Deed("v", "v", "variant", "Variant", "Next variant of the metric that was measured", "Variants", footer=6),
-    Deed("c", "c", "compare", "Compare", "Lay another model over the first, four curves at most", "Compare", footer=8),
+    Deed("v", "v", "variant", "Variant", "Next variant of the metric that was measured", "Variants", footer=8),
+    Deed("c", "c", "compare", "Compare", "Lay another model over the first, four curves at most", "Compare", footer=5),
     Deed("C", "C", "compare_slice", "Compare slices", "Lay another slice over the first", "Compare"),
     Deed("minus,delete", "-", "take_off", "Take off", "Take off the curve on top, or the last one", "Compare"),
     Deed("p", "p", "pin", "Pin", "Pin the next curve on top", "Compare"),
@@ -90,12 +92,12 @@ EXPLORER: tuple[Deed, ...] = (
     Deed("S", "S", "without('sinks')", "Sinks", "Leave rows with massive norms out, or count them", "Variants"),
     Deed("D", "D", "without('duplicates')", "Duplicates", "Leave repeated rows out, or count them", "Variants"),
     Deed("R", "R", "reference", "Reference", "What the functions of LLM-Microscope give, and back", "Variants"),
-    Deed("N", "N", "matched", "Matched n", "As many rows of each curve and modality for dimension", "Variants"),
+    Deed("N", "N", "matched", "Matched n", "As many different rows of all that is compared, for dimension", "Variants"),
     Deed("O", "O", "one_tile", "One tile", "Each picture as one tile, and back", "Variants"),
     Deed("B", "B", "before", "Before", "Vision tower and connector as layers before the decoder", "Variants"),
-    Deed("i", "i", "card", "Card", "What the metric is, its source, and what can go wrong here", "Variants", footer=7),
+    Deed("i", "i", "card", "Card", "What the metric is, its source, and what can go wrong here", "Variants", footer=6),
     Deed("left,h", "← h", "layer(-1)", "Layer −", "Layer cursor one back", "Look", palette=False),
-    Deed("right,l", "→ l", "layer(1)", "Layer +", "Layer cursor one on", "Look", footer=5, palette=False),
+    Deed("right,l", "→ l", "layer(1)", "Layer +", "Layer cursor one on", "Look", footer=7, palette=False),
     Deed("home,0", "home 0", "layer(-10000)", "First layer", "Layer cursor to the first layer", "Look"),
     Deed("end,dollar_sign", "end $", "layer(10000)", "Last layer", "Layer cursor to the last layer", "Look"),
     Deed("tab,down", "tab", "pane(1)", "Pane", "Next pane", "Look"),
@@ -122,9 +124,11 @@ EXPLORER: tuple[Deed, ...] = (
     Deed("Y", "Y", "copy_value", "Copy value", "Copy the values at the cursor to the clipboard", "Work"),
     Deed("ctrl+y", "ctrl+y", "copy_table", "Copy table", "Copy what is on the screen as CSV to the clipboard", "Work"),
     Deed("ctrl+l", "ctrl+l", "app.redraw", "Redraw", "Paint the screen anew when something has written on it", "Work"),
+    Deed("ctrl+z", "ctrl+z", "app.suspend_process", "Suspend", "Back to the shell; `fg` there comes back", "Work"),
     Deed("question_mark", "?", "help", "Help", "This page", "Work", footer=1),
     Deed("ctrl+p", "ctrl+p", "app.command_palette", "Palette", "Every action by name", "Work", palette=False),
     Deed("q", "q", "leave", "Quit", "Leave; the worker goes on until its jobs are done", "Work", footer=2),
+    Deed("ctrl+q", "ctrl+q", "app.quit", "Quit at once", "Leave from any screen, as from the panes", "Work"),
 )
 
 _BACK = Deed("escape,q", "esc", "back", "Back", "Back to where you came from", "Screen", footer=2)
@@ -138,6 +142,7 @@ _COMMON = (
     Deed("question_mark", "?", "help", "Help", "The keys of this screen", "Screen", footer=9),
     _BACK,
 )
+_CARD = Deed("i", "i", "card", "Card", "What is shown, how it is made, and what can go wrong here", "Screen", footer=8)
 _LAYERS = (
     Deed("left,h", "← h", "layer(-1)", "Layer −", "Layer cursor one back", "Cursor"),
     Deed("right,l", "→ l", "layer(1)", "Layer", "Layer cursor one on", "Cursor", footer=3),
@@ -161,11 +166,19 @@ def _list(what: str) -> tuple[Deed, ...]:
     )
 
 
+def _elsewhere(own: str) -> tuple[Deed, ...]:
+    """The ways from one of the screens that look closer to the others."""
+    return tuple(replace(deed, footer=20) for deed in EXPLORER if deed.group == "Closer" and deed.action != own)
+
+
 EXAMPLES: tuple[Deed, ...] = (
     *_list("Example"),
     *(replace(deed, footer=0) for deed in _EXAMPLES),
     Deed("enter", "enter", "open", "Tokens", "The tokens of this example", "Example", footer=1),
     Deed("f", "f", "filter", "Filter", "All examples, those answered right, wrong, differently, skipped", "Example", 3),
+    Deed("slash", "/", "find", "Find", "Find words in questions and choices, or go to a number", "Example", footer=2),
+    *_elsewhere("examples"),
+    _CARD,
     *_COMMON,
 )
 TOKENS: tuple[Deed, ...] = (
@@ -184,7 +197,8 @@ TOKENS: tuple[Deed, ...] = (
     Deed("b", "b", "view", "Base/tiles", "Next view of the picture: base, tiles", "Show", footer=12),
     *_EXAMPLES,
     Deed("c", "c", "model", "Model", "The same example in the next model", "Example", footer=13),
-    Deed("w", "w", "worst", "Worst", "The tokens that this layer's linear map explains worst", "Example", footer=11),
+    *_elsewhere("tokens"),
+    _CARD,
     *_COMMON,
 )
 WORST: tuple[Deed, ...] = (
@@ -193,6 +207,8 @@ WORST: tuple[Deed, ...] = (
     Deed("enter", "enter", "open", "Tokens", "The example that the token is in", "Token", footer=1),
     Deed("f", "f", "filter", "Filter", "All modalities, or one of them", "Token", footer=7),
     Deed("c", "c", "model", "Model", "The next model", "Token", footer=8),
+    *_elsewhere("worst"),
+    _CARD,
     *_COMMON,
 )
 MAP: tuple[Deed, ...] = (
@@ -202,23 +218,25 @@ MAP: tuple[Deed, ...] = (
     Deed("z", "z", "whole", "Core/whole", "All rows, or the plane without the most extreme ones", "Show", footer=7),
     Deed("c", "c", "colour", "Colour", "Colour by modality, or by model", "Show", footer=8),
     Deed("f", "f", "filter", "Filter", "All modalities, or one of them", "Show", footer=9),
+    *_elsewhere("map"),
+    _CARD,
     *_COMMON,
 )
 JOBS: tuple[Deed, ...] = (
-    *_list("Job")[:2],
+    *(replace(deed, footer=0) for deed in _list("Job")[:2]),
     Deed("p,space", "p", "pause", "Pause", "Set the job aside, or let it go on", "Job", footer=1),
-    Deed("plus,K,shift+up", "+", "reorder(-1)", "Earlier", "One place earlier in the queue", "Job", footer=2),
-    Deed("minus,J,shift+down", "-", "reorder(1)", "Later", "One place later in the queue", "Job", footer=3),
-    Deed("x,delete", "x", "cancel", "Cancel", "Stop the job; one that runs when asked twice", "Job", footer=4),
-    Deed("r", "r", "retry", "Again", "Ask once more for what the job was asked for", "Job", footer=5),
-    Deed("enter", "enter", "open", "Look at it", "Its model and slice in the explorer", "Job", footer=6),
+    Deed("plus,K,shift+up", "+", "reorder(-1)", "Earlier", "One place earlier in the queue", "Job"),
+    Deed("minus,J,shift+down", "-", "reorder(1)", "Later", "One place later in the queue", "Job", footer=4),
+    Deed("x,delete", "x", "cancel", "Cancel", "Stop the job; one that runs when asked twice", "Job", footer=3),
+    Deed("r", "r", "retry", "Again", "Ask once more for what the job was asked for", "Job", footer=6),
+    Deed("enter", "enter", "open", "Look", "Look at its model and slice in the explorer", "Job", footer=5),
     Deed("o", "o", "own_log", "Log", "What the log says of this job alone, or all of it", "Screen", footer=7),
     Deed("f5", "f5", "reload", "Read again", "Read the list of jobs and the log again", "Screen"),
-    Deed("question_mark", "?", "help", "Help", "The keys of this screen", "Screen", footer=9),
-    replace(_BACK, keys="escape,q", footer=8),
+    Deed("question_mark", "?", "help", "Help", "The keys of this screen", "Screen", footer=8),
+    _BACK,
 )
 CACHE: tuple[Deed, ...] = (
-    *_list("Value")[:2],
+    *(replace(deed, footer=0) for deed in _list("Value")[:2]),
     Deed("x,delete", "x", "remove", "Remove", "Remove the value, when asked twice", "Value", footer=1),
     Deed("v", "v", "verify", "Verify", "Read and check every value", "Cache", footer=2),
     Deed("g", "g", "tidy", "Tidy up", "Remove what killed processes have left", "Cache", footer=3),
@@ -237,12 +255,17 @@ PICKER: tuple[Deed, ...] = (
     Deed("pagedown", "pgdn", "step(8)", "Page on", "Eight lines on", "Cursor", palette=False),
     Deed("pageup", "pgup", "step(-8)", "Page back", "Eight lines back", "Cursor", palette=False),
     Deed("tab", "tab", "take_over", "Take over", "Take the line over, to edit it", "Choose", footer=1, first=True),
+    Deed(
+        "ctrl+f", "ctrl+f", "favourite", "Favourite", "Let the line stand first, or no longer", "Choose", 3, first=True
+    ),
     replace(_BACK, keys="escape"),
 )
 SAVE: tuple[Deed, ...] = (
     Deed("tab", "tab", "folder", "Folder", "Between the formats and the folder", "Choose", footer=1, first=True),
     replace(_BACK, keys="escape"),
 )
+
+FIND: tuple[Deed, ...] = (replace(_BACK, keys="escape"),)
 
 TABLES: Mapping[str, tuple[Deed, ...]] = {
     "explorer": EXPLORER,
@@ -256,5 +279,6 @@ TABLES: Mapping[str, tuple[Deed, ...]] = {
     "help": HELP,
     "picker": PICKER,
     "save": SAVE,
+    "find": FIND,
 }
 """The table of each screen by its name."""

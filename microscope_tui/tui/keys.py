@@ -24,12 +24,14 @@ SAME_KEY: Mapping[str, str] = {
 }
 """Keys that a terminal sends as another key."""
 
-PAIRS: Mapping[str, tuple[str, str]] = {
-    "layer(1)": ("layer(-1)", "←→"),
-    "move(1)": ("move(-1)", "↑↓"),
-    "example(1)": ("example(-1)", "n p"),
+PAIRS: Mapping[str, tuple[str, str, str]] = {
+    "layer(1)": ("layer(-1)", "←→", "Layer"),
+    "move(1)": ("move(-1)", "↑↓", ""),
+    "example(1)": ("example(-1)", "n p", ""),
+    "reorder(1)": ("reorder(-1)", "+ -", "Order"),
 }
-"""Deeds that stand in a footer for the one in the other direction as well, and what is shown of both together."""
+"""Deeds that stand in a footer for the one in the other direction as well, and what is shown of both together: their
+keys, and what they are called if that is not the label of the one."""
 
 _in_force: Mapping[str, tuple[Deed, ...]] = TABLES
 
@@ -57,11 +59,16 @@ def key_of(action: str, screen: str = EXPLORER) -> str:
 
 def short_keys(deed: Deed, screen: str = EXPLORER) -> str:
     """What a footer shows of a deed, and of its opposite where it stands for both: `←→`."""
-    opposite, usual = PAIRS.get(deed.action, ("", ""))
+    opposite, usual, _ = PAIRS.get(deed.action, ("", "", ""))
     if not opposite:
         return deed.shown.split(" ")[0]
     moved = any(key_of(action, screen) != _usual(action, screen) for action in (deed.action, opposite))
     return f"{key_of(opposite, screen)} {key_of(deed.action, screen)}" if moved else usual
+
+
+def short_label(deed: Deed) -> str:
+    """What a footer calls a deed, and its opposite where it stands for both: `Layer`."""
+    return PAIRS.get(deed.action, ("", "", ""))[2] or deed.label
 
 
 def hint(screen: str, actions: Iterable[str]) -> str:

@@ -47,7 +47,7 @@ class Session:
     `methods` holds the variant chosen for a metric where it is not the first one measured, `logs` the metrics whose
     axis is logarithmic. `layer` is the cursor that all panes share; `pane` counts the panes row by row. `dismissed`
     are rows of panes that the user has hidden: they do not come back by themselves. `without`, `before` and
-    `reference` are those of a `Request`, and `rows` its `sample_tokens`, None for what the settings say.
+    `reference` are those of a `Request`, and `rows` its `matched`.
     """
 
     models: tuple[str, ...]
@@ -125,8 +125,7 @@ class Session:
         for name in ("without", "before", "reference"):
             if (chosen := getattr(self, name)) is not None:
                 values[name] = chosen
-        if self.rows is not None:
-            values["sample_tokens"] = self.rows
+        values["matched"] = self.rows
         return tuple(
             Request(curve.model, curve.slice, modalities=modalities_of(curve.slice), **values) for curve in self.curves
         )
@@ -250,8 +249,22 @@ def toggle_before(session: Session, now: bool) -> Session:
 
 
 def toggle_rows(session: Session, rows: int) -> Session:
-    """Look at this many rows of each modality and curve where points are needed, or at as many as the settings say."""
+    """Look at this many different rows of each modality and curve for dimension, or at all of the sample again."""
     return replace(session, rows=None if session.rows else rows)
+
+
+def with_variant_of(session: Session, other: Session) -> Session:
+    """The session with what another one counts and shows of the metrics."""
+    return replace(
+        session,
+        without=other.without,
+        one_tile=other.one_tile,
+        before=other.before,
+        reference=other.reference,
+        rows=other.rows,
+        methods=other.methods,
+        put_by=other.put_by,
+    )
 
 
 def toggle_one_tile(session: Session) -> Session:

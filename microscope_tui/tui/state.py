@@ -1,4 +1,5 @@
-"""The session of last time, kept beside the results in the cache folder as JSON, and read back with suspicion."""
+"""The session of last time and the names of many times, kept beside the results in the cache folder as JSON, and read
+back with suspicion."""
 
 from __future__ import annotations
 
@@ -21,28 +22,44 @@ VERSION: Final = 1
 LARGEST: Final = 1_000_000
 """Bytes of a file that is read at all."""
 RECENT: Final = 12
+"""Names of each kind that were looked at and are remembered."""
+FAVOURITES: Final = 100
+"""Favourites of each kind, at most."""
 
 
 @dataclass(frozen=True)
-class Recent:
-    """Models and slices that were looked at, the last one first."""
+class Remembered:
+    """Models and slices that were looked at, the last one first, and those that a key made favourites."""
 
     models: tuple[str, ...] = ()
     slices: tuple[str, ...] = ()
+    favourite_models: tuple[str, ...] = ()
+    favourite_slices: tuple[str, ...] = ()
 
-    def after(self, session: Session) -> Recent:
-        """With those of a session in front."""
+    def after(self, session: Session) -> Remembered:
+        """With the names of a session in front of those that were looked at."""
         slices = (str(session.slice), *(str(spec) for spec in session.others))
-        return Recent(_first(session.models, self.models), _first(slices, self.slices))
+        return replace(self, models=_first(session.models, self.models), slices=_first(slices, self.slices))
+
+    def favoured(self, model: str = "", slice: str = "") -> Remembered:
+        """With a model, or a slice, among the favourites; without it where it was."""
+        models, slices = _turned(model, self.favourite_models), _turned(slice, self.favourite_slices)
+        return replace(self, favourite_models=models, favourite_slices=slices)
 
 
 def _first(new: Collection[str], old: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*new, *old)))[:RECENT]
 
 
-def restore(folder: Path, start: Session, given: Collection[str]) -> tuple[Session, Recent, str]:
-    """The session kept in a cache folder with the fields named in `given` as `start` has them, what was looked at
-    lately, and a note: empty, or why nothing was restored. Never raises."""
+def _turned(name: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if name in names or not name:
+        return tuple(each for each in names if each != name)
+    return (*names, name)[-FAVOURITES:]
+
+
+def restore(folder: Path, start: Session, given: Collection[str]) -> tuple[Session, Remembered, str]:
+    """The session kept in a cache folder with the fields named in `given` as `start` has them, what is
+    remembered, and a note: empty, or why nothing was restored. Never raises."""
     file = folder / FILE
     try:
         with open(file, "rb") as opened:
@@ -59,21 +76,26 @@ def restore(folder: Path, start: Session, given: Collection[str]) -> tuple[Sessi
         session = replace(start, **{name: value for name, value in kept.items() if name not in given})
         if session.pane < 0 or not (session.focus and session.curves):
             raise ValueError("it shows nothing")
-        recent = Recent(_read(data["recent"]["models"], _TEXTS), _read(data["recent"]["slices"], _TEXTS))
+        names = [f.name for f in fields(Remembered) if f.name in data["recent"]]
+        remembered = Remembered(**{name: _read(data["recent"][name], _TEXTS) for name in names})
     except FileNotFoundError:
-        return start, Recent(), ""
+        return start, Remembered(), ""
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, MicroscopeError) as error:
         why = " ".join(str(error).split())[:100] or type(error).__name__
-        return start, Recent(), f"The view of last time could not be restored from {file} ({why}): this is a new one."
-    return session, recent, ""
+        return (
+            start,
+            Remembered(),
+            f"The view of last time could not be restored from {file} ({why}): this is a new one.",
+        )
+    return session, remembered, ""
 
 
-def keep(folder: Path, session: Session, recent: Recent) -> None:
-    """Keep a session for the next time. That it cannot be written is no reason to trouble anybody at the end."""
+def keep(folder: Path, session: Session, remembered: Remembered) -> None:
+    """Keep a session and the names for the next time. That they cannot be written troubles nobody at the end."""
     values = {f.name: getattr(session, f.name) for f in fields(session)}
     values["slice"] = str(session.slice)
     values["others"] = [str(spec) for spec in session.others]
-    data = {"version": VERSION, "session": values, "recent": asdict(recent.after(session))}
+    data = {"version": VERSION, "session": values, "recent": asdict(remembered.after(session))}
     part = folder / f"{FILE}.{os.getpid()}"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

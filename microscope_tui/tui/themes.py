@@ -2,7 +2,7 @@
 
 The series colours keep the largest distance under simulated colour blindness. Everything else is taken
 from the 256 colours of a terminal without COLORTERM (the rule over SSH), so nothing shifts there; the
-tints of the intervals are the one exception and have a second set for such terminals.
+tints of the intervals and the cursor are the exception: others stand for them there.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ class Palette:
     def tint(self, series: int) -> str:
         return self.tints[series % len(self.tints)]
 
+    @property
+    def tinted(self) -> bool:
+        """Whether a tint can be seen."""
+        return set(self.tints) != {self.background}
+
 
 PALETTES: Mapping[str, Palette] = {
     DARK: Palette(
@@ -73,7 +78,7 @@ PALETTES: Mapping[str, Palette] = {
         error="#ff8787",
         good="#87d787",
         series=("#56b4e9", "#e69f00", "#ffffff", "#b2b2b2"),
-        tints=("#1d3442", "#3d2e10", "#303030", "#262626"),
+        tints=("#1d3442", "#3d2e10", "#3a3a3a", "#303030"),
         overlap="#464636",
         surface="#1c1c1c",
         line="#4e4e4e",
@@ -91,7 +96,7 @@ PALETTES: Mapping[str, Palette] = {
         error="#af0000",
         good="#005f00",
         series=("#0072b2", "#d55e00", "#882255", "#000000"),
-        tints=("#cfe4f1", "#f7dfcf", "#ead3de", "#e4e4e4"),
+        tints=("#cfe4f1", "#f7dfcf", "#ead3de", "#dadada"),
         overlap="#d9d4d0",
         surface="#eeeeee",
         line="#b2b2b2",
@@ -102,7 +107,7 @@ PALETTES: Mapping[str, Palette] = {
         text="#ffffff",
         faint="#d0d0d0",
         grid="#6c6c6c",
-        cursor="#5f5f00",
+        cursor="#5f5f5f",
         cursor_line="#ffff00",
         bar="#000000",
         key="#ffff00",
@@ -111,7 +116,7 @@ PALETTES: Mapping[str, Palette] = {
         good="#afffaf",
         series=("#5fafff", "#ff8700", "#ffffff", "#808080"),
         tints=("#00304f", "#4a2800", "#444444", "#303030"),
-        overlap="#4e4e4e",
+        overlap="#3a3a3a",
         surface="#000000",
         line="#ffffff",
         marked=True,
@@ -138,11 +143,21 @@ PALETTES: Mapping[str, Palette] = {
     ),
 }
 
-_TINTS_256 = {
-    True: {"tints": ("#303030", "#262626", "#1c1c1c", "#262626"), "overlap": "#444444", "cursor": "#5f5f00"},
-    False: {"tints": ("#d7d7ff", "#ffd7d7", "#eeeeee", "#e4e4e4"), "overlap": "#dadada", "cursor": "#ffff87"},
+IN_256: Mapping[str, str] = {
+    "#1d3442": "#005f87",
+    "#3d2e10": "#5f5f00",
+    "#464636": "#444444",
+    "#4e4e2f": "#585858",
+    "#cfe4f1": "#afd7ff",
+    "#f7dfcf": "#ffd7af",
+    "#ead3de": "#ffd7ff",
+    "#d9d4d0": "#d0d0d0",
+    "#fdf0a0": "#ffff87",
+    "#00304f": "#005f87",
+    "#4a2800": "#5f5f00",
 }
-"""What stands for the tints of a dark (True) or light theme in 256 colours."""
+"""What stands in 256 colours for the backgrounds of the shipped themes that are none of them: the nearest would be
+greys that are hardly seen."""
 
 LISTS = ("series", "tints")
 
@@ -161,8 +176,9 @@ def in_colours(palette: Palette, colours: str | None) -> Palette:
     """The palette on a terminal with `truecolor`, `256` or fewer colours (None: none)."""
     if colours == "truecolor" or palette.ansi:
         return palette
-    few = _TINTS_256[palette.dark]
-    base = replace(palette, tints=tuple(few["tints"]), overlap=str(few["overlap"]), cursor=str(few["cursor"]))
+    tints = tuple(IN_256.get(tint, tint) for tint in palette.tints)
+    overlap, cursor = (IN_256.get(colour, colour) for colour in (palette.overlap, palette.cursor))
+    base = replace(palette, tints=tints, overlap=overlap, cursor=cursor)
     if colours == "256":
         return base
     return replace(base, tints=(base.background,), overlap=base.background, marked=True)

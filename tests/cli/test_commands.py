@@ -309,7 +309,7 @@ def test_help_and_lists_load_nothing_heavy():
         (Progress("loading model", total=9), "loading model"),
         (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 examples · 1,200 tokens · 1.5/s · 1:04 left"),
         (Progress("measuring", 9, 9, 1200, 1.5, 0.0), "measuring 9/9 examples · 1,200 tokens · 1.5/s"),
-        (Progress("keeping linear maps of text tokens", 3, 8, unit="maps"), "keeping linear maps of text tokens 3/8 maps"),
+        (Progress("keeping linear maps", 3, 8, unit="maps"), "keeping linear maps 3/8 maps"),
         (Progress("computing profiles 53 %", 9, 9, 1200, 1.5, 0.0), "computing profiles 53 %"),
     ],
 )

@@ -1,6 +1,7 @@
 """The worst tokens and the map against rows from transformers alone, least squares and SVD by numpy."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -31,7 +32,10 @@ REQUEST = replace(REQUEST, streams=tuple(Stream))
 
 
 def look(store, request, kind):
-    run(request, store, kind=kind, example=None, on_progress=lambda _: None, should_stop=lambda: False)
+    def counted_in(progress):
+        assert progress.unit == ("maps" if "linear maps" in progress.phase else "examples")
+
+    run(request, store, kind=kind, example=None, on_progress=counted_in, should_stop=lambda: False)
     return store.recall_look(request, kind, None)
 
 
@@ -93,6 +97,9 @@ def test_the_worst_tokens_are_those_of_held_out_least_squares(worst, theirs, ima
 def test_the_worst_come_first_and_no_row_twice(worst, theirs):
     assert len(worst.layers) == 8
     for layer, tokens in enumerate(worst.layers):
+        assert Counter(token.modality for token in tokens) == {Modality.TEXT: WORST, Modality.IMAGE: WORST}
+        assert worst.worst_of(layer) == tokens[:WORST]  # whatever was not kept is better than the last of these
+        assert worst.worst_of(layer, Modality.IMAGE) == tuple(t for t in tokens if t.modality is Modality.IMAGE)
         assert all(before.residual >= after.residual for before, after in pairwise(tokens))
         for modality in (Modality.TEXT, Modality.IMAGE):
             rows = np.stack([theirs.states[t.index][layer][t.position] for t in tokens if t.modality is modality])

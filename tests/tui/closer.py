@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from microscope_tui.terms import JobKind
 from microscope_tui.tui.screens.closer import Closer
-from microscope_tui.tui.screens.help import Help
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.canvas import Canvas
@@ -40,24 +39,11 @@ def bar(e: Driven, name: str) -> str:
     return e.app.screen.query_one(f"#{name}", Bar).text
 
 
-def here(e: Driven, kind: type[S]) -> S:
-    """The screen that is shown."""
-    screen: object = e.app.screen
-    assert isinstance(screen, kind)
-    return screen
-
-
-def here_help(e: Driven) -> Help:
-    screen: object = e.app.screen
-    assert isinstance(screen, Help)
-    return screen
-
-
 async def opened(e: Driven, key: str, kind: type[S]) -> S:
     """Press a key of the explorer, and wait for what it opens to have its value."""
     await filled(e)
     await e.press(key)
-    screen = here(e, kind)
+    screen = e.here(kind)
     await e.until(lambda: all(screen.see(look).value for look in screen.asked))
     await e.pilot.pause()
     return screen

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from textual.pilot import Pilot
 
@@ -15,8 +16,12 @@ from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.screens.explorer import Explorer
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.bar import Bar
+from microscope_tui.tui.widgets.face import Face
 from microscope_tui.tui.widgets.pane import Pane
+from tests.sure import sure
 from tests.tui.fake import MODELS, SLICE, FakeSource
+
+S = TypeVar("S")
 
 DEADLINE = 15.0
 
@@ -42,6 +47,16 @@ class Driven:
 
     def bar(self, name: str) -> str:
         return self.explorer.query_one(f"#{name}", Bar).text
+
+    def face(self, number: int = 0) -> Face:
+        """What a pane draws."""
+        return sure(self.explorer.query_one(f"#pane-{number}", Pane).face)
+
+    def here(self, kind: type[S]) -> S:
+        """The screen that is shown."""
+        screen: object = self.app.screen
+        assert isinstance(screen, kind)
+        return screen
 
     @property
     def notes(self) -> str:

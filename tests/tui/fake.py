@@ -12,7 +12,8 @@ from microscope_tui.catalogue import Entry
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Estimate, Measurement, Profile
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
-from microscope_tui.tui.data.source import Held, Stock, Value
+from microscope_tui.tui.data.source import Held, Stock
+from microscope_tui.tui.data.values import Value
 
 SLICE = SliceSpec("demo:scienceqa")
 MODELS = ("demo:llava-next", "demo:omnifusion")
@@ -47,6 +48,7 @@ class FakeSource:
         self.broken: str | None = None
         self.log = "worker: ready"
         self.follows = 0
+        self.alive = True
 
     def check(self, request: Request) -> None:
         for name in (request.model, request.slice.source):
@@ -99,6 +101,9 @@ class FakeSource:
 
     def jobs(self) -> Sequence[Job]:
         return list(self.worked.values())
+
+    def lives(self) -> bool:
+        return self.alive
 
     def follow(self) -> Iterator[News]:
         self.follows += 1

@@ -1,5 +1,6 @@
 """The explorer over the fake source, as a program: for the tests in a real terminal."""
 
+import resource
 import sys
 from dataclasses import replace
 
@@ -26,5 +27,7 @@ def source() -> FakeSource:
 
 
 if __name__ == "__main__":
+    if "cramped" in sys.argv:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
     models = MODELS if "compare" in sys.argv else MODELS[:1]
     sys.exit(run(Settings.load({"cache": "/nowhere"}), Session(models, SLICE, layer=12), source=source()))

@@ -13,12 +13,13 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
-from microscope_tui.terms import JobKind, Metric, Request, SliceSpec, Stream
+from microscope_tui.terms import Job, JobKind, Metric, Request, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Recent, keep
+from microscope_tui.tui.state import Remembered, keep
 from microscope_tui.tui.widgets.canvas import Canvas
+from tests.sure import sure
 from tests.terminal import Terminal
 from tests.tui import looked
 from tests.tui.driving import Driven, filled
@@ -65,9 +66,9 @@ def source(cache: Path) -> ArchiveSource:
 
 
 def test_results_are_found_by_model_and_slice_though_their_files_are_elsewhere(source: ArchiveSource):
-    assert source.recall(Request(THEIRS, SLICE)).provenance == variant(**PLAIN).provenance
-    assert source.recall(Request(THEIRS, SLICE, without=("sinks",))).provenance["more"] == 1
-    assert source.recall(Request(THEIRS, SLICE, before=True)).provenance == variant(**PLAIN).provenance
+    assert sure(source.recall(Request(THEIRS, SLICE))).provenance == variant(**PLAIN).provenance
+    assert sure(source.recall(Request(THEIRS, SLICE, without=("sinks",)))).provenance["more"] == 1
+    assert sure(source.recall(Request(THEIRS, SLICE, before=True))).provenance == variant(**PLAIN).provenance
     assert source.recall(Request(THEIRS, SLICE, without=("duplicates",))) is None
     assert source.recall(Request("demo:llava-next", SLICE)) is None
 
@@ -115,7 +116,12 @@ def test_looks_that_were_made_are_shown_and_others_are_said_to_be_missing(looked
     assert looked_at.look(request, JobKind.TOKENS, 4) is None
     assert looked_at.look(replace(request, without=("sinks",)), JobKind.TOKENS, 3) is None
     assert looked_at.look(replace(request, streams=(Stream.MAIN,)), JobKind.MAP, None) is None
-    with pytest.raises(MicroscopeError, match="it has no tokens of example 4"):
+    main = replace(request, streams=(Stream.MAIN,))
+    with pytest.raises(MicroscopeError, match=r"^No map of main .* there is one of residual and of update: u"):
+        looked_at.submit(main, JobKind.MAP)
+    with pytest.raises(MicroscopeError, match=r"^No t-sne of main in this cache, and --read-only makes none\.$"):
+        looked_at.submit(main, JobKind.TSNE)
+    with pytest.raises(MicroscopeError, match="No tokens of example 4 in this cache, and --read-only makes none"):
         looked_at.submit(request, JobKind.TOKENS, 4)
 
 
@@ -128,7 +134,7 @@ async def test_the_tokens_of_an_exported_cache_are_shown(looked_at: ArchiveSourc
         await driven.press("T")
         await driven.until(lambda: "USER" in app.screen.query_one("#heat", Canvas).text)
         await driven.press("n")
-        await driven.until(lambda: "no tokens of example 4" in app.screen.query_one("#heat", Canvas).text)
+        await driven.until(lambda: "No tokens of example 4" in app.screen.query_one("#heat", Canvas).text)
 
 
 def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
@@ -139,7 +145,7 @@ def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
 
 def test_nothing_is_measured_removed_or_steered(source: ArchiveSource, cache: Path):
     before = fingerprint(cache)
-    with pytest.raises(MicroscopeError, match=r"nothing of it.*--read-only"):
+    with pytest.raises(MicroscopeError, match=r"^Not measured, .*--read-only: the cache has nothing of it"):
         source.submit(Request("demo:llava-next", SLICE))
     with pytest.raises(MicroscopeError, match="only other rows of it"):
         source.submit(Request(THEIRS, SLICE, without=("duplicates",)))
@@ -161,11 +167,33 @@ def test_the_stock_names_what_each_value_is_and_touches_nothing(cache: Path):
     before = fingerprint(cache)
     stock = stock_of(cache, 10**9)
     assert fingerprint(cache) == before
-    assert [held.kind for held in stock.held].count("measurement") == 3
+    assert sorted(held.kind for held in stock.held) == ["result", "result", "result", "sums"]
     said = {held.what for held in stock.held}
     assert f"{THEIRS} on {SLICE}: linearity, dimension, anisotropy" in said
     assert "sums after 40 examples: a larger slice, or work that was stopped, goes on from here" in said
     assert [held.size for held in stock.held] == sorted((held.size for held in stock.held), reverse=True)
+
+
+def test_each_value_is_called_by_what_people_know_it_as(tmp_path: Path):
+    request, files = Request("demo:a", SLICE), stamps_of([])
+    with Store(tmp_path) as store:
+        store.put_measurement("key", made_up("demo:a", SLICE, Shape(layers=4)))
+        store.remember(request, "key", files)
+        store.put_job(Job("1", request))
+        store.put_partial("1", made_up("demo:a", SLICE, Shape(layers=4), complete=False))
+        store.put_blobs({"state-abc-40-x": b"x", "maps-abc-1": b"x"})
+        store.remember_look(request, JobKind.TOKENS, 7, looked.table().to_json(), files)
+        store.remember_look(request, JobKind.PREVIEW, None, looked.preview().to_json(), files)
+        for kind in (JobKind.MAP, JobKind.TSNE):
+            store.remember_look(request, kind, None, looked.cloud().to_json(), files)
+        store.remember_look(request, JobKind.WORST, None, looked.worst().to_json(), files)
+    held = {each.kind: each for each in stock_of(tmp_path, 10**9).held}
+    looks = {"tokens", "examples", "map", "t-SNE map", "worst tokens"}
+    assert held.keys() == {"result", "part of a run", "sums", "linear maps"} | looks
+    assert held["tokens"].what == f"tokens of example 7 of demo:a on {SLICE}"
+    assert (held["tokens"].model, held["tokens"].slice) == ("demo:a", str(SLICE))
+    assert (held["examples"].model, held["examples"].slice) == ("", str(SLICE))
+    assert held["part of a run"].what.endswith("so far")
 
 
 def test_damage_is_said_and_left_where_it_is(source: ArchiveSource, cache: Path):
@@ -189,8 +217,18 @@ async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: 
         await filled(e)
         assert "read-only" in e.bar("header")
         assert any(ord(char) > 0x2800 for char in e.pane(0))
-        await e.press("D")
-        await e.until(lambda: any("only other rows" in (known.error or "") for known in e.explorer.desk.known.values()))
+        for key in ("D", "D", "O"):
+            said = len(e.app._notifications)
+            await e.press(key)
+            await e.until(lambda said=said: len(e.app._notifications) == said + 1)  # type: ignore[misc]
+            assert e.explorer.requests[0].without == ()
+            assert not e.explorer.requests[0].one_tile
+            assert "still" not in str(e.explorer.query_one("#pane-0").border_title)
+        assert "Not measured, nor is anything with --read-only: the cache has only other rows" in e.notes
+        await e.press("S")  # which is there
+        await e.until(lambda: "without sinks" in e.bar("metric"))
+        await e.pilot.pause()
+        assert e.explorer.requests[0].without == ("sinks",)
         await e.press("K", "escape", "j", "escape")
     source.close()
     assert fingerprint(cache) == before
@@ -198,7 +236,7 @@ async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: 
 
 
 def test_the_command_shows_the_view_of_last_time_and_writes_nothing(cache: Path):
-    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Recent())
+    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Remembered())
     before = fingerprint(cache)
     terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache))
     try:
@@ -214,7 +252,7 @@ def test_the_command_shows_the_view_of_last_time_and_writes_nothing(cache: Path)
 
 
 def test_flags_win_over_the_view_of_last_time(cache: Path):
-    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY), Recent())
+    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY), Remembered())
     terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache), "--metric", "dimension")
     try:
         terminal.until(lambda: terminal.braille > 40 and "TwoNN" in terminal.text)

@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 from textual.widgets import DataTable, Static
 
-from microscope_tui.terms import JobKind, JobState, Progress, Request
+from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import JobKind, JobState, Progress, Request, SliceSpec
+from microscope_tui.tui.content.work import cells, columns, in_view, lines_of, state_of
 from microscope_tui.tui.data.source import Held, Stock
 from microscope_tui.tui.screens.cache import Cache, total_text
-from microscope_tui.tui.screens.jobs import Jobs, in_view, lines_of
+from microscope_tui.tui.screens.jobs import Jobs
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer
-from tests.tui.fake import SLICE, FakeSource, made_up
+from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
 NAMES = ("demo:a", "demo:b", "demo:c")
 
@@ -28,7 +30,7 @@ def rows(e: Driven) -> list[list[str]]:
 async def opened(e: Driven) -> None:
     await e.until(lambda: len(e.source.worked) == len(NAMES))
     await e.press("j")
-    assert isinstance(e.app.screen, Jobs)
+    assert e.here(Jobs)
     await e.until(lambda: len(rows(e)) == len(NAMES))
 
 
@@ -36,12 +38,12 @@ async def test_jobs_are_paused_ordered_and_tried_again():
     source = FakeSource()
     async with explorer(source, size=(140, 40), session=Session(NAMES, SLICE)) as e:
         await opened(e)
-        assert [row[2] for row in rows(e)] == list(NAMES)
+        assert [row[2] for row in rows(e)] == ["a", "b", "c"]
         await e.press("down", "down", "plus")
-        await e.until(lambda: [row[2] for row in rows(e)] == ["demo:a", "demo:c", "demo:b"])
+        await e.until(lambda: [row[2] for row in rows(e)] == ["a", "c", "b"])
         assert [job.request.model for job in source.jobs()] == ["demo:a", "demo:c", "demo:b"]
         await e.press("p")
-        await e.until(lambda: "paused" in rows(e)[1][1])
+        await e.until(lambda: "paused" in rows(e)[1][0])
         assert source.worked["job-3"].state is JobState.PAUSED
         await e.press("p")
         await e.until(lambda: source.worked["job-3"].state is JobState.QUEUED)
@@ -49,7 +51,7 @@ async def test_jobs_are_paused_ordered_and_tried_again():
         assert "has not ended yet" in text_of(e, "#said")
         await e.press("x")
         await e.until(lambda: source.cancelled == ["job-3"])
-        await e.until(lambda: "cancelled" in rows(e)[2][1])
+        await e.until(lambda: "cancelled" in rows(e)[2][0])
         await e.press("minus")
         assert "only waiting jobs" in text_of(e, "#said")
         await e.press("r")
@@ -62,7 +64,7 @@ async def test_j_and_k_move_in_the_list_and_a_running_job_is_cancelled_when_aske
     async with explorer(source, size=(140, 40), session=Session(NAMES, SLICE)) as e:
         await opened(e)
         source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 3, 60))
-        await e.until(lambda: "running" in rows(e)[0][1])
+        await e.until(lambda: "running" in rows(e)[0][0])
         table = e.app.screen.query_one(DataTable)
         await e.press("x")
         assert "x once more cancels demo:a: measuring 3/60 ex" in text_of(e, "#said")
@@ -102,21 +104,107 @@ def test_running_jobs_stand_first_then_the_queue_then_the_newest():
     assert [job.request.model for job in in_view(moved)] == ["d", "c", "e", "b", "a"]
 
 
+@pytest.mark.parametrize("size", [(60, 20), (80, 24), (100, 30), (160, 45)])
+async def test_no_column_of_jobs_or_cache_is_out_of_sight(size: tuple[int, int]):
+    source = FakeSource([made_up()])
+    stocked(source)
+    slices = SliceSpec("derek-thomas/ScienceQA", filter="image,subject:natural science", count=200, seed=3)
+    models = ("llava-hf/llava-v1.6-mistral-7b-hf", "Qwen/Qwen2.5-VL-7B-Instruct")
+    jobs = [source.submit(Request(model, slices)) for model in models for _ in range(9)]
+    source.worked["job-2"] = replace(jobs[1], state=JobState.FAILED, error="word " * 60)
+    async with explorer(source, size=size) as e:
+        for key in "jK":
+            await e.press(key)
+            await e.until(lambda: len(rows(e)) > 2)
+            table = e.app.screen.query_one(DataTable)
+            assert table.virtual_size.width <= table.size.width
+            assert table.size.height >= 4
+            assert e.app.screen.query_one("#said").region.bottom < size[1]
+            await e.press("escape")
+
+
+async def test_what_has_no_room_in_the_table_of_jobs_stands_below_it():
+    source = FakeSource([made_up()])
+    name, reason = "org/a-model-with-a-name-that-fits-into-no-column", "The checkpoint lacks the shard 2 of 4: " * 3
+    job = source.submit(Request(name, SliceSpec("org/data", filter="subject:natural science", count=40)))
+    source.worked[job.id] = replace(job, state=JobState.FAILED, error=reason.strip())
+    async with explorer(source, size=(80, 24)) as e:
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 1)
+        state, kind, model, spec = rows(e)[0]
+        assert (state, kind) == ("✗ failed", "measure")
+        assert model.startswith("a-model")
+        assert model.endswith("column")
+        assert "…" in model
+        assert spec.startswith("data filter")
+        assert spec.endswith("40")
+        below = text_of(e, "#detail")
+        assert f"measure: {name} on org/data?filter=subject:natural%20science&count=40" in below
+        assert reason.strip() in below
+        assert "job job-1" in below
+
+
+def test_a_job_says_how_far_it_is_by_what_its_phase_counts():
+    job = FakeSource().submit(Request("a", SLICE))
+
+    def said(state: JobState, phase: str = "measuring", done: int = 0, total: int = 0) -> str:
+        return state_of(replace(job, state=state, progress=Progress(phase, done, total), started=10.0, ended=51.0))
+
+    assert said(JobState.RUNNING, "measuring", 52, 100) == "▶ running 52 %"
+    assert said(JobState.RUNNING, "computing profiles 30 %", 100, 100) == "▶ running 30 %"
+    assert said(JobState.RUNNING, "loading model", 0, 100) == "▶ running"
+    assert said(JobState.PAUSED, "paused", 7, 20) == "‖ paused 35 %"
+    assert said(JobState.QUEUED) == "· queued"
+    assert said(JobState.DONE) == "✓ done 0:41"
+    assert said(JobState.CANCELLED) == "✗ cancelled"
+
+
+def test_models_whose_short_names_are_alike_are_named_in_full():
+    jobs = [FakeSource().submit(Request(name, SLICE)) for name in ("ann/llava", "bob/llava")]
+    assert [row[2] for row in cells(jobs, columns(150))] == ["ann/llava", "bob/llava"]
+    assert [row[2] for row in cells(jobs[:1], columns(150))] == ["llava"]
+
+
+async def test_a_worker_that_is_gone_is_said_of_its_jobs_and_started_again_from_there():
+    source = FakeSource()
+    async with explorer(source, size=(80, 24), session=Session(NAMES, SLICE)) as e:
+        await opened(e)
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 30, 60))
+        await e.until(lambda: rows(e)[0][0] == "▶ running 50 %")
+        await e.press("r")
+        assert "has not ended yet" in text_of(e, "#said")
+        source.news.put(MicroscopeError("The worker has died."))  # while its lock is still held
+        await e.until(lambda: rows(e)[0][0] == "✗ cut off 50 %")
+        source.alive = False
+        await e.press("f5")
+        await e.pilot.pause(0.1)
+        assert rows(e)[0][0] == "✗ cut off 50 %"
+        assert "r starts one, which goes on with it" in text_of(e, "#detail")
+        followed = source.follows
+        source.alive = True
+        await e.press("r")
+        await e.until(lambda: len(source.submitted) == 4)
+        await e.until(lambda: rows(e)[0][0] == "▶ running 50 %")
+        await e.until(lambda: source.follows == followed + 1)
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 45, 60))
+        await e.until(lambda: rows(e)[0][0] == "▶ running 75 %")
+
+
 async def test_a_look_is_named_as_such():
     source = FakeSource([made_up()])
     source.submit(Request("demo:a", SLICE), JobKind.TOKENS, 7)
     async with explorer(source, size=(140, 40)) as e:
         await e.press("j")
         await e.until(lambda: len(rows(e)) == 1)
-        await e.until(lambda: "tokens, example 7: demo:a" in text_of(e, "#detail"))
+        await e.until(lambda: "tokens, ex 7: demo:a on demo:scienceqa" in text_of(e, "#detail"))
 
 
 def stocked(source: FakeSource) -> None:
     for number, (kind, size, in_use) in enumerate(
-        [("blob", 300_000_000, True), ("measurement", 2_000_000, False), ("blob", 1_000_000, False)]
+        [("sums", 300_000_000, True), ("result", 2_000_000, False), ("sums", 1_000_000, False)]
     ):
         key = f"{kind}/{number}"
-        source.held[key] = Held(key, kind, f"of {number}", size, 1_700_000_000.0, in_use)
+        source.held[key] = Held(key, kind, f"{kind} of {number}", MODELS[0], str(SLICE), size, 1_700_000_000.0, in_use)
 
 
 async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice():
@@ -124,7 +212,7 @@ async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice(
     stocked(source)
     async with explorer(source) as e:
         await e.press("K")
-        assert isinstance(e.app.screen, Cache)
+        assert e.here(Cache)
         await e.until(lambda: len(rows(e)) == 3)
         assert [row[0].strip() for row in rows(e)] == ["300.0 MB", "2.0 MB", "1.0 MB"]
         assert "(30%)" in text_of(e, "#total")
@@ -137,7 +225,7 @@ async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice(
         assert len(source.held) == 3
         await e.press("x")
         await e.until(lambda: len(rows(e)) == 2)
-        assert "blob/2" not in source.held
+        assert "sums/2" not in source.held
         await e.press("escape")
         assert e.app.screen is e.explorer
 
@@ -171,7 +259,7 @@ async def test_with_many_jobs_in_a_small_window_it_opens_on_the_running_one_and_
         await e.until(lambda: "demo:m6" in text_of(e, "#detail"))
         table = e.app.screen.query_one(DataTable)
         assert table.cursor_row == 0
-        assert "running" in rows(e)[0][1]
+        assert "running" in rows(e)[0][0]
         await e.press(*["down"] * 8)
         assert table.cursor_row == 8
         assert "demo:m0" in text_of(e, "#detail")

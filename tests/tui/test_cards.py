@@ -14,6 +14,7 @@ from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.session import Session
+from tests.sure import sure
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -32,7 +33,7 @@ def _card(session: Session, *measurements: Measurement) -> tuple[Section, ...]:
     for request, measurement in zip(requests, measurements, strict=True):
         desk.forget(request)
         desk.measured(request, measurement)
-    found = {curve.slot: shown(desk, request) for curve, request in zip(session.curves, requests, strict=True)}
+    found = {curve.slot: each for curve, each in zip(session.curves, shown(desk, requests), strict=True)}
     return metric_card(pane_views(session, desk, requests)[session.pane], 0, session.metric, session.method(), found)
 
 
@@ -78,6 +79,26 @@ def test_a_small_update_is_told_with_what_a_linear_map_explains_of_it():
     assert "pure noise would score 0.95" in said
     assert "explains 0.6" in said
     assert "held out by examples it is 0.8500" in said
+
+
+def test_what_the_estimate_warns_of_is_said_once():
+    notes = (
+        "n/d = 3.0: independent rows would score 0.33",
+        "ρ = 0.05: y is nearly x, so that even an update of pure noise would score 0.95",
+        "12 sink rows of 1,000 (norm over 10× the median of their example) may rule this number",
+        "condition number 1.0e+06",
+    )
+    numbers = (
+        (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.98, n=300, d=100, notes=notes)),
+        (Metric.LINEARITY, "in-sample", Stream.UPDATE, Estimate(0.6, n=300, d=100)),
+    )
+    measured = _measured(*numbers, sinks={"text": 12})
+    said = _warned(_card(RESIDUAL, measured))
+    for once in ("ρ = ", "n/d = ", "12 ", "condition number"):
+        assert said.count(once) == 1, once
+    alone = _warned(_card(RESIDUAL, replace(measured, profiles=measured.profiles[:1], sinks={})))
+    assert "y is nearly x" in alone  # nothing else says it
+    assert "12 sink rows" in alone
 
 
 def test_sinks_are_counted_and_the_key_that_leaves_them_out_is_named():
@@ -147,7 +168,7 @@ def _contrast(first: Measurement, second: Measurement) -> str:
     for request, measurement in zip(requests, (first, second), strict=True):
         desk.forget(request)
         desk.measured(request, measurement)
-    sections = contrast_card([shown(desk, request) for request in requests], ("a", "b"), (0, 1))
+    sections = contrast_card(shown(desk, requests), ("a", "b"), (0, 1))
     return "\n".join(f"{section.heading}\n{_all((section,))}" for section in sections)
 
 
@@ -177,6 +198,40 @@ def test_one_difference_allows_a_causal_reading_and_none_is_said():
     second = replace(made_up(MODELS[1]), provenance={**ONE, "dtype": "bfloat16"})
     assert "Only one thing differs (dtype)" in _contrast(first, second)
     assert "Nothing that is recorded differs" in _contrast(first, replace(first, model=MODELS[1]))
+
+
+def _of_slices(first: Measurement, second: Measurement) -> str:
+    desk = Desk()
+    requests = [Request(MODELS[0], each.slice) for each in (first, second)]
+    for request, measurement in zip(requests, (first, second), strict=True):
+        desk.forget(request)
+        desk.measured(request, measurement)
+    return _all(contrast_card(shown(desk, requests), ("a", "b"), (0, 1)))
+
+
+def test_slices_of_different_size_differ_in_n_as_well_and_are_named():
+    few = replace(SLICE, count=60)
+    known = {**ONE, "parts": PARTS, "weights": TRAINED}
+    first = replace(made_up(shape=Shape(n=22_912)), provenance={**known, "slice": "f00"})
+    second = replace(made_up(spec=few, shape=Shape(n=1920)), provenance={**known, "slice": "ba5"})
+    said = _of_slices(first, second)
+    assert "Only one thing differs (data), but with it the number of rows" in said
+    assert "can be put down to it" not in said
+    assert "different n text 22,912 rows (n/d 358) against 1,920 rows (n/d 30.0); image 68,736" in said
+    assert "Held-out linearity (v) is not inflated, N matches n for dimension" in said
+    assert f"data {SLICE} (digest f00)" in said
+    assert f" {few} (digest ba5)" in said
+    of_one_size = replace(made_up(spec=replace(SLICE, seed=7), shape=Shape(n=22_912)), provenance=second.provenance)
+    said = _of_slices(first, of_one_size)
+    assert "Only one thing differs (data): on these examples" in said
+    assert "different n" not in said
+
+
+def test_two_names_of_the_same_data_are_no_difference():
+    made = {**ONE, "slice": "f00"}
+    first = replace(made_up(), provenance=made)
+    said = _of_slices(first, replace(made_up(spec=replace(SLICE, count=200)), provenance=made))
+    assert "Nothing that is recorded differs" in said
 
 
 PARTS = {
@@ -220,7 +275,7 @@ def test_the_depth_of_the_models_is_a_difference():
     for request, layers in zip(requests, (16, 24), strict=True):
         desk.forget(request)
         desk.measured(request, made_up(request.model, shape=Shape(layers=layers)))
-    facts = {fact.name: fact for fact in contrast([shown(desk, request) for request in requests])}
+    facts = {fact.name: fact for fact in contrast(shown(desk, requests))}
     assert facts["layers L"].values == ("16", "24")
     assert facts["layers L"].differs
     assert not facts["width d"].differs
@@ -242,7 +297,7 @@ async def test_i_opens_the_card_and_the_cursor_moves_in_it(source: FakeSource):
         await filled(e)
         await e.press("i")
         card = _open(e)
-        profile = source.stored[MODELS[0], str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+        profile = sure(source.stored[MODELS[0], str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
         assert f"layer 12: {profile.value[12]:.4f}" in card.text
         assert "arXiv 2405.12250" in card.text
         await e.press("right")

@@ -1,6 +1,8 @@
 """The chart: what plotext draws and what is laid over it."""
 
 import math
+import random
+from itertools import pairwise
 
 import pytest
 from rich.style import Style
@@ -8,9 +10,10 @@ from textual.strip import Strip
 
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.session import DARK, LIGHT
-from microscope_tui.tui.themes import PALETTES, in_colours
+from microscope_tui.tui.themes import CONTRAST, MARKERS, PALETTES, in_colours
 from microscope_tui.tui.widgets import chart
-from microscope_tui.tui.widgets.chart import BRAILLE, Drawing, Scale, drawing
+from microscope_tui.tui.widgets.chart import BRAILLE, Drawing, drawing
+from microscope_tui.tui.widgets.ticks import Scale
 
 PALETTE = PALETTES[DARK]
 
@@ -60,6 +63,36 @@ def test_ticks_stand_at_their_values():
             assert y == d.rows - 1 - d.y.cell(float(label))
             seen += 1
     assert seen >= 3
+
+
+def _tick_rows(d: Drawing) -> dict[int, float]:
+    labels = {y: d.line(y).text[: d.left - 1].strip() for y in range(d.rows)}
+    return {y: float(label) for y, label in labels.items() if label}
+
+
+def test_ticks_fall_on_rows_evenly():
+    draw = random.Random(1)
+    three = 0
+    for _ in range(200):
+        low, rows = draw.uniform(-1, 1) * 10 ** draw.uniform(-2, 2), draw.choice([6, 7, 10, 13, 20, 24])
+        high = low + 10 ** draw.uniform(-2, 2)
+        d = Drawing((Line((0, 1), (low, high), (None,) * 2, (None,) * 2),), Axes(1), 40, rows + 1, PALETTE)
+        ticks = _tick_rows(d)
+        assert len({after - before for before, after in pairwise(ticks)}) == 1, (low, high, rows, ticks)
+        assert list(ticks) == [d.rows - 1 - d.y.cell(tick) for tick in ticks.values()]
+        steps = {round(before - after, 9) for before, after in pairwise(ticks.values())}
+        assert len(steps) == 1
+        assert d.y.low <= low < high <= d.y.high
+        assert d.y.high - d.y.low <= 1.4 * (high - low) + 0.01 * abs(high)
+        three += len(ticks) >= 3
+    assert three > 140
+
+
+def test_an_axis_that_was_given_stays_as_it_is():
+    for rows in range(5, 30):
+        d = Drawing((_line(25),), Axes(24, ys=(0.03, 1.27)), 40, rows + 1, PALETTE)
+        assert (d.y.low, d.y.high) == (0.03, 1.27)
+        assert len(_tick_rows(d)) >= 2
 
 
 def test_layer_numbers_stand_below_their_columns():
@@ -128,6 +161,91 @@ def test_without_colours_signs_tell_lines_apart_and_a_single_line_needs_none():
 
     assert signs(_line(25)) == 0
     assert signs(_line(25), _line(25, colour=1, shift=0.4)) > 4
+
+
+FLAT = in_colours(PALETTE, None)
+"""Without colours."""
+
+
+def _count(d: Drawing, signs: str) -> list[int]:
+    text = "".join(d.line(y).text for y in range(d.rows))
+    return [text.count(sign) for sign in signs]
+
+
+@pytest.mark.parametrize("layers", [9, 25, 101])
+@pytest.mark.parametrize("size", [(39, 7), (80, 18), (120, 40)])
+def test_lines_that_lie_on_each_other_all_keep_signs(layers: int, size: tuple[int, int]):
+    for count in (2, 3, 4):
+        lines = [_line(layers, colour) for colour in range(count)]
+        seen = _count(Drawing(lines, Axes(layers - 1), *size, FLAT), "".join(MARKERS[:count]))
+        assert min(seen) >= 2, (count, seen)
+        assert max(seen) - min(seen) <= 1
+
+
+def test_the_signs_stay_where_they_are_when_another_line_is_on_top():
+    lines = [_line(25, colour, shift=0.1 * colour) for colour in range(4)]
+
+    def signs(lines: list[Line]) -> list[list[str]]:
+        d = Drawing(lines, Axes(24), 39, 9, FLAT)
+        return [[char if char in MARKERS else "" for char in d.line(y).text] for y in range(d.rows)]
+
+    assert signs(lines) == signs([lines[2], lines[0], lines[1], lines[3]])
+
+
+def test_a_line_with_gaps_and_fewer_layers_keeps_signs_below_others():
+    lines = [_line(25, 0), _line(25, 1, gap=(0, 1, 2, 3, 4, 5, 9, 10, 15)), _line(13, 2)]
+    assert min(_count(Drawing(lines, Axes(24), 39, 7, FLAT), "●◆▲")) >= 2
+
+
+def test_marks_on_each_other_are_both_seen_and_hollow_where_there_are_none():
+    def line(colour: int) -> Line:
+        return Line(tuple(range(12)), (0.5,) * 12, (None,) * 12, (None,) * 12, colour, marks=(True,) * 6 + (False,) * 6)
+
+    for palette, hollow in ((PALETTE, False), (FLAT, True)):
+        full, empty = (_count(Drawing((line(1), line(2)), Axes(11), 56, 16, palette), s) for s in ("◆▲", "◇△"))
+        assert full == [3, 3]
+        assert all(bool(count) is hollow for count in empty)
+
+
+def _bars(d: Drawing) -> dict[int, list[int]]:
+    """Rows of the bars, by column."""
+    found: dict[int, list[int]] = {}
+    for y in range(d.rows):
+        for x, char in enumerate(d.line(y).text):
+            if char == "┆":
+                found.setdefault(x, []).append(y)
+    return found
+
+
+def test_without_tints_bars_show_intervals():
+    line = _line(25, half=0.15)
+    d = Drawing((line,), Axes(24), 56, 16, FLAT)
+    bars = _bars(d)
+    layers = {d.column(layer): layer for layer in range(25)}
+    assert len(bars) >= 5
+    for column, rows in bars.items():
+        low, high = (d.rows - 1 - d.y.cell(bound[layers[column]] or 0.0) for bound in (line.low, line.high))
+        assert {*rows, *_dots(d, column - d.left)} == set(range(high, low + 1)) | set(_dots(d, column - d.left))
+    assert not _bars(Drawing((line,), Axes(24, plain=True), 56, 16, FLAT))
+    assert not _bars(Drawing((line,), Axes(24), 56, 16, PALETTES[CONTRAST]))
+    assert not _bars(Drawing((_line(25, half=1e-4),), Axes(24), 56, 16, FLAT))
+
+
+def test_bars_stand_at_the_signs_of_their_line():
+    lines = (_line(25, 0, half=0.2), _line(25, 1, half=0.2, shift=-1.0))
+    d = Drawing(lines, Axes(24), 80, 30, FLAT)
+    for column, rows in _bars(d).items():
+        signs = [(y, char) for y in range(d.rows) if (char := d.line(y).text[column]) in MARKERS]
+        assert len(signs) == 1
+        assert min(rows) - 1 <= signs[0][0] <= max(rows) + 1
+
+
+def test_of_three_lines_only_the_first_has_bars():
+    lines = (_line(25, 2, half=0.2), _line(25, 0, half=0.2, shift=-1.5), _line(25, 1, half=0.2, shift=1.5))
+    d = Drawing(lines, Axes(24), 80, 40, FLAT)
+    columns = [x for y in range(d.rows) for x, char in enumerate(d.line(y).text) if char == "▲"]
+    assert _bars(d)
+    assert set(_bars(d)) <= set(columns)
 
 
 def test_columns_and_layers_are_each_others_inverse():
@@ -277,6 +395,16 @@ def test_a_logarithmic_axis_over_a_narrow_range_has_round_numbers():
     labels = [text for y in range(d.rows) if (text := d.line(y).text[: d.left - 1].strip())]
     assert len(labels) >= 3
     assert all(3.9 < float(text) < 5.1 for text in labels)
+
+
+def test_a_logarithmic_axis_is_not_left_with_two_numbers():
+    d = Drawing(
+        (Line((0, 1), (0.49, 1.0), (None,) * 2, (None,) * 2).logarithmic(),), Axes(1, log=True), 56, 16, PALETTE
+    )
+    labels = {y: text for y in range(d.rows) if (text := d.line(y).text[: d.left - 1].strip())}
+    assert len(labels) >= 3
+    for y, text in labels.items():
+        assert y == d.rows - 1 - d.y.cell(math.log10(float(text)))
 
 
 BEFORE = Axes(8, -4, stages=((-4, "vision tower"), (-1, "connector")))

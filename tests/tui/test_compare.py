@@ -1,6 +1,7 @@
 """Curves laid over each other, their difference, hidden panes, axes and rows left out, driven by keys."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from microscope_tui.terms import JobState, Metric, Modality, Progress, Stream
 from microscope_tui.tui.content.difference import difference
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
+from tests.sure import sure
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -46,7 +48,7 @@ async def test_a_pane_without_room_for_four_lines_of_values_keeps_the_pinned_one
     async with explorer(source, size=(60, 20), session=Session(NAMES, SLICE, layer=12)) as e:
         await filled(e)
         await e.press("p", "p", "p")
-        face = e.explorer.query_one("#pane-0", Pane).face
+        face = e.face()
         assert "fourth" in [series.label for series in face.read_out]
         assert len(face.read_out) < 4
         assert sum(ord(char) > 0x2800 for char in e.pane(0)) > 10
@@ -57,14 +59,17 @@ async def test_the_pinned_curve_is_drawn_over_the_others():
     source = FakeSource([made_up(), made_up(MODELS[1])])  # the same values, so that one lies on the other
     async with explorer(source, session=Session(MODELS, SLICE, layer=12)) as e:
         await filled(e)
-        face = e.explorer.query_one("#pane-0", Pane).face
+        face = e.face()
         assert face.view.lines[0].colour == 0
         await e.press("p")
         assert e.session.top == 1
-        face = e.explorer.query_one("#pane-0", Pane).face
+        face = e.face()
         assert face.view.lines[0].colour == 1
         colours = {
-            s.style.color.name for row in face.rows() for s in row if s.style and any(ord(c) > 0x2800 for c in s.text)
+            sure(s.style.color).name
+            for row in face.rows()
+            for s in row
+            if s.style and any(ord(c) > 0x2800 for c in s.text)
         }
         assert colours == {e.explorer.palette.of(1)}
 
@@ -79,7 +84,7 @@ async def test_another_slice_is_laid_over_and_taken_off(source: FakeSource):
         await e.press("enter")
         await e.until(lambda: e.session.comparing)
         await filled(e)
-        assert "llava-next on  ● all of it  ◆ count=50" in " ".join(e.bar("header").split(" "))
+        assert "llava-next on  ● whole scienceqa  ◆ count=50" in " ".join(e.bar("header").split(" "))
         assert "◆ count=50" in e.pane(0)
         assert [request.slice for request in e.explorer.requests] == [SLICE, FEW]
         await e.press("minus")
@@ -99,14 +104,32 @@ async def test_models_on_the_same_examples_are_compared_in_pairs():
         await filled(e)
         await e.press("f")
         assert "paired, marked by max-T × 24" in e.bar("metric")
-        view = e.explorer.query_one("#pane-0", Pane).face.view
+        view = e.face().view
         assert view.paired
         assert " (p " in e.bar("inspector")
         profile = view.series[0].profile
         assert profile is not None
         assert profile.low[3] is not None
         moved = tuple(1e-4 * math.cos(5 * k) for k in range(10))
-        assert profile.value[3] - profile.low[3] == pytest.approx(reach(moved, 10))
+        assert sure(profile.value[3]) - profile.low[3] == pytest.approx(reach(moved, 10))
+
+
+@pytest.mark.parametrize(
+    ("third", "marked"),
+    [("partial", "B − A, paired, marked by max-T × 24"), ("complete", "B − A, marked by max-T or Bonferroni × 24")],
+)
+async def test_a_third_curve_that_is_not_paired_changes_nothing_about_the_pair(third: str, marked: str):
+    pair = [_by_group(made_up(model), own) for model, own in zip(MODELS, (0.0, 1e-4), strict=True)]
+    other = made_up("demo:third", shape=Shape(tilt=3.0))
+    if third == "partial":  # it has no intervals yet: nothing of it is tested
+        bare = tuple(replace(p, low=(None,) * len(p.low), high=(None,) * len(p.high)) for p in other.profiles)
+        other = replace(other, profiles=bare, complete=False)
+    source = FakeSource([*pair, other])
+    async with explorer(source, session=Session((*MODELS, "demo:third"), SLICE, layer=3), size=(160, 40)) as e:
+        await filled(e)
+        await e.press("f")
+        assert marked in e.bar("metric")
+        assert " (p " in e.bar("inspector")
 
 
 async def test_layers_are_marked_by_as_many_folds_as_there_was_memory_for():
@@ -120,9 +143,9 @@ async def test_layers_are_marked_by_as_many_folds_as_there_was_memory_for():
     async with explorer(source, session=Session((*MODELS, "demo:third"), SLICE, layer=3)) as e:
         await filled(e)
         await e.press("f")
-        view = e.explorer.query_one("#pane-0", Pane).face.view
+        view = e.face().view
         first, *others = (
-            source.stored[model, str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+            sure(source.stored[model, str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
             for model in (*MODELS, "demo:third")
         )
         for series, other, groups in zip(view.series, others, (3, 4), strict=True):
@@ -136,13 +159,14 @@ async def test_f_shows_the_difference_and_where_it_is_significant(source: FakeSo
     async with explorer(source, session=Session(MODELS, SLICE, layer=3)) as e:
         await filled(e)
         a, b = (
-            source.stored[model, str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN) for model in MODELS
+            sure(source.stored[model, str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
+            for model in MODELS
         )
         await e.press("f")
-        assert f"{b.value[3] - a.value[3]:+.4f}" in e.pane(0)
+        assert f"{sure(b.value[3]) - sure(a.value[3]):+.4f}" in e.pane(0)
         assert "Bonferroni × 24" in e.bar("metric")
         assert "less llava-next" in str(e.explorer.query_one("#pane-0").border_title)
-        view = e.explorer.query_one("#pane-0", Pane).face.view
+        view = e.face().view
         (line,) = view.lines
         said = "differs" if line.marks[3] else "not significant"
         assert said in e.bar("inspector")
@@ -192,7 +216,7 @@ async def test_x_compares_models_of_different_depth_by_the_share_of_it():
         await filled(e)
         assert "no block starts here" in e.bar("inspector")
         await e.press("x")
-        shallow = source.stored[MODELS[0], str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+        shallow = sure(source.stored[MODELS[0], str(SLICE)].profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
         assert f"{shallow.value[8]:.4f}" in e.bar("inspector")
         assert "depth 0.50" in e.bar("inspector")
         assert "layer 8 " in e.bar("inspector")
@@ -295,6 +319,7 @@ def _with_stages(profile: Profile) -> Profile:
         notes=((),) * 3 + profile.notes,
         facts=((),) * 3 + profile.facts,
         influence=((),) * 3 + profile.influence,
+        shares=((),) * 3 + profile.shares,
         stages=("vision tower", "vision tower", "connector", *profile.stages),
         widths=(32, 32, profile.d, *profile.widths),
     )
@@ -343,22 +368,63 @@ async def test_a_grid_of_four_by_three_at_every_size():
         await e.until(lambda: "text · main" in _shown(e)[0])
 
 
-async def test_n_gives_every_curve_the_same_number_of_rows(source: FakeSource):
-    few = replace(source.stored[MODELS[1], str(SLICE)], tokens={"text": 900, "image": 700})
-    source.stored[MODELS[1], str(SLICE)] = few
+async def test_curves_without_a_line_of_values_are_counted():
+    names = ("demo:a", "demo:b", "demo:c", "demo:d")
+    source = FakeSource([made_up(name, shape=Shape(tilt=k / 4)) for k, name in enumerate(names)])
+    async with explorer(source, size=(80, 24), session=Session(names, SLICE, layer=12)) as e:
+        await filled(e)
+        for number in range(4):
+            values = [line for line in e.pane(number).splitlines() if "[" in line]
+            assert len(values) == 3
+            assert values[-1].endswith(" +1 more")
+            assert not any("more" in line for line in values[:-1])
+        await e.pilot.resize_terminal(120, 40)
+        await e.pilot.pause()
+        assert "more" not in e.pane(0)
+
+
+def _with_rows(measured: Measurement, n: Mapping[Modality, int]) -> Measurement:
+    """A measurement whose dimension has so many different rows, fewer at the first layer."""
+    profiles = tuple(
+        replace(p, n=(90, *(n[p.modality],) * (len(p.n) - 1))) if p.metric is Metric.DIMENSION else p
+        for p in measured.profiles
+    )
+    return replace(measured, profiles=profiles)
+
+
+async def test_n_gives_every_curve_the_same_number_of_different_rows():
+    pair = (
+        _with_rows(made_up(), {Modality.TEXT: 2938, Modality.IMAGE: 4096}),
+        _with_rows(made_up(MODELS[1]), {Modality.TEXT: 3000, Modality.IMAGE: 4096}),
+    )
+    source = FakeSource(pair)
     async with explorer(source, session=Session(MODELS, SLICE)) as e:
         await filled(e)
         await e.press("N")
         await e.until(lambda: len(source.submitted) == 2)
-        assert [request.sample_tokens for request in source.submitted] == [700, 700]
-        assert "matched n ≤ 700" in e.bar("metric")
+        assert [request.matched for request in source.submitted] == [2938, 2938]
+        assert {request.sample_tokens for request in source.submitted} == {4096}  # the same sample, no other one
+        assert "matched n ≤ 2,938" in e.bar("metric")
+        assert "still all different rows" in str(e.explorer.query_one("#pane-0").border_title)
         await e.press("N")
-        assert {request.sample_tokens for request in e.explorer.requests} == {4096}
+        assert {request.matched for request in e.explorer.requests} == {None}
 
 
-async def test_n_says_when_there_is_nothing_to_match(source: FakeSource):
-    async with explorer(source) as e:
+async def test_n_says_when_there_is_nothing_to_match():
+    same = _with_rows(made_up(), {Modality.TEXT: 4096, Modality.IMAGE: 4096})
+    async with explorer(FakeSource([same])) as e:
         await filled(e)
         await e.press("N")
-        assert "4,096 rows already" in e.notes
+        assert "Dimension has 4,096 different rows of each already." in e.notes
+        assert e.session.rows is None
+
+
+async def test_n_waits_for_the_whole_of_dimension():
+    source = FakeSource()
+    async with explorer(source) as e:
+        await e.until(lambda: source.worked)
+        source.move(source.worked["job-1"], JobState.RUNNING, partial=made_up(complete=False))
+        await filled(e)
+        await e.press("N")
+        assert "is known when dimension is measured to the end" in e.notes
         assert e.session.rows is None

@@ -39,6 +39,7 @@ SENT = {
     "space": " ",
     "minus": "-",
     "plus": "+",
+    "slash": "/",
 }
 WAYS: Mapping[str, tuple[str, str]] = {
     "explorer": ("", "^p palette"),
@@ -52,9 +53,12 @@ WAYS: Mapping[str, tuple[str, str]] = {
     "help": ("?", "Choose"),
     "picker": ("m", "Model to look at"),
     "save": ("e", "Save what is on"),
+    "find": ("E/", "Find an example"),
 }
 """The key that opens each screen from the panes, and what is then to be read."""
-DIALOGS = ("jobs", "cache", "card", "help", "picker", "save")
+DIALOGS = ("jobs", "cache", "card", "help", "picker", "save", "find")
+ENDS = ("leave", "app.quit", "app.suspend_process")
+"""What ends the program, or stops it: tested in the terminal tests."""
 LAST = 24
 """Layers of the models that are shown."""
 QUIET = 0.08
@@ -81,7 +85,7 @@ def is_at(screen: str, text: str) -> bool:
 
 def pressed(screen: str) -> Iterator[tuple[str, str]]:
     """All keys of a screen, but for that which ends the program, and what each does."""
-    deeds = (deed for deed in TABLES[screen] if deed.action != "leave")
+    deeds = (deed for deed in TABLES[screen] if deed.action not in ENDS)
     return ((key, deed.action) for deed in deeds for key in names_of(deed.keys))
 
 

@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from textual.widgets import Input
 
 from microscope_tui.inspection import PAGE
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.tui.screens.examples import Examples
+from microscope_tui.tui.screens.find import Find
 from tests.tui import looked
 from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
-from tests.tui.driving import explorer
+from tests.tui.driving import Driven, explorer
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
 
@@ -143,3 +145,62 @@ async def test_without_colours_a_sentence_stands_for_the_picture(source: FakeSou
         await opened(e, "E", Examples)
         assert "▀" not in canvas(e, "card")
         assert "too few colours" in canvas(e, "card")
+
+
+async def find(e: Driven, words: str) -> None:
+    await e.press("slash")
+    e.here(Find).query_one(Input).value = words
+    await e.press("enter")
+
+
+async def test_a_number_is_gone_to_whatever_is_filtered():
+    async with explorer(large(), session=ONE) as e:
+        screen = await opened(e, "E", Examples)
+        await find(e, "4321")
+        await e.until(lambda: "in picture 4321?" in canvas(e, "card"))
+        await find(e, "5000")
+        assert "There is no example 5,000: the last one is 4,999." in e.notes
+        assert e.explorer.example == 4321
+        await e.press("f")  # right: every third is wrong
+        await find(e, "6")
+        assert (e.explorer.example, screen.filter) == (6, "all")
+
+
+async def test_words_are_found_on_pages_that_are_not_here_yet():
+    source = large()
+    page = source.looks.pop((MODELS[0], JobKind.PREVIEW, 600))
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "E", Examples)
+        await find(e, "which PICTURE 777?")
+        await e.until(lambda: any(job.example == 600 for job in source.worked.values()))
+        assert "looking for “which PICTURE 777?” from example 600 on" in bar(e, "title")
+        await e.press("escape")
+        assert "looking for" not in bar(e, "title")
+        assert e.explorer.example == 0
+        source.looks[MODELS[0], JobKind.PREVIEW, 600] = page
+        await find(e, "picture 777?")
+        await e.until(lambda: e.explorer.example == 777)
+        await e.until(lambda: "in picture 777?" in canvas(e, "card"))
+
+
+async def test_the_same_words_find_the_next_one_and_none_is_said(source: FakeSource):
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "E", Examples)
+        found = []
+        for _ in range(3):
+            await find(e, "picture 1")
+            found.append(e.explorer.example)
+        assert found == [1, 10, 11]
+        await e.press("slash")
+        assert e.here(Find).query_one(Input).value == "picture 1"
+        await e.press("escape")
+        await find(e, "zebra")
+        assert "No example of these has the words “zebra”." in e.notes
+        assert e.explorer.example == 11
+
+
+async def test_in_a_narrow_window_the_list_has_all_of_its_width(source: FakeSource):
+    async with explorer(source, session=BOTH, size=(80, 24)) as e:
+        await opened(e, "E", Examples)
+        await e.until(lambda: "Which animal is shown in picture 0?" in canvas(e, "list").splitlines()[0])
+        assert "Which animal is shown in picture 0?" in canvas(e, "card")

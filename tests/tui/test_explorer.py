@@ -1,5 +1,6 @@
 """The explorer driven by keys over a fake source."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from microscope_tui.terms import FORMULAS, Metric, Modality, Stream
 from microscope_tui.tui.content.lines import SHORT_FORMULAS
 from microscope_tui.tui.session import LIGHT, Session
 from microscope_tui.tui.widgets.pane import Pane
+from tests.sure import sure
 from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -40,11 +42,32 @@ async def test_the_value_at_the_cursor_is_the_profiles_own(source: FakeSource):
     async with explorer(source) as e:
         await filled(e)
         measured = source.stored[MODELS[0], str(SLICE)]
-        profile = measured.profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN)
+        profile = sure(measured.profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
         assert f"{profile.value[12]:.4f}" in e.pane(0)
         await e.press("right")
         assert f"{profile.value[13]:.4f}" in e.pane(0)
         assert e.bar("inspector").startswith(" layer 13")
+
+
+NUMBERS = ("n 144,360", "d 64", "n/d 2,256", "ρ 0.999", "rank 64")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (160, 45)])
+async def test_numbers_come_before_traps_and_what_is_cut_names_the_card(width: int, height: int):
+    traps = ("a trap that takes some forty words to say, " * 6, "1158 duplicate rows (28.3 %) removed")
+    measured = made_up(shape=Shape(n=144_360, notes={12: traps}))
+    facts = tuple(replace(p, facts=(("ρ 0.999", "rank 64"),) * len(p.layers)) for p in measured.profiles)
+    measured = replace(measured, profiles=facts, sinks={"text": 90, "image": 90})
+    async with explorer(FakeSource([measured]), size=(width, height)) as e:
+        await filled(e)
+        said = e.bar("inspector")
+        places = [said.find(number) for number in (*NUMBERS, "*")]
+        assert places == sorted(places)
+        assert places[0] > 0
+        assert said.rstrip().endswith(" i")
+        if width == 160:
+            assert "sinks 0.062 %" in said
+            assert "* 1158 duplicate rows" in said
 
 
 async def test_traps_are_marked_in_the_pane_and_spelled_out_below(source: FakeSource):
@@ -99,7 +122,7 @@ async def test_u_shows_the_third_stream(source: FakeSource):
         assert "update │ residual" in e.bar("metric")
         await e.press("u", "u")
         await e.until(lambda: len([p for p in e.explorer.query(Pane) if p.display]) == 6)
-        assert e.explorer.query_one("#pane-5", Pane).face.view.title == "image · update"
+        assert e.face(5).view.title == "image · update"
         await e.press("u")
         await e.until(lambda: len([p for p in e.explorer.query(Pane) if p.display]) == 4)
 
@@ -125,7 +148,7 @@ async def test_y_gives_all_panes_the_same_axis_and_back(source: FakeSource):
         await filled(e)
 
         def axes() -> set[tuple[float, float]]:
-            drawings = [pane.face.drawing for pane in e.explorer.query(Pane)]
+            drawings = [sure(sure(pane.face).drawing) for pane in e.explorer.query(Pane)]
             return {(drawing.y.low, drawing.y.high) for drawing in drawings}
 
         own = axes()
@@ -152,13 +175,11 @@ async def test_s_saves_the_screen_and_says_where(source: FakeSource, tmp_path: P
     async with explorer(source, session=BOTH) as e:
         await filled(e)
         await e.press("s")
-        (picture,) = tmp_path.glob("*.svg")
-        assert picture.name in e.notes
+        await e.until(lambda: "saved" in e.notes)
+        (picture,) = tmp_path.glob("*-screen.svg")
+        assert f"saved ./{picture.name}" in e.notes
         assert "<svg" in picture.read_text()
         assert "llava-next" in picture.read_text()
-        (tmp_path / "screenshots").mkdir()
-        await e.press("s")
-        assert list((tmp_path / "screenshots").glob("*.svg"))
 
 
 async def test_q_leaves(source: FakeSource):
@@ -202,7 +223,7 @@ async def test_a_cursor_key_repaints_only_what_changed(source: FakeSource):
         before = pane.rows()
         await e.press("right")
         after = pane.rows()
-        chart = slice(pane.face.top, -1)
+        chart = slice(e.face().top, -1)
         for old, new in zip(before[chart], after[chart], strict=True):
             differ = [x for x in range(pane.size.width) if old.crop(x, x + 1) != new.crop(x, x + 1)]
             assert 0 < len(differ) <= 2

@@ -1,8 +1,11 @@
 """What is on the screen, in every format."""
 
 import csv
+import errno
 import io
 import json
+import os
+import random
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +17,7 @@ from microscope_tui import figures
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.settings import Settings
+from microscope_tui.terms import Metric
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.output.export import (
     FORMATS,
@@ -29,6 +33,8 @@ from microscope_tui.tui.output.export import (
 )
 from microscope_tui.tui.screens.save import Save
 from microscope_tui.tui.session import Session
+from tests.sure import sure
+from tests.tui.closer import looked_at
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -86,7 +92,49 @@ def test_a_difference_is_exported_as_such_and_names_both():
     assert {row["model"] for row in rows} == {f"{MODELS[1]} − {MODELS[0]}"}
     less, more = (m.profiles[0] for m in BOTH)
     shown = next(row for row in rows if row["stream"] == less.stream and row["layer"] == "3")
-    assert float(shown["value"]) == pytest.approx(more.value[3] - less.value[3])
+    assert float(shown["value"]) == pytest.approx(sure(more.value[3]) - sure(less.value[3]))
+
+
+def test_a_difference_is_exported_with_its_test_and_what_is_of_which_side():
+    shapes = (Shape(layers=6, n=300), Shape(layers=6, n=900, tilt=1.0))
+    one, other = (made_up(model, shape=shape) for model, shape in zip(MODELS, shapes, strict=True))
+    other = replace(other, accuracy=0.5, examples=100)
+    found = on_screen(replace(SESSION, difference=True), [one, other])
+    row = rows_of(found)[0]
+    assert (row["n_a"], row["n_b"], row["examples_a"], row["examples_b"]) == ("300", "900", "200", "100")
+    assert (row["accuracy_a"], row["accuracy_b"]) == ("0.71", "0.5")
+    assert not {"n", "accuracy", "examples"} & row.keys()
+    by_layer = sure(found.views[0].series[0].difference)
+    assert row["significant"] == str(by_layer.significant[0])
+    (data,) = json.loads(to_json(found))
+    assert (data["a"]["model"], data["a"]["accuracy"]) == (MODELS[0], 0.71)
+    assert (data["b"]["model"], data["b"]["accuracy"]) == (MODELS[1], 0.5)
+    profile = data["profiles"][0]
+    assert (profile["n_a"][0], profile["n_b"][0]) == (300, 900)
+    assert profile["significant"] == list(by_layer.significant)
+    assert profile["tested"] == 6
+    assert "n" not in profile
+
+
+def test_the_p_of_a_difference_in_pairs_has_a_column_of_its_own():
+    draw = random.Random(3)
+
+    def paired(measurement: Measurement, shift: float) -> Measurement:
+        def moved(p: Profile) -> Profile:
+            each = tuple(tuple(draw.gauss(0, 0.01) for _ in range(10)) for _ in p.layers)
+            values = tuple(None if v is None else v + shift for v in p.value)
+            return replace(p, value=values, influence=each, shares=((0.1,) * 10,) * len(p.layers))
+
+        return replace(
+            measurement, profiles=tuple(map(moved, measurement.profiles)), provenance={"slice": "a", "folds": 10}
+        )
+
+    both = [paired(made_up(model, shape=Shape(layers=6)), shift) for model, shift in zip(MODELS, (0, 0.3), strict=True)]
+    rows = rows_of(on_screen(replace(SESSION, difference=True), both))
+    assert {row["paired"] for row in rows} == {"True"}
+    assert all((float(row["p"]) <= 0.05) == (row["significant"] == "True") for row in rows)
+    assert {row["significant"] for row in rows} == {"True"}
+    assert rows[0]["facts"].startswith("differs (p ")
 
 
 def test_json_holds_the_profiles_as_the_command_line_prints_them():
@@ -131,8 +179,17 @@ def test_each_sign_of_a_picture_stands_in_its_own_cell():
 
 def test_names_are_safe_on_every_file_system():
     odd = Session(("/data/my models/<x>:y",), replace(SLICE, source="a/b?c*d"))
-    assert file_stem(odd, datetime(2026, 1, 2, 3, 4, 5)) == "x-y-b-c-d-linearity-20260102-030405"
+    assert file_stem(odd, datetime(2026, 1, 2, 3, 4, 5)) == "x-y-b-c-d-linearity-in-sample-20260102-030405"
     assert len(file_stem(Session(("m" * 500,), SLICE), datetime(2026, 1, 2))) < 160
+
+
+def test_names_of_files_tell_slices_and_variants_apart():
+    few = replace(SESSION, slice=replace(SLICE, count=60, filter="image"), methods=((Metric.LINEARITY, "held-out"),))
+    name = file_stem(replace(few, without=("sinks",), rows=500, difference=True), datetime(2026, 1, 2, 3, 4, 5))
+    assert name == (
+        "llava-next-omnifusion-scienceqa-filter-image-count-60"
+        "-linearity-held-out-without-sinks-n-500-difference-20260102-030405"
+    )
 
 
 def test_a_missing_folder_is_said(tmp_path: Path):
@@ -146,7 +203,7 @@ async def test_the_screen_saves_format_after_format(tmp_path: Path, monkeypatch:
     async with explorer(source, session=Session(MODELS, SLICE, layer=12)) as e:
         await filled(e)
         await e.press("e")
-        assert isinstance(e.app.screen, Save)
+        assert e.here(Save)
         await e.press("enter")
         await e.until(lambda: list(tmp_path.glob("*.csv")))
         await e.until(lambda: "saved" in said(e))
@@ -164,6 +221,63 @@ async def test_the_screen_saves_format_after_format(tmp_path: Path, monkeypatch:
         assert "Save&#160;what" not in picture
         await e.press("escape")
         assert e.app.screen is e.explorer
+
+
+async def test_the_folder_named_last_is_where_the_next_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "figures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with explorer(looked_at()) as e:
+        await filled(e)
+        await e.press("e", "tab")
+        typed(e).value = str(tmp_path / "figures")
+        await e.press("enter", "enter")
+        await e.until(lambda: "saved" in said(e))
+        await e.press("escape", "s")
+        await e.until(lambda: list(tmp_path.glob("figures/*-screen.svg")))
+        await e.press("e")
+        assert typed(e).value == str(tmp_path / "figures")
+        await e.press("escape", "E", "e")
+        await e.until(lambda: list(tmp_path.glob("figures/*-examples.json")))
+        assert [file.name for file in tmp_path.iterdir()] == ["figures"]
+
+
+async def test_the_home_of_nobody_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    async with explorer(FakeSource([made_up()])) as e:
+        await filled(e)
+        await e.press("e", "tab")
+        typed(e).value = "~nobody-of-this-name/x"
+        await e.press("enter", "enter")
+        await e.until(lambda: "is no folder" in said(e))
+
+
+async def test_a_picture_that_cannot_be_written_is_said_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The disk is full once a part of the file is written."""
+    monkeypatch.chdir(tmp_path)
+    write_text = Path.write_text
+
+    def full(path: Path, text: str, encoding: str = "utf-8") -> int:
+        write_text(path, text[:100], encoding)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with explorer(FakeSource([made_up()])) as e:
+        await filled(e)
+        monkeypatch.setattr(Path, "write_text", full)
+        await e.press("s")
+        await e.until(lambda: "No space left on device" in e.notes)
+        assert list(tmp_path.iterdir()) == []
+        await e.press("right")
+        assert e.session.layer == 13
+
+
+def test_a_file_that_cannot_be_replaced_as_a_whole_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, {"a.csv": "old"})
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+    with pytest.raises(MicroscopeError, match="I/O error"):
+        write(tmp_path, {"a.csv": "new"})
+    assert (tmp_path / "a.csv").read_bytes() == b"old"
 
 
 async def test_what_is_not_installed_is_listed_with_its_command(monkeypatch: pytest.MonkeyPatch):

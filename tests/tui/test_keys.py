@@ -18,7 +18,6 @@ from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.canvas import Canvas
 from tests.tui import looked
-from tests.tui.closer import here
 from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
@@ -73,6 +72,13 @@ async def test_keys_of_the_user_work_and_are_shown_everywhere():
     assert keys.key_of("again") == "f5"
 
 
+async def test_in_80_columns_the_footer_has_what_one_cannot_guess():
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        for said in ("m Model", "d Slice", "c Compare", "i Card", "←→ Layer", "? Help", "q Quit", "^p palette"):
+            assert f" {said} " in e.bar("footer")
+
+
 async def test_keys_of_the_user_work_on_the_screens_that_look_closer():
     source = FakeSource([made_up()])
     source.looks[MODELS[0], JobKind.TOKENS, 0] = looked.table()
@@ -98,7 +104,7 @@ async def test_keys_of_the_user_work_on_the_screens_that_look_closer():
         await e.press("M")
         await e.until(lambda: "of the variance" in e.app.screen.query_one("#map-0", Canvas).text)
         await e.press("c")
-        screen = here(e, Map)
+        screen = e.here(Map)
         assert not screen.by_model
         await e.press("f7")
         assert screen.by_model
@@ -123,7 +129,7 @@ async def test_keys_of_the_user_work_in_what_opens_over_the_panes():
 async def test_the_palette_has_what_the_screen_can_do(screen: str):
     opened = {"examples": "E", "tokens": "T", "worst": "X", "map": "M", "jobs": "j", "cache": "K", "explorer": ""}
     if screen not in opened:
-        assert screen in ("card", "help", "picker", "save")  # a word or two, said in their last line
+        assert screen in ("card", "help", "picker", "save", "find")  # a word or two, said in their last line
         return
     async with explorer(FakeSource([made_up()])) as e:
         await filled(e)

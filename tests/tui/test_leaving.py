@@ -1,7 +1,10 @@
 """A screen is left once, however fast the keys come."""
 
 import pytest
+from rich.console import Console
+from textual.widgets import Static
 
+from microscope_tui.tui.screens.help import Help
 from microscope_tui.tui.session import Session
 from tests.tui.closer import BOTH, looked_at
 from tests.tui.driving import explorer, filled
@@ -35,3 +38,34 @@ async def test_a_screen_below_another_is_not_left():
         assert e.app.screen is below
         await e.press("escape")
         assert e.app.screen is e.explorer
+
+
+@pytest.mark.parametrize("way", ["", "?", "m", "T"])
+async def test_the_key_that_interrupts_says_which_one_leaves(way: str):
+    async with explorer(looked_at(), session=BOTH) as e:
+        await filled(e)
+        if way:
+            await e.press(way)
+            await e.until(lambda: e.app.screen is not e.explorer)
+        await e.press("ctrl+c")
+        assert "q leaves from the panes, ctrl+q from anywhere" in e.notes
+        await e.press("ctrl+q")
+        await e.until(lambda: not e.app.is_running)
+        assert (e.app.return_code or 0) == 0
+
+
+@pytest.mark.parametrize("key", ["", *"jKETMX"])
+async def test_the_help_of_every_screen_has_what_is_there_on_every_screen(key: str):
+    async with explorer(looked_at(), session=BOTH) as e:
+        await filled(e)
+        if key:
+            await e.press(key)
+            await e.until(lambda: e.app.screen is not e.explorer)
+        await e.press("question_mark")
+        await e.until(lambda: isinstance(e.app.screen, Help) and len(e.app.screen.query(Static)) > 4)
+        with (console := Console(width=200, color_system=None)).capture() as said:
+            for part in e.app.screen.query(Static):
+                console.print(part.content)
+        lines = [" ".join(line.split()) for line in said.get().splitlines()]
+        for shown in ("ctrl+z", "ctrl+l", "ctrl+p", "ctrl+q"):
+            assert len([line for line in lines if line.startswith(shown)]) == 1

@@ -10,7 +10,7 @@ from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec
 from microscope_tui.tui.data.live import WorkerSource
-from microscope_tui.tui.data.source import Value
+from microscope_tui.tui.data.values import Value
 from tests.tui import looked
 from tests.tui.fake import made_up
 

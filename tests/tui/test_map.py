@@ -1,18 +1,20 @@
 """The worst tokens of a layer and the map of sampled rows, driven by keys over a fake source."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from microscope_tui.inspection import Projection
-from microscope_tui.terms import JobKind, JobState, Stream
+from microscope_tui.terms import JobKind, JobState, Modality, Stream
 from microscope_tui.tui.screens.map import Map
 from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.screens.worst import Worst
+from tests.sure import sure
 from tests.tui import looked
-from tests.tui.closer import BOTH, ONE, bar, canvas, here, looked_at, opened
+from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
 from tests.tui.driving import explorer, filled
-from tests.tui.fake import MODELS, FakeSource
+from tests.tui.fake import MODELS, FakeSource, Shape, made_up
 
 
 @pytest.fixture
@@ -31,19 +33,59 @@ async def test_from_the_worst_token_of_a_layer_to_its_example(source: FakeSource
         await e.press("f", "f")
         assert {t.modality for t in screen.listed} == {"image"}
         await e.press("enter")
-        tokens = here(e, TokenScreen)
-        await e.until(lambda: tokens.tokens)
+        tokens = e.here(TokenScreen)
+        await e.until(lambda: tokens.reading)
         await e.pilot.pause()
         chosen = value.layers[6][1]
-        assert (tokens.example, tokens.line.start, tokens.at_layer) == (chosen.index, chosen.position, 6)
+        assert (tokens.example, sure(tokens.reading).line.start, tokens.at_layer) == (chosen.index, chosen.position, 6)
         assert "▼ image 1 base" in canvas(e, "heat")
         assert "picture 1 · base" in canvas(e, "picture")
+
+
+async def test_the_worst_of_all_are_no_more_than_are_kept_of_each_modality():
+    """A third text token may be worse than the images, but is not kept."""
+    kept = looked.worst()
+    text = [4.0, 3.0]
+    image = [0.2867, 0.28]
+    places = zip([*text, *image], kept.layers[5], strict=True)
+    layer = tuple(
+        replace(token, residual=value, modality=Modality.TEXT if value > 1 else Modality.IMAGE)
+        for value, token in places
+    )
+    source = looked_at()
+    source.looks[MODELS[0], JobKind.WORST, None] = replace(kept, layers=(layer,) * 12)
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "X", Worst)
+        head, *lines = filter(str.strip, canvas(e, "body").splitlines())
+        assert "the 2 worst of all modalities together" in head
+        assert [line.strip("▌ ").split()[0] for line in lines] == ["4.000", "3.000"]
+        await e.press("f", "f")
+        head, *lines = filter(str.strip, canvas(e, "body").splitlines())
+        assert "the 2 worst of image" in head
+        assert [line.strip("▌ ").split()[0] for line in lines] == ["0.2867", "0.2800"]
+        assert head.index("token ") - lines[0].index("row-") < 16
 
 
 async def test_a_layer_without_a_block_has_no_worst_tokens_and_says_so(source: FakeSource):
     async with explorer(source, session=replace(ONE, layer=12)) as e:
         await opened(e, "X", Worst)
         assert "layer 12: no block starts here" in canvas(e, "body")
+
+
+async def test_worst_tokens_come_by_themselves_once_the_slice_is_measured():
+    source = FakeSource()
+    async with explorer(source, session=ONE) as e:
+        await e.until(lambda: source.worked)
+        (measuring,) = source.worked.values()
+        await e.press("X")
+        await e.until(lambda: len(source.worked) == 2)
+        asked = source.worked["job-2"]
+        source.move(asked, JobState.FAILED, error="The worst tokens are not known: measure this slice first.")
+        await e.until(lambda: "measure this slice first" in canvas(e, "body"))
+        source.stored[MODELS[0], str(ONE.slice)] = made_up(MODELS[0], shape=Shape(layers=12))
+        source.looks[MODELS[0], JobKind.WORST, None] = looked.worst()
+        source.move(measuring, JobState.DONE)
+        await e.until(lambda: f"{looked.worst().layers[5][0].residual:.4g}" in canvas(e, "body"))
 
 
 async def test_the_map_moves_with_the_layer_and_says_its_share(source: FakeSource):
@@ -106,7 +148,7 @@ async def test_maps_that_were_passed_over_are_not_waited_for(source: FakeSource)
     async with explorer(source, session=ONE) as e:
         await filled(e)
         await e.press("M")
-        screen = here(e, Map)
+        screen = e.here(Map)
         for number, key in enumerate(("u", "u", "p"), 1):
             await e.until(lambda number=number: len(source.worked) == number)  # type: ignore[misc]
             await e.press(key)
@@ -136,3 +178,5 @@ async def test_on_a_small_screen_the_legend_of_two_maps_fits(source: FakeSource)
             assert "● text" in head
             assert "◆ image" in head
             assert "%" in head
+            limits = canvas(e, f"map-{number}").splitlines()[-1]
+            assert re.search(r"\d outside  x \S+…\S+  y \S+…[-\d.]+ *$", limits), limits

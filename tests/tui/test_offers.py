@@ -100,7 +100,8 @@ def test_what_is_known_is_said_before_a_load_and_doubts_with_their_reason():
     assert offer.doubt == "Its weights take 14.0 GB and the GPU has 8.0 GB free."
     lacking = Entry("a/b", "X", "", missing=("model-2.safetensors", "model-3.safetensors"))
     assert "model-2.safetensors and 1 more must be downloaded" in Offer(lacking).doubt
-    assert "downloaded from the hub" in Offer(KNOWN[2]).doubt
+    assert "downloaded from the hub, as a whole; its size is not known" in Offer(KNOWN[2]).doubt
+    assert "measuring it downloads it, its size is not known here" in Offer(KNOWN[2]).plan
     assert (
         Offer(Entry("a/b", "X", "", refused="it takes text only")).doubt == "It cannot be measured: it takes text only."
     )

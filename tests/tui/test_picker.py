@@ -1,7 +1,6 @@
 """The picker: what is typed is searched for, looked at, judged and completed."""
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from microscope_tui.terms import JobKind, JobState, SliceSpec
 from microscope_tui.tui.content.offers import Offer, Shop
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Recent
+from microscope_tui.tui.state import Remembered, keep, restore
 from tests.tui import looked
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
@@ -40,7 +39,7 @@ def text_of(e: Driven, name: str) -> str:
 async def opened(e: Driven, key: str, *typed: str) -> None:
     await filled(e)
     await e.press(key)
-    assert isinstance(e.app.screen, Picker)
+    assert e.here(Picker)
     await e.until(lambda: lines(e))
     for text in typed:
         box(e).value = text
@@ -71,15 +70,15 @@ async def test_words_entered_before_the_list_is_there_are_searched_for_once_it_i
     read = threading.Event()
     offers = Shop.offers
 
-    def slow(shop: Shop, recent: Sequence[str]) -> tuple[Offer, ...]:
+    def slow(shop: Shop) -> tuple[Offer, ...]:
         assert read.wait(10)
-        return offers(shop, recent)
+        return offers(shop)
 
     monkeypatch.setattr(Shop, "offers", slow)
     async with explorer(source) as e:
         await filled(e)
         await e.press("m", *"omfu", "enter")
-        assert isinstance(e.app.screen, Picker)
+        assert e.here(Picker)
         assert "not the name" not in text_of(e, "#said")
         read.set()
         await e.until(lambda: e.session.models == (MODELS[1],))
@@ -88,11 +87,60 @@ async def test_words_entered_before_the_list_is_there_are_searched_for_once_it_i
 async def test_favourites_and_what_was_looked_at_stand_in_front(source: FakeSource, tmp_path: Path):
     settings = Settings(cache=tmp_path, favourite_models=("llava-hf/llava-v1.6-mistral-7b-hf",))
     async with explorer(source, settings=settings) as e:
-        e.explorer.recent = Recent((MODELS[1],))
+        e.explorer.remembered = Remembered((MODELS[1],))
         await opened(e, "m")
         assert lines(e)[0].startswith("★   llava-hf/llava")
         assert lines(e)[1].startswith("● ✓ demo:llava-next")
         assert lines(e)[2].startswith("◦ ✓ demo:omnifusion")
+
+
+async def test_a_key_makes_the_line_under_the_cursor_a_favourite_for_the_next_start(source: FakeSource, tmp_path: Path):
+    settings = Settings(cache=tmp_path)
+    async with explorer(source, settings=settings) as e:
+        await opened(e, "m")
+        await e.press("down", "ctrl+f")
+        assert lines(e)[1].startswith(f"★ ✓ {MODELS[1]}")
+        assert "a favourite" in text_of(e, "#said")
+        assert e.app.screen.query_one(OptionList).highlighted == 1
+        await e.press("up", "ctrl+f", "escape")
+        keep(tmp_path, e.session, e.explorer.remembered)
+    _, remembered, _ = restore(tmp_path, Session(MODELS[:1], SLICE), ())
+    assert remembered.favourite_models == (MODELS[1], MODELS[0])
+    again = FakeSource(list(source.stored.values()))
+    async with explorer(again, settings=settings) as e:
+        e.explorer.remembered = remembered
+        await opened(e, "m")
+        assert lines(e)[0].startswith(f"★ ✓ {MODELS[1]}")
+        assert lines(e)[1].startswith(f"●★✓ {MODELS[0]}")
+        box(e).value = "omni"
+        await e.pilot.pause()
+        await e.press("ctrl+f")
+        assert lines(e)[0].startswith(f"  ✓ {MODELS[1]}")
+        assert "no favourite any more" in text_of(e, "#said")
+    assert e.explorer.remembered.favourite_models == (MODELS[0],)
+
+
+async def test_what_is_typed_can_be_a_favourite_and_what_cannot_be_is_none(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "d", "org/data?count=7")
+        await e.press("ctrl+f")
+        assert lines(e)[0] == "★ use org/data?count=7"
+        assert e.explorer.remembered.favourite_slices == ("org/data?count=7",)
+        box(e).value = "org/data?cuont=7"
+        await e.pilot.pause()
+        await e.press("ctrl+f")
+        assert "no option 'cuont'" in text_of(e, "#said")
+        assert e.explorer.remembered.favourite_slices == ("org/data?count=7",)
+
+
+async def test_a_favourite_of_the_settings_is_taken_away_there(source: FakeSource, tmp_path: Path):
+    settings = Settings(cache=tmp_path, favourite_models=(MODELS[1],))
+    async with explorer(source, settings=settings) as e:
+        await opened(e, "m", "omni")
+        await e.press("ctrl+f")
+        assert "take it out of favourite_models there" in text_of(e, "#said")
+        assert lines(e)[0].startswith("★ ✓")
+        assert e.explorer.remembered.favourite_models == ()
 
 
 async def test_what_is_doubtful_says_why_and_is_chosen_twice(source: FakeSource, monkeypatch: pytest.MonkeyPatch):
@@ -114,7 +162,7 @@ async def test_a_slice_is_judged_while_it_is_typed(source: FakeSource):
         await opened(e, "d", "demo:scienceqa?filter=ima")
         assert "There is no filter 'ima'" in text_of(e, "#said")
         await e.press("enter")
-        assert isinstance(e.app.screen, Picker)
+        assert e.here(Picker)
         await e.until(lambda: any("filter=image" in line for line in lines(e)))
         await e.press("down", "tab")
         assert box(e).value == "demo:scienceqa?filter=image"
@@ -137,7 +185,52 @@ async def test_a_folder_is_completed_and_described(source: FakeSource, tmp_path:
         assert box(e).value == str(tmp_path / "llava")
         await e.until(lambda: "LlavaForX" in text_of(e, "#plan"))
         await e.press("enter")
-        await e.until(lambda: "model.safetensors must be downloaded first" in text_of(e, "#said"))
+        await e.until(lambda: "It is incomplete: model.safetensors is missing" in text_of(e, "#said"))
+
+
+async def test_words_that_find_nothing_say_how_a_name_is_written(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "m", "qwen")
+        assert "A model is named OWNER/NAME as on the hub, or by its folder." in text_of(e, "#plan")
+        await e.press("escape", "d")
+        await e.until(lambda: lines(e))
+        box(e).value = "vqa"
+        await e.pilot.pause()
+        assert "with ?filter=image&count=200" in text_of(e, "#plan")
+
+
+async def test_a_folder_without_a_checkpoint_and_a_file_are_said_before_they_are_chosen(
+    source: FakeSource, tmp_path: Path
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").write_text("x")
+    async with explorer(source) as e:
+        for name, said in (("empty", "there is no checkpoint in it"), ("file.txt", "it is a file")):
+            await opened(e, "m", str(tmp_path / name))
+            await e.until(lambda said=said: f"cannot be measured: {said}" in text_of(e, "#plan"))  # type: ignore[misc]
+            await e.press("enter")
+            await e.until(lambda: "Enter once more" in text_of(e, "#said"))
+            await e.press("escape")
+        assert e.session.models == MODELS[:1]
+
+
+@pytest.mark.parametrize("key", ["m", "d"])
+async def test_the_home_of_nobody_is_said_at_once(source: FakeSource, key: str):
+    async with explorer(source) as e:
+        await opened(e, key, "~nobody-of-this-name/llava")
+        assert "no home of nobody-of-this-name" in text_of(e, "#said")
+        for press in ("ctrl+f", "enter"):
+            await e.press(press)
+            assert "no home of nobody-of-this-name" in text_of(e, "#said")
+        assert e.here(Picker)
+
+
+async def test_a_click_chooses_a_line(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "m")
+        options = e.app.screen.query_one(OptionList)
+        await e.pilot.click(options, offset=(6, 1))
+        await e.until(lambda: e.session.models == (MODELS[1],))
 
 
 async def test_an_answer_for_what_is_no_longer_typed_is_dropped(source: FakeSource, tmp_path: Path):
@@ -176,8 +269,10 @@ async def test_the_worker_reads_a_slice_that_nobody_has_looked_into_and_says_wha
         await e.until(lambda: source.looked_at)
         assert "reading its first examples" in text_of(e, "#peek")
         (job,) = source.worked.values()
-        source.move(job, JobState.FAILED, error="The data has no column question.")
+        source.move(job, JobState.FAILED, error="The data has no column question. " * 3 + "Name one.")
         await e.until(lambda: "no column question" in text_of(e, "#peek"))
+        assert " ".join(text_of(e, "#peek").split()).endswith("Name one.")
+        assert max(map(len, text_of(e, "#peek").splitlines())) < 110
         await e.press("escape")
 
 

@@ -84,7 +84,7 @@ def test_what_cannot_be_shown_is_said(snap_compare: Compare):
         source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 12, 60), partial=partial)
         await driven.until(lambda: any(ord(char) > 0x2800 for char in driven.pane(0)))
         source.news.put(MicroscopeError("The worker has died; the end of its log may say why."))
-        await driven.until(lambda: "has died" in driven.bar("header"))
+        await driven.until(lambda: "worker gone" in driven.bar("header"))
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
@@ -132,14 +132,15 @@ def test_a_failed_job(snap_compare: Compare):
     assert snap_compare(app, terminal_size=(80, 24), run_before=wait)
 
 
-def test_a_window_that_is_too_small(snap_compare: Compare):
+@pytest.mark.parametrize("size", [(40, 10), (39, 9)], ids=["one-pane", "none"])
+def test_a_window_that_is_too_small(snap_compare: Compare, size: tuple[int, int]):
     source = FakeSource([made_up()])
     app = _app(source, Session(MODELS[:1], SLICE))
 
     async def wait(pilot: Pilot[int]) -> None:
-        await pilot.pause()
+        await filled(Driven(app, pilot, source))
 
-    assert snap_compare(app, terminal_size=(40, 12), run_before=wait)
+    assert snap_compare(app, terminal_size=size, run_before=wait)
 
 
 def _app(source: FakeSource, session: Session) -> ExplorerApp:

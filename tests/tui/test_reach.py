@@ -14,6 +14,7 @@ from microscope_tui.tui.screens.help import Help
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
+from tests.sure import sure
 from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -30,7 +31,7 @@ async def test_c_lays_a_second_model_over_the_first_and_takes_it_off(source: Fak
     async with explorer(source) as e:
         await filled(e)
         await e.press("c")
-        assert isinstance(e.app.screen, Picker)
+        assert e.here(Picker)
         await e.until(lambda: e.app.screen.query_one(OptionList).option_count)
         await e.press(*"omni", "enter")
         await e.until(lambda: e.session.comparing)
@@ -104,7 +105,7 @@ async def test_escape_leaves_a_picker_as_it_was(source: FakeSource):
         before = e.session
         for key in "mdc":
             await e.press(key)
-            assert isinstance(e.app.screen, Picker)
+            assert e.here(Picker)
             await e.press("escape")
             assert e.app.screen is e.explorer
         assert e.session == before
@@ -113,7 +114,7 @@ async def test_escape_leaves_a_picker_as_it_was(source: FakeSource):
 async def test_help_names_every_key(source: FakeSource):
     async with explorer(source, size=(120, 60)) as e:
         await e.press("question_mark")
-        assert isinstance(e.app.screen, Help)
+        assert e.here(Help)
         console = Console(width=200, color_system=None)
         with console.capture() as said:
             for static in e.app.screen_stack[-1].query(Static):
@@ -147,7 +148,7 @@ async def test_a_click_in_a_chart_moves_cursor_and_focus(source: FakeSource):
     async with explorer(source) as e:
         await filled(e)
         pane = e.explorer.query_one("#pane-2", Pane)
-        column = pane.face.drawing.column(20)
+        column = sure(e.face(2).drawing).column(20)
         await e.pilot.click(pane, offset=(column + 1, pane.size.height - 4))
         await e.until(lambda: e.session.pane == 2)
         assert e.session.layer == 20

@@ -4,6 +4,7 @@ import pytest
 
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.readout import (
     choose,
     duration,
@@ -11,7 +12,6 @@ from microscope_tui.tui.content.readout import (
     pieces,
     progress,
     ratio,
-    short_name,
     shorten,
     shorten_end,
 )
@@ -95,6 +95,11 @@ def test_progress_before_the_first_example():
 def test_a_phase_that_counts_by_itself_is_not_followed_by_another_count():
     now = Progress("computing profiles 53 %", 700, 700, 90_000, 12.34, 0.0, skipped=2)
     assert progress(_job(JobState.RUNNING, now)) == "computing profiles 53 % · 2 skipped"
+
+
+def test_what_is_counted_but_is_no_example_is_named():
+    now = Progress("linear maps of text tokens", 72, 80, unit="maps")
+    assert progress(_job(JobState.RUNNING, now)) == "linear maps of text tokens 72/80 maps"
 
 
 def test_progress_of_jobs_that_do_not_run():

@@ -85,7 +85,7 @@ def test_a_huge_window():
     "environment",
     [
         {"TERM": "xterm"},
-        {"TERM": "linux"},
+        {"TERM": "linux", "MICROSCOPE_ASCII": "0"},
         {"TERM": "screen"},
         {"TERM": "tmux-256color", "COLORTERM": "truecolor"},
         {"TERM": "xterm-16color"},
@@ -105,6 +105,16 @@ def test_whatever_the_terminal_calls_itself(environment: dict[str, str]):
         terminal.child.send("q")
         assert terminal.end() == 0
         assert terminal.is_clean()
+    finally:
+        terminal.child.close(force=True)
+
+
+def test_the_console_of_linux_gets_ascii():
+    terminal = Terminal(SERVED, "compare", TERM="linux")
+    try:
+        terminal.until(lambda: all(terminal.text.count(sign) > 12 for sign in "OX"))
+        terminal.press(RIGHT, lambda: "layer 13 " in terminal.text)
+        assert terminal.raw.isascii()
     finally:
         terminal.child.close(force=True)
 

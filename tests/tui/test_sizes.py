@@ -8,8 +8,9 @@ from textual.widgets import Static
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobState, Progress
 from microscope_tui.tui import keys
-from microscope_tui.tui.screens.explorer import LEAST
+from microscope_tui.tui.content.standing import LEAST, LEAST_ALONE
 from microscope_tui.tui.session import Session
+from microscope_tui.tui.widgets.pane import Pane
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -25,7 +26,7 @@ def source() -> FakeSource:
 async def test_a_small_window_says_what_it_needs_and_comes_back(source: FakeSource):
     async with explorer(source, size=(80, 24)) as e:
         await filled(e)
-        for size in ((59, 24), (80, 19), (1, 1), (3, 2)):
+        for size in ((39, 24), (80, 9), (1, 1), (3, 2)):
             await e.pilot.resize_terminal(*size)
             await e.pilot.pause()
             assert e.explorer.query_one("#small").display
@@ -37,6 +38,47 @@ async def test_a_small_window_says_what_it_needs_and_comes_back(source: FakeSour
         assert e.session.layer == 13
         await e.pilot.resize_terminal(200, 50)
         await e.until(lambda: any(ord(c) > 0x2800 for c in e.pane(3)))
+
+
+@pytest.mark.parametrize("size", [(59, 24), (80, 19), LEAST_ALONE])
+async def test_below_the_usual_size_there_is_one_pane_and_keys_go_to_the_others(
+    source: FakeSource, size: tuple[int, int]
+):
+    async with explorer(source, size=(80, 24), session=BOTH) as e:
+        await filled(e)
+        await e.pilot.resize_terminal(*size)
+        await e.until(lambda: e.explorer.query_one("#pane-0").size.width == size[0])
+        assert not e.explorer.query_one("#small").display
+        await e.press("2", "right", "tab")
+        await e.until(lambda: e.explorer.query_one("#pane-1").size.width == size[0])
+        shown = [pane.number for pane in e.explorer.query(Pane) if pane.display]
+        assert shown == [1]
+        pane = e.pane(1)
+        assert "text · residual" in pane
+        assert "●" in pane
+        assert "◆" in pane
+        assert sum(ord(char) > 0x2800 for char in pane) > 10
+        assert e.explorer.query_one("#footer").region.bottom == size[1]
+        assert not e.session.zoomed
+        await e.pilot.resize_terminal(80, 24)
+        await e.until(lambda: all(pane.display for pane in e.explorer.query(Pane)))
+
+
+async def test_what_is_open_over_a_pane_alone_says_what_it_needs_and_how_to_leave_it():
+    async with explorer(FakeSource([made_up()]), size=(50, 15)) as e:
+        await filled(e)
+        small = e.explorer.query_one("#small", Static)
+        assert not small.display
+        for key in ("j", "m", "question_mark"):
+            await e.press(key)
+            await e.until(lambda: small.display)
+            assert not e.app.screen.query_one("#dialog").region.size
+            said = str(small.render())
+            assert "60x20" in said
+            assert "esc goes back" in said
+            await e.press("escape")
+            await e.until(lambda: e.app.screen is e.explorer and not small.display)
+            assert "text · main" in e.pane(0)
 
 
 async def test_long_names_leave_room_for_the_rest():
@@ -89,13 +131,14 @@ async def test_in_the_smallest_window_the_footer_tells_how_to_get_help_and_how_t
 async def test_at_the_usual_size_the_footer_tells_how_to_move_what_else_there_is_and_what_it_means():
     async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
         await filled(e)
-        assert all(said in e.bar("footer") for said in ("←→ Layer", "v Variant", "i Card", "m Model", "? Help"))
+        assert all(said in e.bar("footer") for said in ("←→ Layer", "c Compare", "i Card", "m Model", "? Help"))
+        assert "v in-sample" in e.bar("metric")
 
 
 async def test_the_sentence_of_a_small_window_names_the_key_in_force():
     settings = Settings(cache=Path("/nowhere"), keys={"leave": "f10"})
     try:
-        async with explorer(FakeSource([made_up()]), size=(58, 18), settings=settings) as e:
+        async with explorer(FakeSource([made_up()]), size=(38, 8), settings=settings) as e:
             await e.until(lambda: "f10 leaves" in str(e.explorer.query_one("#small", Static).render()))
     finally:
         keys.use({})
@@ -105,7 +148,7 @@ async def test_help_tells_how_to_scroll_and_leave_where_it_is_seen_at_once():
     async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
         await e.press("question_mark")
         said = e.app.screen.query_one("#said")
-        assert "scroll · esc leaves" in str(said.render())
+        assert "scroll · esc back" in str(said.render())
         assert said.region.bottom <= 24
         assert said.region.height == 1
 

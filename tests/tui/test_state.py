@@ -11,7 +11,7 @@ from microscope_tui.settings import Settings
 from microscope_tui.terms import Metric, Modality, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.session import LIGHT, Session
-from microscope_tui.tui.state import FILE, LARGEST, Recent, keep, restore
+from microscope_tui.tui.state import FILE, LARGEST, Remembered, keep, restore
 from tests.tui.driving import Driven, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
@@ -35,23 +35,23 @@ RICH = Session(
 
 
 def test_everything_comes_back(tmp_path: Path):
-    keep(tmp_path, RICH, Recent())
+    keep(tmp_path, RICH, Remembered())
     session, recent, note = restore(tmp_path, START, ())
     assert session == RICH
-    assert recent == Recent(("demo:a", "demo:b"), (str(RICH.slice), "other/data?count=3"))
+    assert recent == Remembered(("demo:a", "demo:b"), (str(RICH.slice), "other/data?count=3"))
     assert note == ""
 
 
 def test_the_file_is_private_and_nothing_else_is_left(tmp_path: Path):
-    keep(tmp_path / "new", RICH, Recent())
-    keep(tmp_path / "new", START, Recent())
+    keep(tmp_path / "new", RICH, Remembered())
+    keep(tmp_path / "new", START, Remembered())
     assert os.listdir(tmp_path / "new") == [FILE]
     assert (tmp_path / "new" / FILE).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_what_is_given_wins_and_takes_along_what_was_laid_over(tmp_path: Path):
-    keep(tmp_path, RICH, Recent())
+    keep(tmp_path, RICH, Remembered())
     session, _, _ = restore(tmp_path, replace(START, metric=Metric.ANISOTROPY), ("models", "metric"))
     assert session.models == START.models
     assert session.metric is Metric.ANISOTROPY
@@ -60,14 +60,45 @@ def test_what_is_given_wins_and_takes_along_what_was_laid_over(tmp_path: Path):
 
 
 def test_what_was_looked_at_comes_first_and_the_list_has_an_end():
-    recent = Recent(tuple(f"m{i}" for i in range(30)))
+    recent = Remembered(tuple(f"m{i}" for i in range(30)))
     after = recent.after(START)
     assert after.models[:2] == ("demo:start", "m0")
     assert len(after.models) == 12
 
 
+def test_favourites_come_back_and_can_be_taken_away():
+    names = Remembered().favoured(model="a").favoured(model="b").favoured(slice="s")
+    assert (names.favourite_models, names.favourite_slices) == (("a", "b"), ("s",))
+    assert names.favoured(model="a").favourite_models == ("b",)
+    assert names.after(START).favourite_models == ("a", "b")
+
+
+def test_a_file_of_before_there_were_favourites_is_read(tmp_path: Path):
+    keep(tmp_path, RICH, Remembered(favourite_models=("demo:a",)))
+    data = json.loads((tmp_path / FILE).read_text())
+    assert data["recent"].pop("favourite_models") == ["demo:a"]
+    del data["recent"]["favourite_slices"]
+    (tmp_path / FILE).write_text(json.dumps(data))
+    session, remembered, note = restore(tmp_path, START, ())
+    assert (session, note) == (RICH, "")
+    assert remembered.favourite_models == ()
+
+
+async def test_a_favourite_is_kept_before_the_connection_can_be_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("microscope_tui.tui.app.KEEP_EVERY", 0.05)
+    source = FakeSource([made_up()])
+    app = ExplorerApp(
+        Settings(cache=tmp_path), Session(MODELS[:1], SLICE), source, keep=lambda *now: keep(tmp_path, *now)
+    )
+    async with app.run_test(size=(120, 40)) as pilot:
+        e = Driven(app, pilot, source)
+        await filled(e)
+        app.explorer.remembered = app.explorer.remembered.favoured(model="org/mine")
+        await e.until(lambda: restore(tmp_path, START, ())[1].favourite_models == ("org/mine",))
+
+
 def test_without_a_file_one_starts_anew_and_without_a_word(tmp_path: Path):
-    assert restore(tmp_path / "none", START, ()) == (START, Recent(), "")
+    assert restore(tmp_path / "none", START, ()) == (START, Remembered(), "")
 
 
 def _with(name: str, value: object) -> str:
@@ -101,7 +132,7 @@ def _with(name: str, value: object) -> str:
 def test_a_damaged_file_is_said_and_ignored(tmp_path: Path, text: str):
     (tmp_path / FILE).write_text(text)
     session, recent, note = restore(tmp_path, START, ())
-    assert (session, recent) == (START, Recent())
+    assert (session, recent) == (START, Remembered())
     assert "could not be restored" in note
     assert len(note) < 400
 
@@ -113,7 +144,7 @@ def test_fields_of_another_version_are_left_alone(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_written_is_no_trouble(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    keep(tmp_path / "file" / "sub", START, Recent())
+    keep(tmp_path / "file" / "sub", START, Remembered())
     assert os.listdir(tmp_path) == ["file"]
 
 
@@ -123,22 +154,24 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path):
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / FILE).symlink_to(outside)
-    keep(cache, START, Recent())
+    keep(cache, START, Remembered())
     assert outside.read_text() == "mine"
     assert not (cache / FILE).is_symlink()
 
 
 async def test_a_change_is_kept_before_the_connection_can_be_lost(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("microscope_tui.tui.app.KEEP_EVERY", 0.05)
-    kept: list[Session] = []
+    kept: list[tuple[Session, Remembered]] = []
     source = FakeSource([made_up()])
-    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE), source, keep=kept.append)
+    app = ExplorerApp(
+        Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE), source, keep=lambda *now: kept.append(now)
+    )
     async with app.run_test(size=(120, 40)) as pilot:
         e = Driven(app, pilot, source)
         await filled(e)
         settled = len(kept)
         await e.press("2", "right")
-        await e.until(lambda: kept and kept[-1].metric is Metric.DIMENSION and kept[-1].layer == 1)
+        await e.until(lambda: kept and kept[-1][0].metric is Metric.DIMENSION and kept[-1][0].layer == 1)
         count = len(kept)
         await pilot.pause(0.3)
         assert settled <= 1

@@ -49,6 +49,7 @@ def test_a_terminal_that_goes_away_ends_the_screen(terminal: Terminal):
     terminal.until(lambda: terminal.braille > 80)
     terminal.child.kill(signal.SIGHUP)
     assert terminal.end() == -signal.SIGHUP
+    assert terminal.is_clean()
 
 
 def test_without_colours_series_differ_by_their_signs():

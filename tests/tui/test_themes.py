@@ -1,5 +1,6 @@
 """Themes: told apart by people who see fewer colours, readable, and made by the user."""
 
+import colorsys
 import math
 from itertools import combinations
 
@@ -10,7 +11,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import THEMES, Settings
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.themes import ANSI, CONTRAST, DARK, LIGHT, MARKERS, PALETTES, in_colours, palettes
-from microscope_tui.tui.widgets.pane import Pane
+from tests.sure import sure
 from tests.tui.driving import explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
@@ -59,8 +60,17 @@ def contrast(colour: str, background: str) -> float:
 
 def _of_256(colour: str) -> str:
     """The nearest of the 256 colours."""
-    number = Color.parse(colour).downgrade(ColorSystem.EIGHT_BIT).number
+    number = sure(Color.parse(colour).downgrade(ColorSystem.EIGHT_BIT).number)
     return Color.from_ansi(number).get_truecolor().hex
+
+
+def _hue(colour: str) -> float:
+    """In degrees."""
+    return 360 * colorsys.rgb_to_hls(*Color.parse(colour).get_truecolor().normalized)[0]
+
+
+def _saturation(colour: str) -> float:
+    return colorsys.rgb_to_hls(*Color.parse(colour).get_truecolor().normalized)[2]
 
 
 def test_the_measure_of_contrast_is_that_of_wcag():
@@ -100,6 +110,31 @@ def test_few_colours_leave_the_signs(name: str):
         assert math.dist(_lab(_of_256(colour), "normal"), _lab(colour, "normal")) < 5, colour
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("colours", ["truecolor", "256"])
+def test_intervals_are_seen_in_the_hue_of_their_series(name: str, colours: str):
+    palette = in_colours(PALETTES[name], colours)
+    for tint, series in zip(palette.tints, palette.series, strict=True):
+        assert contrast(tint, palette.background) > 1.2
+        assert least_distance(tint, palette.background) > 8
+        assert contrast(series, tint) > 2.7
+        if _saturation(series) > 0.1:
+            assert _saturation(tint) > 0.1
+            apart = abs(_hue(series) - _hue(tint))
+            assert min(apart, 360 - apart) <= 30
+    if colours == "256":
+        assert least_distance(*palette.tints[:2], palette.overlap, palette.cursor) > 8
+
+
+def test_the_users_own_colours_stay_in_256_colours():
+    given = {"base": LIGHT, "tints": ["#c0ffc0", "#ffc0c0"], "overlap": "#c0c0a0", "cursor": "#a0c0ff"}
+    mine = palettes({"mine": given})["mine"]
+    shown = in_colours(mine, "256")
+    assert (shown.tints, shown.overlap, shown.cursor) == (("#c0ffc0", "#ffc0c0"), "#c0c0a0", "#a0c0ff")
+    rest = in_colours(palettes({"mine": {"base": LIGHT, "cursor": "#a0c0ff"}})["mine"], "256")
+    assert rest.tints == in_colours(PALETTES[LIGHT], "256").tints
+
+
 def test_the_ansi_theme_has_only_the_terminals_own_colours():
     colours = PALETTES[ANSI]
     named = [colours.text, colours.faint, colours.cursor, colours.cursor_line, colours.key, *colours.series]
@@ -121,12 +156,30 @@ async def test_every_theme_is_shown(tmp_path):
         for _ in settings.theme_names:
             seen.append(e.app.theme)
             colours = e.explorer.palette
-            face = e.explorer.query_one("#pane-0", Pane).face
+            face = e.face()
             used = {str(style.color and style.color.name) for strip in face.rows() for _, style, _ in strip if style}
             assert set(colours.series[:2]) <= used, e.app.theme
             await e.press("t")
         assert seen == [*THEMES, "mine"]
         assert e.app.theme == THEMES[0]
+
+
+@pytest.mark.parametrize("tilts", [(0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.5, -0.5)], ids=["on each other", "apart"])
+async def test_without_colours_four_curves_are_told_apart_in_every_pane(
+    monkeypatch: pytest.MonkeyPatch, tilts: tuple[float, ...]
+):
+    monkeypatch.setenv("NO_COLOR", "1")
+    names = (*MODELS, "org/third", "org/fourth")
+    source = FakeSource([made_up(name, shape=Shape(tilt=tilt)) for name, tilt in zip(names, tilts, strict=True)])
+    async with explorer(source, size=(80, 24), session=Session(names, SLICE, layer=12)) as e:
+        await filled(e)
+        for shown in ((0, 1, 2, 3), (0,)):
+            for number in shown:
+                face = e.face(number)
+                chart = "".join(strip.text for strip in face.rows()[face.top :])
+                assert all(chart.count(sign) >= 2 for sign in MARKERS), (number, chart)
+            await e.press("z")
+        assert "┆" in chart  # in all the room
 
 
 @pytest.mark.parametrize(

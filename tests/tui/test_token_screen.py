@@ -12,8 +12,9 @@ from microscope_tui.tui.screens.examples import Examples
 from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.widgets.canvas import Canvas
 from microscope_tui.tui.widgets.heat import Columns, Heat
+from tests.sure import sure
 from tests.tui import looked
-from tests.tui.closer import BOTH, ONE, bar, canvas, here, looked_at, opened
+from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
 from tests.tui.driving import explorer
 from tests.tui.fake import MODELS, FakeSource
 
@@ -27,13 +28,13 @@ async def test_enter_shows_the_tokens_of_the_example(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         await opened(e, "E", Examples)
         await e.press("n", "n", "enter")
-        screen = here(e, TokenScreen)
-        await e.until(lambda: screen.tokens)
+        screen = e.here(TokenScreen)
+        await e.until(lambda: screen.reading)
         await e.pilot.pause()
         assert "example 2 of 12" in bar(e, "title")
         assert "▶ image 1 base ×36" in canvas(e, "heat")
         await e.press("escape")
-        assert isinstance(e.app.screen, Examples)
+        assert e.here(Examples)
         await e.press("escape")
         assert e.app.screen is e.explorer
 
@@ -51,7 +52,7 @@ async def test_the_values_at_the_cursor_are_the_tables_own(source: FakeSource):
         for word, share in table.lens[6][2]:
             assert f"“{word}” {share:.1%}" in detail
         await e.press("end")
-        assert "residual – (no block starts here)" in canvas(e, "detail")
+        assert "linearity residual – (no block starts here)" in canvas(e, "detail")
         assert f"norm {table.norm[12][2]:.6g}" in canvas(e, "detail")
         await e.press("escape")
         assert e.session.layer == 12
@@ -71,7 +72,7 @@ async def test_number_keys_choose_the_quantity_and_y_its_scale(source: FakeSourc
             assert f"y {scale}" in bar(e, "title")
             seen.add(str(screen.query_one("#heat", Canvas)._rows))
         assert len(seen) == 5
-        values = sorted(looked.table(MODELS[0], 0).residual[5])
+        values = sorted(map(sure, looked.table(MODELS[0], 0).residual[5]))
         assert f" {values[1]:.3g} " in bar(e, "title")
         assert f" {values[-2]:.3g} " in bar(e, "title")
 
@@ -79,46 +80,47 @@ async def test_number_keys_choose_the_quantity_and_y_its_scale(source: FakeSourc
 async def test_pictures_unfold_and_fold_with_the_cursor_on_them(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         screen = await opened(e, "T", TokenScreen)
-        folded = len(screen.tokens.lines(screen.opened))
+        tokens = sure(screen.reading).tokens
+        folded = len(tokens.lines(sure(screen.reading).opened))
         await e.press("tab")
-        assert screen.line.block.name == "image 1 base"
-        mean = sum(screen.tokens.table.residual[5][4:40]) / 36
-        assert f"residual {mean:.6g}" in canvas(e, "detail")
-        assert "likeliest at most of the 36" in canvas(e, "detail")
+        assert sure(sure(screen.reading).line.block).name == "image 1 base"
+        mean = sum(map(sure, tokens.table.residual[5][4:40])) / 36
+        assert f"linearity residual {mean:.6g}" in canvas(e, "detail")
+        assert "most often likeliest at the 36:" in canvas(e, "detail")
         await e.press("enter", "down", "down")
-        assert screen.line.start == 5
+        assert sure(screen.reading).line.start == 5
         assert "▼ image 1 base ×36" in canvas(e, "heat")
         await e.press("space")
-        assert screen.line.block.start == 4
-        assert len(screen.tokens.lines(screen.opened)) == folded
+        assert sure(sure(screen.reading).line.block).start == 4
+        assert len(tokens.lines(sure(screen.reading).opened)) == folded
         await e.press("f")
-        assert len(screen.tokens.lines(screen.opened)) == screen.tokens.count + 2
+        assert len(tokens.lines(sure(screen.reading).opened)) == tokens.count + 2
         await e.press("f")
-        assert len(screen.tokens.lines(screen.opened)) == folded
+        assert len(tokens.lines(sure(screen.reading).opened)) == folded
 
 
 async def test_tab_jumps_between_modalities_and_views(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         screen = await opened(e, "T", TokenScreen)
-        starts = [screen.line.start]
+        starts = [sure(screen.reading).line.start]
         for _ in range(3):
             await e.press("tab")
-            starts.append(screen.line.start)
+            starts.append(sure(screen.reading).line.start)
         assert starts == [0, 4, 40, 118]
         await e.press("shift+tab", "shift+tab")
-        assert screen.line.start == 4
+        assert sure(screen.reading).line.start == 4
         await e.press("G")
-        assert screen.line.start == screen.tokens.count - 1
+        assert sure(screen.reading).line.start == sure(screen.reading).tokens.count - 1
         await e.press("g")
-        assert screen.line.start == 0
+        assert sure(screen.reading).line.start == 0
 
 
 async def test_the_picture_follows_the_cursor_from_base_to_tiles(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         await opened(e, "T", TokenScreen)
-        assert "picture 1 · base · residual at layer 5" in canvas(e, "picture")
+        assert "picture 1 · base · lin. res. at layer 5" in canvas(e, "picture")
         await e.press("tab", "tab", "right")
-        assert "picture 1 · tiles · residual at layer 6" in canvas(e, "picture")
+        assert "picture 1 · tiles · lin. res. at layer 6" in canvas(e, "picture")
         await e.press("b")
         assert "picture 1 · base" in canvas(e, "picture")
         assert "▀" in canvas(e, "picture")
@@ -131,11 +133,11 @@ async def test_v_shows_the_values_alone_and_the_picture_alone(source: FakeSource
 
         def colours() -> set[str]:
             cells = [s for line in field._rows[1:14] for s in line if s.style and s.style.bgcolor]
-            return {s.style.bgcolor.name for s in cells} - {screen.palette.background}
+            return {sure(sure(s.style).bgcolor).name for s in cells} - {screen.palette.background}
 
         tinted = colours()
         await e.press("v")
-        assert "residual at layer 5 alone" in canvas(e, "picture")
+        assert "lin. res. alone, layer 5" in canvas(e, "picture")
         assert colours() <= set(RAMPS[True])
         assert not tinted <= set(RAMPS[True])
         await e.press("v")
@@ -150,8 +152,8 @@ async def test_on_a_thin_line_values_stand_alone_and_no_picture_is_sent(source: 
         await opened(e, "E", Examples)
         assert "No picture: little is drawn" in canvas(e, "card")
         await e.press("enter")
-        screen = here(e, TokenScreen)
-        await e.until(lambda: screen.tokens)
+        screen = e.here(TokenScreen)
+        await e.until(lambda: screen.reading)
         await e.pilot.pause()
         assert "picture 1 · base" in canvas(e, "picture")
         assert "▀" not in canvas(e, "picture")
@@ -176,7 +178,7 @@ async def test_n_and_p_go_through_the_examples_of_the_slice(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         await opened(e, "E", Examples)
         await e.press("enter")
-        here(e, TokenScreen)
+        e.here(TokenScreen)
         for _ in range(14):
             await e.press("n")
         await e.until(lambda: "example 11 of 12" in bar(e, "title"))
@@ -204,8 +206,20 @@ async def test_a_table_without_a_map_shows_norms_and_says_why(source: FakeSource
         assert "this slice is not measured yet" in canvas(e, "detail")
         assert "lens not known for this model" in canvas(e, "detail")
         await e.press("1")
-        assert "residual: no linear map: this slice is not measured yet" in " ".join(canvas(e, "heat").split())
+        heat = " ".join(canvas(e, "heat").split())
+        assert "linearity residual: no linear map: this slice is not measured yet" in heat
         assert "r asks again" in canvas(e, "detail")
+
+
+async def test_an_example_without_a_picture_is_not_said_to_hide_where_its_tokens_come_from(source: FakeSource):
+    source.looks[MODELS[0], JobKind.TOKENS, 0] = looked.table(side=0, tiles=(0, 0))
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "T", TokenScreen)
+        for key in ("o", "b"):
+            e.app.clear_notifications()
+            await e.press(key)
+            assert "This example has no picture" in e.notes
+            assert "not known" not in e.notes
 
 
 async def test_an_undefined_residual_is_said_at_the_cursor(source: FakeSource):
@@ -233,14 +247,14 @@ async def test_a_click_moves_the_cursor(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         screen = await opened(e, "T", TokenScreen)
         heat = screen.query_one("#heat", Canvas)
-        x = screen.heat(screen.tokens, heat.size.height).columns(heat.size.width).label
+        x = screen.heat(sure(screen.reading), heat.size.height).columns(heat.size.width).label
         await e.pilot.click("#heat", offset=(x, 3))
         await e.pilot.pause()
-        assert (screen.line.start, screen.at_layer) == (2, 0)
+        assert (sure(screen.reading).line.start, screen.at_layer) == (2, 0)
         await e.pilot.click("#picture", offset=(screen.query_one("#picture").size.width // 2, 5))
         await e.pilot.pause()
-        assert screen.tokens.table.patches[screen.line.start] is not None
-        assert screen.line.block is None
+        assert sure(screen.reading).tokens.table.patches[sure(screen.reading).line.start] is not None
+        assert sure(screen.reading).line.block is None
 
 
 async def test_a_long_example_stays_quick_and_only_what_is_seen_is_drawn(
@@ -263,4 +277,19 @@ async def test_a_long_example_stays_quick_and_only_what_is_seen_is_drawn(
         await e.press("down")
         assert 0 < len(drawn) <= 2 * screen.query_one("#heat").size.height
         await e.press("G")
-        assert screen.line.start == screen.tokens.count - 1
+        assert sure(screen.reading).line.start == sure(screen.reading).tokens.count - 1
+
+
+async def test_residuals_that_are_all_undefined_are_said_once_and_norms_shown(source: FakeSource):
+    given = looked.table(MODELS[0], 0)
+    why = ("no linear maps of text tokens: too few rows", "no linear maps of image tokens: too few rows")
+    none = tuple((None,) * len(row) for row in given.residual)
+    source.looks[MODELS[0], JobKind.TOKENS, 0] = replace(given, residual=none, notes=why)
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "T", TokenScreen)
+        assert screen.quantity is Quantity.NORM
+        await e.press("1")
+        said = " ".join(canvas(e, "heat").split())
+        assert f"linearity residual: {why[0]} · {why[1]}" in said
+        assert "█" not in bar(e, "title")
+        assert "undefined (no map for text)" in canvas(e, "detail")

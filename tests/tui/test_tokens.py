@@ -8,12 +8,14 @@ import pytest
 from microscope_tui.inspection import Patch
 from microscope_tui.terms import Modality
 from microscope_tui.tui.content.ramp import Range
+from microscope_tui.tui.content.reading import Reading
 from microscope_tui.tui.content.tokens import Block, Quantity, Scale, Tokens, line_of, owners
 from microscope_tui.tui.themes import DARK, PALETTES
 from microscope_tui.tui.widgets.heat import Columns, Heat
 from microscope_tui.tui.widgets.patches import Patches
 from microscope_tui.tui.widgets.picture import fitted, picture_rows, pixels
 from microscope_tui.tui.widgets.scatter import Scatter
+from tests.sure import sure
 from tests.tui.looked import card, table, thumbnail
 
 
@@ -100,7 +102,7 @@ def test_the_map_has_the_colour_of_each_patch():
     shown = card().__class__(**{**vars(card()), "pictures": (white,)})
     changed = type(given)(**{**vars(given), "norm": norm * 2, "card": shown})
     rows = _patches(Tokens(changed), 0).rows(8, 4)
-    colours = [[s.style.bgcolor.name for s in line if s.text] for line in rows]
+    colours = [[sure(sure(s.style).bgcolor).name for s in line if s.text] for line in rows]
     assert colours == [["#262626", "#ffffaf"]] * 4
 
 
@@ -120,7 +122,7 @@ def test_pixels_are_the_means_of_their_parts():
 def test_a_picture_in_ascii_is_made_of_coloured_blanks():
     rows = picture_rows(thumbnail(), 30, 10, "#000000", ascii=True)
     assert all(row.text.isascii() and row.cell_length == 30 for row in rows)
-    assert len({s.style.bgcolor.name for row in rows for s in row}) > 5
+    assert len({sure(sure(s.style).bgcolor).name for row in rows for s in row}) > 5
 
 
 @pytest.mark.parametrize(("width", "layers"), [(80, 33), (80, 12), (120, 101), (40, 101), (20, 5), (3, 5)])
@@ -150,7 +152,8 @@ def test_rows_far_out_do_not_press_the_others_together_and_are_counted():
     scatter = Scatter(points, [0] * 201, PALETTES[DARK])
     rows = scatter.rows(40, 12)
     assert sum(char != "⠀" and ord(char) > 0x2800 for row in rows[:-1] for char in row.text) > 30
-    assert "of 201 outside" in rows[-1].text
+    assert " 1 outside  x " in rows[-1].text
+    assert " 1 of 201 outside   x " in scatter.rows(60, 12)[-1].text
     whole = Scatter(points, [0] * 201, PALETTES[DARK], whole=True).rows(40, 12)
     assert "outside" not in whole[-1].text
     assert sum(ord(char) > 0x2800 for row in whole[:-1] for char in row.text) == 2
@@ -162,3 +165,28 @@ def test_dots_lie_where_the_points_are():
     rows = Scatter(points, [0, 0, 0, 0, 1], PALETTES[DARK], whole=True).rows(20, 11)
     drawn = {(y, x) for y, row in enumerate(rows[:-1]) for x, char in enumerate(row.text) if ord(char) > 0x2800}
     assert drawn == {(0, 0), (0, 19), (9, 0), (9, 19), (5, 10)} or drawn == {(0, 0), (0, 19), (9, 0), (9, 19), (4, 10)}
+
+
+def test_a_place_among_tokens_is_kept_when_pictures_are_unfolded_and_folded():
+    reading = Reading(Tokens(table(side=2, tiles=(1, 1), text=5)), token=6)
+    assert (reading.line.start, reading.line.block, len(reading.opened)) == (6, None, 1)
+    reading.fold()
+    assert sure(reading.line.block).start == 4
+    assert reading.opened == frozenset()
+    reading.fold()
+    assert reading.line.open
+    reading.to_line(reading.at + 1)
+    assert (reading.line.start, reading.line.block) == (4, None)
+    reading.fold_all()
+    assert sure(reading.line.block).start == 4
+    reading.to_line(10**6)
+    assert reading.line.start == reading.tokens.count - 1
+    reading.to_part(1)
+    assert reading.line.start == reading.tokens.count - 1
+    reading.to_part(-1)
+    assert reading.line.start < reading.tokens.count - 1
+
+
+def test_a_token_that_is_not_there_begins_at_the_top():
+    reading = Reading(Tokens(table()), token=10**6)
+    assert reading.at == 0

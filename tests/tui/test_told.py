@@ -35,3 +35,16 @@ async def test_no_value_is_below_what_is_told(size: tuple[int, int], tmp_path: P
             values = first.content_region.y + lines[0]
             await e.until(partial(above, app, values))
     source.close()
+
+
+@pytest.mark.parametrize("said", ["copied the table (CSV)", "a sentence of some words " * 5, "/a/path" * 20])
+async def test_what_is_told_reaches_the_edge_and_is_whole(said: str):
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE, layer=12), FakeSource([made_up()]))
+    async with app.run_test(size=(60, 20), notifications=True) as pilot:
+        app.notify(said)
+        await pilot.pause(0.1)
+        (toast,) = (toast for toast in app.screen.query(Toast) if toast.region.height)
+        assert toast.region.right == 60
+        lines = [strip.text for strip in app.screen._compositor.render_strips()[: toast.region.height]]
+        shown = "".join(line[toast.region.x + 1 :] for line in lines)
+        assert shown.replace(" ", "") == said.replace(" ", "")

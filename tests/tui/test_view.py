@@ -112,6 +112,19 @@ def test_a_modality_without_tokens_says_so():
     assert "was not measured" in text.series[0].status
 
 
+def test_what_no_measurement_can_have_is_not_promised_by_another_variant():
+    measured = made_up()
+    of_residual = next(p for p in measured.profiles if (p.metric, p.stream) == (Metric.LINEARITY, Stream.RESIDUAL))
+    kept = tuple(p for p in measured.profiles if p.method != "update")
+    measured = replace(measured, profiles=(*kept, replace(of_residual, method="update")))
+    session = replace(SESSION, methods=((Metric.LINEARITY, "update"),))
+    main, residual = _views(_desk(measured), session)[:2]
+    assert main.series[0].status == (
+        "The linearity of the update is of the residual stream: to the main stream nothing is added."
+    )
+    assert residual.series[0].profile
+
+
 def test_a_profile_without_any_value_gives_its_reason():
     shape = Shape(layers=4, gap=(0, 1, 2, 3, 4), n=40)
     view = _views(_desk(made_up(shape=shape)))[0]
@@ -145,10 +158,10 @@ def test_labels_are_short_unless_that_makes_them_the_same():
     few = replace(SLICE, count=50, filter="image")
     assert labels("demo:a", "org/b") == ("a", "b")
     assert labels("one/same", "two/same") == ("one/same", "two/same")
-    assert labels("demo:a", others=(few,)) == ("all of it", "filter=image count=50")
+    assert labels("demo:a", others=(few,)) == ("whole scienceqa", "filter=image count=50")
     assert labels("demo:a", "demo:b", others=(few,)) == (
-        "a on all of it",
-        "b on all of it",
+        "a on whole scienceqa",
+        "b on whole scienceqa",
         "a on filter=image count=50",
     )
 
@@ -193,6 +206,36 @@ def test_until_other_rows_are_measured_a_complete_result_of_the_same_stands_in_a
     views = pane_views(SESSION, desk, [wanted])
     assert views[0].stand_in == ""
     assert views[0].warning == "partial, 5 ex"
+
+
+def test_what_stands_in_is_the_nearest_variant_not_the_latest():
+    desk = _desk(made_up())
+    for stored in (replace(REQUEST, without=("sinks",)), replace(REQUEST, one_tile=True)):
+        desk.forget(stored)
+        desk.measured(stored, made_up())
+    for wanted, still in (
+        (replace(REQUEST, before=True), "the decoder alone"),
+        (replace(REQUEST, without=("duplicates", "sinks")), "without sinks"),
+        (replace(REQUEST, one_tile=True, reference=True), "without the reference's values"),
+    ):
+        (view, *_) = pane_views(SESSION, desk, [wanted])
+        assert view.stand_in == f"still {still}"
+
+
+def test_what_stands_in_is_of_the_same_variant_for_all_curves():
+    session = Session(MODELS, SLICE)
+    first, second = (Request(model, SLICE) for model in MODELS)
+    desk = Desk()
+    for stored in (first, replace(first, one_tile=True), replace(second, one_tile=True, without=("sinks",)), second):
+        desk.forget(stored)
+        desk.measured(stored, made_up(stored.model))
+    wanted = [replace(request, one_tile=True, before=True) for request in (first, second)]
+    (view, *_) = pane_views(session, desk, wanted)
+    assert view.stand_in == "still all rows, the decoder alone"
+    desk.forget(replace(second, one_tile=True))
+    desk.measured(replace(second, one_tile=True), made_up(second.model))
+    (view, *_) = pane_views(session, desk, wanted)
+    assert view.stand_in == "still the decoder alone"
 
 
 def test_another_model_or_slice_never_stands_in():

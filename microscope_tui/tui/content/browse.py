@@ -73,6 +73,12 @@ class Listing:
             yield DIFFER
 
 
+def says(card: ExampleCard, words: Sequence[str]) -> bool:
+    """Whether all the words stand in the question or the choices, in whatever case, or as parts of others."""
+    text = " ".join((card.question, *card.choices)).casefold()
+    return all(word.casefold() in text for word in words)
+
+
 def pages_wanted(listed: Sequence[int], at: int) -> list[int]:
     """The first examples of the pages around the place `at` in a list, the nearest first; 0 is always there."""
     near = sorted(range(max(at - AROUND, 0), min(at + AROUND, len(listed))), key=lambda i: abs(i - at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +40,6 @@ class Section:
 
 
 RAZZHIGAEV_2024 = "Razzhigaev et al. 2024, Your Transformer is Secretly Linear, arXiv 2405.12250, section 3"
-ETHAYARAJH = "Ethayarajh 2019, arXiv 1909.00512"
 RAZZHIGAEV_2023 = "Razzhigaev et al. 2023, The Shape of Learning, arXiv 2311.05928"
 FACCO = "Facco, d'Errico, Rodriguez & Laio 2017, Scientific Reports 7:12140"
 DENTI = "Denti, Doimo, Laio & Mira 2022, Scientific Reports 12:20005"
@@ -47,6 +47,10 @@ MICROSCOPE = "the code of LLM-Microscope 0.0.7, its faults kept"
 
 NAMED = 8
 """Examples that a card names of those that were skipped."""
+
+MASSIVE = "a massive norm"
+SINK_ROWS = re.compile(r"\bsink rows?\b")
+"""How notes of estimates tell of rows with one."""
 
 EVERY_ROW = "from running moments of every row"
 
@@ -185,7 +189,8 @@ def _traps(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]
     measurement, i = of.measurement, at(profile, layer)
     if measurement is None or i is None:
         return
-    yield from ((True, note) for note in profile.notes[i])
+    own = list(_of_the_number(profile, layer, of))
+    yield from ((True, note) for note in profile.notes[i] if not _again(note, profile.metric, own))
     if not measurement.complete:
         yield True, f"only {measurement.examples:,} examples so far: the number still changes"
     if of.of != of.request:
@@ -193,8 +198,23 @@ def _traps(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]
         yield True, f"shown: {shown}; still being measured: {wanted}"
     if profile.stages[i]:
         yield True, f"rows of the {profile.stages[i]}, {profile.widths[i]:,} wide: another space than the decoder's"
-    value = profile.value[i]
-    if value is None:
+    yield from own
+
+
+def _again(note: str, metric: Metric, own: Iterable[tuple[bool, str]]) -> bool:
+    """Whether the card's `own` words tell what a note of the estimate tells, and more: they know the other profiles."""
+    about = next((start for start in ("ρ = ", "n/d = ") if note.startswith(start)), None)
+    if about:
+        return any(told.startswith(about) for _, told in own)
+    # Dimension counts the sinks of its sample, which are others.
+    of_sinks = SINK_ROWS.search(note) and metric is not Metric.DIMENSION
+    return bool(of_sinks) and any(MASSIVE in told for _, told in own)
+
+
+def _of_the_number(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]]:
+    """What can go wrong with a number because of how large it is, of how many rows, and which."""
+    measurement, i = of.measurement, at(profile, layer)
+    if measurement is None or i is None or (value := profile.value[i]) is None:
         return
     n, d = profile.n[i], profile.widths[i]
     if profile.metric is Metric.LINEARITY:
@@ -245,7 +265,7 @@ def _of_sinks(profile: Profile, measurement: Measurement, of: Shown) -> Iterator
     sinks, tokens = measurement.sinks.get(profile.modality), measurement.tokens.get(profile.modality, 0)
     if sinks is None or not tokens:
         return
-    told = f"{sinks:,} of {tokens:,} rows ({share(sinks / tokens)}) have a massive norm at some layer"
+    told = f"{sinks:,} of {tokens:,} rows ({share(sinks / tokens)}) have {MASSIVE} at some layer"
     if "sinks" in of.of.without:
         yield False, f"{told}: they are left out"
     elif sinks:
@@ -275,7 +295,7 @@ def _between(view: PaneView, position: int, metric: Metric) -> Iterator[str]:
             f"the curves have different n ({told}): dimension depends on n, so that their difference means little; "
             f"{key_of('matched')} matches it"
         )
-    if view.less and not view.paired:
+    if False in view.paired:
         yield (
             "the two are taken as independent; where both saw the same examples, their errors are alike and the "
             "interval of the difference is too wide rather than too narrow"

@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from microscope_tui.results import Measurement, Profile
+from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.content.cards import Row, Section
 from microscope_tui.tui.content.measured import Shown, counted, depth_of
+from microscope_tui.tui.content.readout import ratio
+from microscope_tui.tui.keys import key_of
 
 NAMES: Mapping[str, str] = {
     "model": "identity of the checkpoint",
@@ -48,15 +52,19 @@ FOLLOWS = (
 PER_EXAMPLE = "tokens an example"
 """How the name of a count of tokens begins, which follows as well."""
 
-REMEDIES: Mapping[str, str] = {
+ALIGNED_BY: Mapping[str, str] = {
     "data": "choose the same slice for both",
     "dtype": "set dtype in the settings, or --dtype",
     "attention": "set attention in the settings",
     "device": "measure both on one device",
     "rows counted": "leave out the same rows",
     "tokens of a picture": "pictures cut into tiles can be measured as one tile each",
+    "template": "each model is asked by what its own files hold; how the words differ is not recorded, look there",
 }
-"""How a difference can be made to go away, without another model."""
+"""How both can be made alike in what differs, without another model."""
+
+APART = 1.1
+"""One n that is this many times another one moves a score by itself."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,10 @@ class Fact:
 def contrast(shown: Sequence[Shown]) -> tuple[Fact, ...]:
     """All that is known of each curve, side by side: the parts of the models first."""
     tables = [dict(_facts_of(each)) for each in shown]
+    data = [table.get("data") for table in tables]
+    for table, each in zip(tables, shown, strict=True):  # the same data may be named in several ways
+        spec = each if len(set(data)) > 1 else shown[0]
+        table["data"] = f"{spec.of.slice} (digest {table['data']})" if "data" in table else str(each.of.slice)
     known = dict.fromkeys(name for table in tables for name in table)
     names = sorted(known, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     # Where the parts of a model are not recorded, what follows from them is all there is to tell it by.
@@ -109,8 +121,9 @@ def contrast_card(shown: Sequence[Shown], labels: Sequence[str], slots: Sequence
     if waiting := [label for label, of, _ in each if of.measurement is None]:
         verdict.append(Row("", f"not measured yet, so that it cannot be compared: {', '.join(waiting)}", True))
     if facts:
-        verdict += _verdict(causes, [fact.name.removeprefix(WEIGHTS) for fact in others if fact.weights])
-    verdict += [Row(fact.name, remedy) for fact in causes if (remedy := REMEDIES.get(fact.name))]
+        rows = tuple(_rows_apart([of.measurement for of, _ in here if of.measurement]))
+        verdict += _verdict(causes, [fact.name.removeprefix(WEIGHTS) for fact in others if fact.weights], rows)
+    verdict += [Row(fact.name, remedy) for fact in causes if (remedy := ALIGNED_BY.get(fact.name))]
     sections = (
         Section("What the difference can be put down to", tuple(verdict)),
         Section(f"{len(causes)} differ{'s' * (len(causes) == 1)}", tuple(_rows(causes, slots))),
@@ -127,18 +140,42 @@ def _rows(facts: Sequence[Fact], slots: Sequence[int]) -> Iterator[Row]:
             yield Row("" if number else fact.name, _told(value), slot=slot, signed=True)
 
 
-def _verdict(causes: Sequence[Fact], trained: Sequence[str]) -> Iterator[Row]:
-    """What follows from what differs. `trained` are the parts whose weights differ."""
+def _rows_apart(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """Of each modality whose n is another one for some of them: n of each, with n/d."""
+    for modality in Modality:
+        profiles = [_counting(measurement, modality) for measurement in measurements]
+        sizes = [(p.n[-1], p.widths[-1]) for p in profiles if p and p.n]
+        if sizes and max(sizes)[0] > APART * min(sizes)[0]:
+            yield f"{modality} " + " against ".join(f"{n:,} rows (n/d {ratio(n, d)})" for n, d in sizes)
+
+
+def _counting(measurement: Measurement, modality: Modality) -> Profile | None:
+    """A profile that every row of a modality went into: dimension has a sample of them."""
+    of_modality = [p for p in measurement.profiles if p.modality is modality and p.metric is not Metric.DIMENSION]
+    return next(iter(sorted(of_modality, key=lambda p: p.stream is not Stream.RESIDUAL)), None)
+
+
+def _verdict(causes: Sequence[Fact], trained: Sequence[str], rows: Sequence[str]) -> Iterator[Row]:
+    """What follows from what differs. `trained` are the parts whose weights differ, `rows` the counts that do."""
     names = ", ".join(fact.name for fact in causes)
     if len(causes) > 1:
         told = f"{len(causes)} things differ at once: {names}. No difference between the curves can be put down to any "
         yield Row("", f"{told}one of them. Change one at a time for a causal reading.", True)
+    elif causes and rows:
+        told = f"Only one thing differs ({names}), but with it the number of rows, which moves scores by itself: "
+        yield Row("", f"{told}what of the difference is due to it cannot be told from the curves as they are.", True)
     elif causes:
         yield Row("", f"Only one thing differs ({names}): on these examples, the difference can be put down to it.")
     elif trained:
         yield Row("", f"Only weights differ ({', '.join(trained)}): the design, the data and the method are the same.")
     else:
         yield Row("", "Nothing that is recorded differs: the curves should be the same but for rounding.")
+    if rows:
+        variant, matched = key_of("variant"), key_of("matched")
+        told = "In-sample linearity falls with n, up to where n/d is large; dimension depends on n as well."
+        remedy = f"Held-out linearity ({variant}) is not inflated, {matched} matches n for dimension, the same number "
+        yield Row("different n", "; ".join(rows), True)
+        yield Row("", f"{told} {remedy}of examples (count=) matches it for all.", True)
     if causes and trained:
         parts = " and the ".join(trained)
         yield Row(

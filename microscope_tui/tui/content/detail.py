@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
 from microscope_tui.tui.themes import Palette
-from microscope_tui.tui.widgets.canvas import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Detail:
         values: list[Part] = [(" ", palette.text, False)]
         for quantity in Quantity:
             chosen = quantity is self.quantity
-            values.append((f"{quantity} ", palette.faint, False))
-            values.append((f"{self._number(quantity)}   ", palette.text, chosen))
+            values.append((f"{quantity.said} ", palette.faint, False))
+            values.append((f"{value_text(self.tokens, line, layer, quantity)}   ", palette.text, chosen))
         return [
             head,
             values,
@@ -52,26 +52,10 @@ class Detail:
         """What is shown, what it was made from, and what to be careful about."""
         table = self.tokens.table
         again = ["the slice is measured by now: r asks again"] if self.measured and not table.residual else []
-        meaning = f"{self.quantity}: {MEANING[self.quantity]}"
+        meaning = f"{self.quantity.said}: {MEANING[self.quantity]}"
         if self.quantity is Quantity.RESIDUAL and table.fitted:
             meaning += f" · {table.fitted:,} examples in the map"
         return " · ".join((*again, *table.notes, meaning))
-
-    def _number(self, quantity: Quantity) -> str:
-        """The value at the cursor, or why there is none."""
-        values = self.tokens.shown(quantity, self.line)
-        if not values:
-            return "unknown"
-        if self.layer >= len(values):
-            return "– (no block starts here)" if self.layer == len(values) else "–"
-        value = values[self.layer]
-        if value is not None:
-            return f"{value:.6g}"
-        return {
-            Quantity.RESIDUAL: f"undefined (no map for {self.tokens.table.modality[self.line.start]})",
-            Quantity.UPDATE: "undefined (the norm before is 0)",
-            Quantity.NORM: "undefined (not a finite number)",
-        }[quantity]
 
     def _lens(self) -> list[Part]:
         """The likeliest words at the cursor; over a block, the words that are likeliest most often."""
@@ -81,7 +65,7 @@ class Detail:
             return [*parts, ("not known for this model", palette.faint, False)]
         layer = min(self.layer, len(self.tokens.table.lens) - 1)
         if line.block is not None:
-            parts.append((f"likeliest at most of the {line.block.length}:", palette.faint, False))
+            parts.append((f"most often likeliest at the {line.block.length}:", palette.faint, False))
             for word, count in self.tokens.frequent(layer, line.block):
                 parts += [(f" “{word}”", palette.text, True), (f" {count}× ", palette.faint, False)]
             return parts
@@ -103,3 +87,20 @@ class Detail:
                 (f"{chosen}{margin}  ", palette.text, False),
             ]
         return [*parts, (f" {said}", palette.faint, False)]
+
+
+def value_text(tokens: Tokens, line: Line, layer: int, quantity: Quantity) -> str:
+    """The value of a line at a layer, or why there is none."""
+    values = tokens.shown(quantity, line)
+    if not values:
+        return "unknown"
+    if layer >= len(values):
+        return "– (no block starts here)" if layer == len(values) else "–"
+    value = values[layer]
+    if value is not None:
+        return f"{value:.6g}"
+    return {
+        Quantity.RESIDUAL: f"undefined (no map for {tokens.table.modality[line.start]})",
+        Quantity.UPDATE: "undefined (the norm before is 0)",
+        Quantity.NORM: "undefined (not a finite number)",
+    }[quantity]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, reach
+from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, mean_shares, reach
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.student import t_quantile
 from microscope_tui.tables import number
@@ -24,12 +24,17 @@ ALONE = "the two are taken as independent at this layer: which examples its erro
 @dataclass(frozen=True)
 class Difference:
     """B − A at the layers of B. `significant[i]`: it is not 0, corrected for the `tested` layers; by max-T where the
-    curves are `paired` by example, by Bonferroni otherwise, and at single layers that cannot be paired."""
+    curves are `paired` by example, by Bonferroni otherwise, and at single layers that cannot be paired.
+
+    `p[i]` is the p of max-T, None where that is not what decides. `rows[i]` are the n of A and that of B.
+    """
 
     profile: Profile
     significant: tuple[bool, ...]
     tested: int
     paired: bool
+    p: tuple[float | None, ...]
+    rows: tuple[tuple[int, int], ...]
 
 
 def difference(
@@ -54,7 +59,8 @@ def difference(
     difference is as lopsided as theirs. Each is a t-interval from `groups` groups of examples; a layer is significant
     when 0 is outside after Bonferroni's correction for all layers of the profile that have an interval.
     """
-    estimates = [_less(b, i, _at(a, places_a, place, b.stages[i])) for i, place in enumerate(places_b)]
+    taken_off = [_at(a, places_a, place, b.stages[i]) for i, place in enumerate(places_b)]
+    estimates = [_less(b, i, each) for i, each in enumerate(taken_off)]
     tested = [i for i, e in enumerate(estimates) if e.low is not None]
     known = [i for i in tested if estimates[i].influence] if same_examples else []
     found = _paired_p([estimates[i] for i in known])
@@ -82,8 +88,10 @@ def difference(
         notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
         facts=facts,
         influence=tuple(e.influence for e in estimates),
+        shares=tuple(e.shares for e in estimates),
     )
-    return Difference(profile, significant, len(tested), found is not None)
+    rows = tuple((one.n, n) for one, n in zip(taken_off, b.n, strict=True))
+    return Difference(profile, significant, len(tested), found is not None, tuple(map(p.get, range(len(b.n)))), rows)
 
 
 def _paired_p(estimates: Sequence[Estimate]) -> tuple[float, ...] | None:
@@ -92,7 +100,7 @@ def _paired_p(estimates: Sequence[Estimate]) -> tuple[float, ...] | None:
     influences = tuple(e.influence for e in estimates)
     if not influences or len({len(each) for each in influences}) > 1:
         return None
-    return adjusted_p(values, influences)
+    return adjusted_p(values, influences, tuple(e.shares for e in estimates))
 
 
 def _by_pairs(estimate: Estimate, groups: int) -> Estimate:
@@ -117,9 +125,8 @@ def _at(a: Profile, places: Sequence[float], place: float, stage: str) -> Estima
 def _estimate(profile: Profile, i: int) -> Estimate:
     value = profile.value[i]
     reason = None if value is not None else next(iter(profile.notes[i]), "undefined")
-    return Estimate(
-        value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason, influence=profile.influence[i]
-    )
+    known = Estimate(value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason)
+    return replace(known, influence=profile.influence[i], shares=profile.shares[i])
 
 
 def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estimate:
@@ -139,6 +146,7 @@ def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estima
         one.d,
         facts=(f"between layers {layer} and {layer + 1} of the first",),
         influence=tuple(u + share * change for u, change in zip(one.influence, moved, strict=True)) if moved else (),
+        shares=mean_shares(one.shares, other.shares),
     )
 
 
@@ -160,7 +168,8 @@ def _less(b: Profile, i: int, a: Estimate) -> Estimate:
         low = value - a.value - math.hypot(value - low_b, high_a - a.value)
         high = value - a.value + math.hypot(high_b - value, a.value - low_a)
     moved = influences_of_difference(a.influence, b.influence[i])
-    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts, influence=moved)
+    rows = mean_shares(a.shares, b.shares[i])
+    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts, influence=moved, shares=rows)
 
 
 def _widening(tested: int, degrees: int) -> float:

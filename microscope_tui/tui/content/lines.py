@@ -8,20 +8,25 @@ from microscope_tui.tables import interval, number
 from microscope_tui.terms import FORMULAS, Metric, Request
 from microscope_tui.tui.content.measured import counted
 from microscope_tui.tui.content.names import labels_of, short_names, slice_names
-from microscope_tui.tui.content.readout import at, ratio, share, shorten, shorten_end
+from microscope_tui.tui.content.readout import at, choose, ratio, share, shorten, shorten_end
+from microscope_tui.tui.content.spans import Ends, Span
 from microscope_tui.tui.content.standing import worker_state
 from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.data.desk import Desk
-from microscope_tui.tui.deeds import Deed
-from microscope_tui.tui.keys import deeds, key_of, short_keys
+from microscope_tui.tui.keys import EXPLORER, deeds, key_of, short_keys, short_label
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.widgets.bar import Span
 
-Line = tuple[list[Span], list[Span]]
+MARKED_BY: Mapping[frozenset[bool], str] = {
+    frozenset(): "",
+    frozenset({True}): "paired, marked by max-T",
+    frozenset({False}): "marked by Bonferroni",
+    frozenset({True, False}): "marked by max-T or Bonferroni",
+}
+"""How layers are marked where curves differ, by which of them are paired by example."""
 
 
-def header_line(session: Session, desk: Desk, requests: Sequence[Request], colours: Palette, width: int) -> Line:
+def header_line(session: Session, desk: Desk, requests: Sequence[Request], colours: Palette, width: int) -> Ends:
     """Models and slices on the left, the worker on the right."""
     share = width * 9 // 20
     state, how = worker_state(desk, requests, share)
@@ -81,7 +86,7 @@ def metric_line(
     requests: Sequence[Request],
     colours: Palette,
     width: int,
-) -> Line:
+) -> Ends:
     """The metrics, the variant, which rows count and its formula on the left, the streams on the right."""
     left: list[Span] = []
     for metric in Metric:
@@ -117,13 +122,15 @@ def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> lis
     if counted(request) != "all rows":
         rows = request.without[0] if request.without else ""
         chips.append((counted(request), f"without('{rows}')" if rows in ("sinks", "duplicates") else "one_tile"))
+    if request.before:
+        chips.append(("before", "before"))
     if request.reference:
         chips.append(("reference", "reference"))
     if session.rows:
         chips.append((f"matched n ≤ {session.rows:,}", "matched"))
     if session.differing:
         tested = max((sum(low is not None for low in line.low) for v in views for line in v.lines), default=0)
-        by = "paired, marked by max-T" if all(v.paired for v in views if v.lines) else "marked by Bonferroni"
+        by = MARKED_BY[frozenset(paired for view in views for paired in view.paired)]
         chips.append((f"B − A, {by} × {tested}" if tested else "B − A", "difference"))
     if session.log_y:
         chips.append(("log y", "log"))
@@ -142,64 +149,122 @@ def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> lis
     return chips
 
 
-def inspector_lines(view: PaneView, layer: int, colours: Palette) -> list[list[Span]]:
-    """Everything at the cursor in the focused pane, a line for each curve, traps spelled out; the pinned one first."""
-    head = [Span(f" {view.title} ", colours.text, True)]
+ROOMY = 100
+"""Cells from which on a line of values says of which pane it is: that one has a mark besides."""
+
+
+def inspector_lines(view: PaneView, layer: int, colours: Palette, width: int) -> list[list[Span]]:
+    """Everything at the cursor in the focused pane, a line for each curve, the pinned one first: the numbers, and as
+    much of the traps as there is room for."""
+    head = [Span(f" {view.title} ", colours.text, True)] if width >= ROOMY else []
     if any(series.profile for series in view.series):
         name = view.axes.label(layer)
         where = name if layer < 0 else f"depth {name}" if view.axes.depth else f"layer {name}"
         head.insert(0, Span(f" {where}", colours.cursor_line, True))
-    indent = [Span(" " * sum(len(span.text) for span in head), colours.text)]
+    taken = sum(len(span.text) for span in head)
+    indent = [Span(" " * taken, colours.text)]
     series = sorted(view.series, key=lambda s: not s.pinned)
-    return [[*(indent if i else head), *_everything(view, s, layer, colours)] for i, s in enumerate(series)]
+    said = [_numbers(view, s, layer) for s in series]
+    gap = 2 if all(len("  ".join(text for _, text in each)) <= width - taken - SIGN for each in said) else 1
+    return [
+        [*(indent if i else head), *_everything(view, s, layer, each, colours, width - taken - SIGN, gap)]
+        for i, (s, each) in enumerate(zip(series, said, strict=True))
+    ]
 
 
-def _everything(view: PaneView, series: Series, position: int, colours: Palette) -> list[Span]:
-    sign = Span(f" {MARKERS[series.number % len(MARKERS)]} ", colours.of(series.number), True)
+SIGN = 3
+"""Cells that the sign of a curve takes."""
+LEAST_TRAP = 12
+"""Letters of a trap that say something."""
+TRAPS = 20
+"""The rank of the traps at a layer: what is said last."""
+
+
+def _numbers(view: PaneView, series: Series, position: int) -> list[tuple[int, str]]:
+    """All there is to say of a value under the cursor, in reading order, each with its rank: first the numbers, then
+    the traps. Nothing where there is no value."""
     p, layer = series.profile, series.layer(position)
     i = at(p, layer) if p else None
-    if p is None or i is None:
-        said = said_of(view, series, position)[0][1]
-        return [sign, Span(said, colours.error if series.severe else colours.faint)]
-    notes, value = " · ".join(p.notes[i]), p.value[i]
-    if value is None:
-        return [sign, Span(f"undefined: {notes}" if notes else "undefined", colours.warn)]
-    bounds = interval(p.low[i], p.high[i], p.metric, signed=bool(view.less))
-    spans = [sign, Span(f"{number(value, p.metric, signed=bool(view.less))} ", colours.text, True)]
-    if bounds:
-        spans.append(Span(f"{bounds} 95 %  ", colours.faint))
-    if notes:
-        spans.append(Span(f"* {notes}  ", colours.warn))
-    own = (f"layer {layer}",) if view.axes.depth else ()
-    sinks = () if series.sinks is None else (f"sinks {share(series.sinks)}",)
-    width = p.widths[i]
-    size = f"n {p.n[i]:,}  d {width:,}  n/d {ratio(p.n[i], width)}  {p.examples:,} ex"
-    more = (*p.facts[i], size) if view.less else (size, *p.facts[i])
-    return [*spans, Span("  ".join((*own, *more, *sinks)), colours.faint)]
+    if p is None or i is None or (value := p.value[i]) is None:
+        return []
+    signed = bool(view.less)
+    bounds = interval(p.low[i], p.high[i], p.metric, signed=signed)
+    facts = [
+        (2 if signed else 6, fact) for fact in p.facts[i]
+    ]  # of a difference, whether it is one matters more than n
+    traps = " · ".join(sorted(p.notes[i], key=lambda note: "duplicate" not in note))
+    said = [
+        (0, number(value, p.metric, signed=signed)),
+        (1, bounds),
+        (9, "95 %" if bounds else ""),
+        (10, f"layer {layer}" if view.axes.depth else ""),
+        *(facts if signed else ()),
+        (3, f"n {p.n[i]:,}"),
+        (4, f"d {p.widths[i]}"),
+        (5, f"n/d {ratio(p.n[i], p.widths[i])}"),
+        (8, f"{p.examples:,} ex"),
+        *(() if signed else facts),
+        (7, "" if series.sinks is None else f"sinks {share(series.sinks)}"),
+        (TRAPS, f"* {traps}" if traps else ""),
+    ]
+    return [(rank, text) for rank, text in said if text]
 
 
-def footer_line(session: Session, colours: Palette, width: int) -> Line:
+def _everything(
+    view: PaneView,
+    series: Series,
+    position: int,
+    said: Sequence[tuple[int, str]],
+    colours: Palette,
+    room: int,
+    gap: int,
+) -> list[Span]:
+    """The line of a curve with what is `said` of its value, in so many cells; where something is missing, the key that
+    shows it."""
+    sign = Span(f" {MARKERS[series.number % len(MARKERS)]} ", colours.of(series.number), True)
+    if not said:
+        why = said_of(view, series, position)[0][1]
+        usual = colours.warn if why.startswith("undefined") else colours.faint
+        return [sign, Span(why, colours.error if series.severe else usual)]
+    numbers, traps = [each for each in said if each[0] != TRAPS], next((t for rank, t in said if rank == TRAPS), "")
+    if len((" " * gap).join(text for _, text in said)) > room:
+        card = key_of("card")
+        more = f"* {card}" if traps else f"… {card}"
+        numbers = choose(numbers, room - gap - len(more), gap)
+        left = room - sum(len(text) + gap for _, text in numbers) - len(card) - 1
+        traps = f"{shorten_end(traps, left)} {card}" if traps and left > LEAST_TRAP else more
+    spans = [sign]
+    for rank, text in [*numbers, *([(TRAPS, traps)] if traps else [])]:
+        shade = colours.warn if rank == TRAPS and traps[0] == "*" else colours.faint if rank else colours.text
+        spans.append(Span((" " * gap if len(spans) > 1 else "") + text, shade, not rank))
+    return spans
+
+
+def footer_line(session: Session, colours: Palette, width: int) -> Ends:
     """The keys most used, as many as fit, and the palette."""
     palette = key_of("app.command_palette").replace("ctrl+", "^")
     right = [
         Span(f" {palette} ", colours.key, True, "app.command_palette"),
         Span("palette ", colours.text, False, "app.command_palette"),
     ]
-    room = width - sum(len(span.text) for span in right)
+    return keys_line(EXPLORER, colours, width - sum(len(span.text) for span in right), zoomed=session.zoomed), right
+
+
+def keys_line(screen: str, colours: Palette, width: int, *, zoomed: bool = False) -> list[Span]:
+    """The keys most used of a screen, as many as fit, in the order of its table."""
+    names = {"zoom": "Unzoom"} if zoomed else {}
+    said = [
+        (f" {short_keys(d, screen)} ", f"{names.get(d.action, short_label(d))} ", d) for d in deeds(screen) if d.footer
+    ]
     fits: set[str] = set()
-    for deed in sorted((deed for deed in deeds() if deed.footer), key=lambda deed: deed.footer):
-        room -= len(short_keys(deed)) + len(_label(deed, session)) + 3
-        if room < 0:
+    for key, label, deed in sorted(said, key=lambda each: each[2].footer):
+        width -= len(key) + len(label)
+        if width < 0:
             break
         fits.add(deed.action)
-    left: list[Span] = []
-    for deed in (deed for deed in deeds() if deed.action in fits):
-        key, label = short_keys(deed), _label(deed, session)
-        left += [Span(f" {key} ", colours.key, True, deed.action), Span(f"{label} ", colours.text, False, deed.action)]
-    return left, right
-
-
-def _label(deed: Deed, session: Session) -> str:
-    if deed.action == "zoom" and session.zoomed:
-        return "Unzoom"
-    return "Layer" if deed.action == "layer(1)" else deed.label
+    return [
+        span
+        for key, label, deed in said
+        if deed.action in fits
+        for span in (Span(key, colours.key, True, deed.action), Span(label, colours.text, False, deed.action))
+    ]

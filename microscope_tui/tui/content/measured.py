@@ -22,29 +22,55 @@ class Shown:
     of: Request
 
 
-def shown(desk: Desk, request: Request) -> Shown:
-    """What there is to show for a request."""
-    known = desk.of(request)
-    if known.measurement is None:
-        stand_ins = [
-            Shown(request, known, stood_in.measurement, other)
-            for other, stood_in in reversed(desk.known.items())
-            if stood_in.measurement and _same_but_for_rows(other, request)
-        ]
-        if stand_ins:
-            return next((s for s in stand_ins if s.measurement and s.measurement.complete), stand_ins[0])
-    return Shown(request, known, known.measurement, request)
+Variant = tuple[tuple[str, ...], bool, bool, bool, int | None]
+"""Which rows count and what stands beside them: what requests of the same model and slice may differ in."""
+
+
+def shown(desk: Desk, requests: Sequence[Request]) -> tuple[Shown, ...]:
+    """What there is to show for the requests of a screen.
+
+    What stands in is of the same variant for as many of them as can be, of those the nearest to what is asked for, a
+    complete one before a partial one and a later one before an earlier.
+    """
+    stand_ins = [{} if desk.of(request).measurement else _stand_ins(desk, request) for request in requests]
+
+    def worth(variant: Variant) -> tuple[int, bool, int]:
+        found = [found[variant] for found in stand_ins if variant in found]
+        return -len(found), not all(desk.of(request).complete for request in found), _apart(variant, requests[0])
+
+    latest = dict.fromkeys(variant for found in stand_ins for variant in reversed(found))
+    order = sorted(latest, key=worth)
+    answers = []
+    for request, found in zip(requests, stand_ins, strict=True):
+        of = next((found[variant] for variant in order if variant in found), request)
+        answers.append(Shown(request, desk.of(request), desk.of(of).measurement, of))
+    return tuple(answers)
+
+
+def _stand_ins(desk: Desk, request: Request) -> dict[Variant, Request]:
+    """What is measured that differs from a request in its variant alone, in the order in which it was asked for."""
+    return {
+        _variant(other): other
+        for other, known in desk.known.items()
+        if known.measurement and _same_but_for_rows(other, request)
+    }
+
+
+def _variant(request: Request) -> Variant:
+    return request.without, request.one_tile, request.before, request.reference, request.matched
+
+
+def _apart(variant: Variant, request: Request) -> int:
+    """In how many properties a variant differs from that of a request."""
+    (without, *others), (asked, *wanted) = variant, _variant(request)
+    return len({*without} ^ {*asked}) + sum(one != other for one, other in zip(others, wanted, strict=True))
 
 
 def _same_but_for_rows(one: Request, other: Request) -> bool:
-    """Whether two requests differ in nothing but which rows count and what stands beside them."""
+    """Whether two requests differ in nothing but their variant."""
+    without, one_tile, before, reference, matched = _variant(one)
     return one == replace(
-        other,
-        without=one.without,
-        one_tile=one.one_tile,
-        before=one.before,
-        reference=one.reference,
-        sample_tokens=one.sample_tokens,
+        other, without=without, one_tile=one_tile, before=before, reference=reference, matched=matched
     )
 
 
@@ -58,8 +84,8 @@ def counted(request: Request) -> str:
 def unlike(one: Request, other: Request) -> str:
     """What a request counts or measures, in few words, by which it differs from another one."""
     said = [counted(one)] if counted(one) != counted(other) else []
-    if one.sample_tokens != other.sample_tokens:
-        said.append(f"{one.sample_tokens:,} rows at most")
+    if one.matched != other.matched:
+        said.append(f"{one.matched:,} different rows at most" if one.matched else "all different rows")
     if one.before != other.before:
         said.append("from the vision tower on" if one.before else "the decoder alone")
     if one.reference != other.reference:
@@ -79,9 +105,20 @@ def modalities_measured(measurements: Sequence[Measurement | None]) -> tuple[Mod
     return tuple(m for m in Modality if any(found and found.tokens.get(m, 0) for found in measurements))
 
 
-def fewest_rows(measurements: Sequence[Measurement | None]) -> int | None:
-    """The tokens of the modality and curve that have the fewest, None where nothing is measured."""
-    return min((n for m in measurements if m for n in m.tokens.values() if n), default=None)
+def different_rows(measurements: Sequence[Measurement | None]) -> tuple[int, int] | None:
+    """The fewest and the most different rows that dimension had of a modality, stream and curve: at the middle one of
+    its layers, for the first of them may have few. None until all that is shown is measured."""
+    if not all(found and found.complete for found in measurements):
+        return None
+    defined = (
+        sorted(n for n, value in zip(p.n, p.value, strict=True) if value is not None)
+        for found in measurements
+        if found
+        for p in found.profiles
+        if (p.metric, p.method) == (Metric.DIMENSION, METHODS[Metric.DIMENSION][0])
+    )
+    middles = [rows[len(rows) // 2] for rows in defined if rows]
+    return (min(middles), max(middles)) if middles else None
 
 
 def last_layer(measurements: Sequence[Measurement | None]) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from microscope_tui.terms import SliceSpec
-from microscope_tui.tui.content.readout import short_name
 from microscope_tui.tui.session import Curve
 
 
@@ -20,6 +20,11 @@ def labels_of(curves: Sequence[Curve]) -> tuple[str, ...]:
     return tuple(f"{model} on {spec}" for model, spec in zip(models, slices, strict=True))
 
 
+def short_name(name: str) -> str:
+    """A model or slice as people call it: without `demo:`, owner and folders."""
+    return name.rstrip("/").rsplit("/", 1)[-1].removeprefix("demo:") or name
+
+
 def short_names(names: Sequence[str]) -> tuple[str, ...]:
     """Names as people call them; the full ones where the short ones of different names are the same."""
     short = [short_name(name) for name in names]
@@ -27,9 +32,9 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def slice_names(specs: Sequence[SliceSpec]) -> tuple[str, ...]:
-    """Slices as people call them: by their options alone where they are of one source."""
+    """Slices as people call them: by their options alone where they are of one source, which names all of it."""
     sources = short_names([spec.source for spec in specs])
-    options = [str(spec).removeprefix(spec.source).lstrip("?").replace("&", " ") for spec in specs]
+    options = [unquote(str(spec).removeprefix(spec.source).lstrip("?").replace("&", " ")) for spec in specs]
     if len({spec.source for spec in specs}) == 1 and len(set(specs)) > 1:
-        return tuple(option or "all of it" for option in options)
+        return tuple(option or f"whole {source}" for source, option in zip(sources, options, strict=True))
     return tuple(f"{source} {option}".rstrip() for source, option in zip(sources, options, strict=True))

@@ -9,7 +9,7 @@ from typing import Final
 
 from textual.fuzzy import FuzzySearch
 
-from microscope_tui.catalogue import Entry, describe_model, describe_slice, size_text
+from microscope_tui.catalogue import Entry, describe_model, describe_slice, is_path, size_text
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.memory import free_gpus, free_host
 from microscope_tui.settings import Settings
@@ -97,10 +97,11 @@ class Offer:
         if self.measured:
             return ""
         if entry.missing:
-            more = f" and {len(entry.missing) - 1} more" if entry.missing[1:] else ""
-            return f"It is incomplete: {entry.missing[0]}{more} must be downloaded first."
+            what = entry.missing[0] + (f" and {len(entry.missing) - 1} more" if entry.missing[1:] else "")
+            local = is_path(self.name.partition("?")[0])
+            return f"It is incomplete: {what} {'is missing' if local else 'must be downloaded first'}."
         if not entry.here:
-            return "It is not on this machine: it will be downloaded from the hub, as a whole."
+            return "It is not on this machine: it will be downloaded from the hub, as a whole; its size is not known."
         if self.fit == "too large":
             return f"Its weights take {size_text(self.needs)} and {self.place} has {size_text(self.free)} free."
         return ""
@@ -110,13 +111,15 @@ class Offer:
         """What is known before it is loaded, in a line."""
         entry = self.entry
         said = [entry.architecture, entry.dtype, f"{size_text(entry.size)} on disk" if entry.size else ""]
+        if entry.refused:
+            return " · ".join(part for part in (*said, f"cannot be measured: {entry.refused}") if part)
         if self.needs:
             fit = f": {self.fit}" if self.fit else ""
             said.append(f"weights {size_text(self.needs)} of {size_text(self.free)} free on {self.place}{fit}")
         if entry.model_type:
             said.append("kind is tested" if entry.tried else "kind is not tested here")
-        if not entry.here and not entry.refused:
-            said.append("not on this machine: measuring it downloads it")
+        if not entry.here:
+            said.append("not on this machine: measuring it downloads it, its size is not known here")
         said.append("measured" if self.measured else "not measured yet")
         return " · ".join(part for part in said if part)
 
@@ -183,21 +186,26 @@ def search(offered: Sequence[Offer], typed: str) -> list[tuple[Offer, Sequence[i
 
 @dataclass(frozen=True)
 class Shop:
-    """What there is to choose from for one place of a session; `requests` are what choosing a name asks for."""
+    """What there is to choose from for one place of a session.
+
+    `requests` are what choosing a name asks for; `recent` was looked at lately, and `favourites` are the user's beside
+    those of the settings.
+    """
 
     source: Source
     settings: Settings
     requests: Callable[[str], Iterable[Request]]
     slices: bool = False
+    recent: Sequence[str] = ()
+    favourites: Sequence[str] = ()
 
-    def offers(self, recent: Sequence[str]) -> tuple[Offer, ...]:
+    def offers(self) -> tuple[Offer, ...]:
         """Everything known by name. Blocks. Raises `MicroscopeError`."""
         known = self.source.slices() if self.slices else self.source.models()
         if self.source.read_only:
             return tuple(Offer(entry, measured=True) for entry in known)
-        favourites = self.settings.favourite_slices if self.slices else self.settings.favourite_models
         room = None if self.slices else self._room()
-        return offers(known, favourites, recent, self._describe, self._measured, room)
+        return offers(known, (*self._fixed, *self.favourites), self.recent, self._describe, self._measured, room)
 
     def examine(self, name: str) -> Offer:
         """What a typed name means. Blocks. Raises `MicroscopeError` when it cannot be."""
@@ -209,7 +217,17 @@ class Shop:
         return offer if self.slices else fitted(offer, self._room())
 
     def wrong(self, name: str) -> str:
-        return wrong_slice(name) if self.slices else ""
+        """Why a name can be none, whatever is on the disk, as a sentence; empty when it can."""
+        return (wrong_slice(name) if self.slices else "") or wrong_home(name)
+
+    def kept(self, name: str) -> str:
+        """Why a key cannot make a name a favourite or take that away, as a sentence; empty when it can."""
+        if self.source.read_only:
+            return "This cache is only looked at: nothing is kept with it, and so no favourites."
+        if name in self._fixed:
+            what = "favourite_slices" if self.slices else "favourite_models"
+            return f"{name} is a favourite of the settings: take it out of {what} there."
+        return ""
 
     def complete(self, name: str) -> list[str]:
         """What a typed name may become: options of a slice, or folders. Blocks."""
@@ -217,8 +235,25 @@ class Shop:
             return completions(name)
         return folders(name) if name.startswith(("/", "./", "../", "~")) else []
 
+    @property
+    def _fixed(self) -> Sequence[str]:
+        """The favourites of the settings."""
+        return self.settings.favourite_slices if self.slices else self.settings.favourite_models
+
+    @property
+    def forms(self) -> str:
+        """How what is not in the list can be named, as a sentence."""
+        what = "slice" if self.slices else "model"
+        options = " with ?filter=image&count=200 and the like behind it" if self.slices else ""
+        return f"Nothing here matches. A {what} is named OWNER/NAME as on the hub, or by its folder{options}."
+
     def _describe(self, name: str) -> Entry:
-        return describe_slice(name) if self.slices else describe_model(name)
+        if self.slices:
+            return describe_slice(name)
+        found = describe_model(name)
+        if is_path(name) and Path(name).expanduser().is_file():
+            return replace(found, refused="it is a file, and a checkpoint is a folder")
+        return found
 
     def _measured(self, name: str) -> bool:
         try:
@@ -236,6 +271,16 @@ def wrong_slice(text: str) -> str:
         filter_terms(SliceSpec.parse(text).filter)
     except MicroscopeError as error:
         return str(error)
+    return ""
+
+
+def wrong_home(name: str) -> str:
+    """Why a path that begins with somebody's home is none, as a sentence; empty for any other name."""
+    if name.startswith("~"):
+        try:
+            Path(name).expanduser()
+        except RuntimeError:
+            return f"There is no home of {name[1:].partition('/')[0] or 'yours'} on this machine: write the whole path."
     return ""
 
 

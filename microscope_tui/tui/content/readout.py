@@ -50,11 +50,6 @@ def shorten_end(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width > 0 else ""
 
 
-def short_name(name: str) -> str:
-    """A model or slice as people call it: without `demo:`, owner and folders."""
-    return name.rstrip("/").rsplit("/", 1)[-1].removeprefix("demo:") or name
-
-
 def at(profile: Profile, layer: int) -> int | None:
     """The place of a layer in a profile, None where it has no such layer."""
     return profile.layers.index(layer) if layer in profile.layers else None
@@ -120,7 +115,8 @@ def progress(job: Job, width: int = 200) -> str:
         return str(job.state)
     now = job.progress
     counts = now.phase != now.stage  # the phase counts by itself, and something else than examples
-    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} ex")]
+    unit = "ex" if now.unit == "examples" else now.unit
+    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} {unit}")]
     if now.eta is not None and not counts:
         said.append((1, f"ETA {duration(now.eta)}"))
     if now.rate and not counts:

@@ -1,19 +1,43 @@
-"""How things stand where there is no value yet: of a curve, and of the worker."""
+"""How things stand where there is no value: of a curve, of the worker, and in a window that is too small for any."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from microscope_tui.results import Measurement
-from microscope_tui.terms import JobState, Modality, Request, Stream
-from microscope_tui.tui.content.names import slice_names
-from microscope_tui.tui.content.readout import progress, short_name
+from microscope_tui.terms import Job, JobKind, JobState, Modality, Request, Stream
+from microscope_tui.tui.content.measured import unlike
+from microscope_tui.tui.content.names import short_name, slice_names
+from microscope_tui.tui.content.readout import progress, shorten
+from microscope_tui.tui.content.work import what_of
 from microscope_tui.tui.data.desk import Desk, Known
+from microscope_tui.tui.data.looks import Seen
 from microscope_tui.tui.keys import hint, key_of
 from microscope_tui.tui.session import Session
 
+LEAST = (60, 20)
+"""Columns and rows below which nothing can be read but a pane alone."""
+LEAST_ALONE = (40, 10)
+"""Columns and rows below which that cannot be read either."""
+
 REMEDIES = {"pick_model": "other model", "pick_slice": "other slice", "cache": "cache", "jobs": "log"}
 """The deeds that may mend what is wrong, and what they give, in two words."""
+
+NO_UPDATE = {
+    Stream.MAIN: "to the main stream nothing is added",
+    Stream.UPDATE: "that of the update stream is its in-sample score",
+}
+"""Why there is no linearity of the update of a stream."""
+
+
+def is_small(width: int, height: int) -> bool:
+    """Whether nothing can be read in a window, but perhaps a pane alone."""
+    return width < LEAST[0] or height < LEAST[1]
+
+
+def is_tiny(width: int, height: int) -> bool:
+    """Whether not even a pane alone can be read in a window."""
+    return width < LEAST_ALONE[0] or height < LEAST_ALONE[1]
 
 
 def remedy_of(known: Known, request: Request) -> str:
@@ -45,6 +69,8 @@ def status_of(
         return f"{stream} refused: {refused}", True
     if known.error:
         return known.error, True
+    if method == "update" and stream in NO_UPDATE:
+        return f"The linearity of the update is of the residual stream: {NO_UPDATE[stream]}.", False
     if measurement and measurement.complete:
         if not measurement.tokens.get(modality, 0):
             return f"This slice has no {modality} tokens for this model.", False
@@ -71,18 +97,51 @@ def status_of(
     return (f"{now} · the first values come with the first examples" if job.progress.done == 0 else now), False
 
 
+def status_of_look(seen: Seen, desk: Desk) -> tuple[str, bool]:
+    """Why a look has no value yet, in a sentence, and whether something is wrong."""
+    if seen.error:
+        return seen.error, True
+    if seen.job is None:
+        return "looking into the store …", False
+    if seen.job.state is JobState.QUEUED:
+        running = desk.running()
+        return (
+            f"queued · the worker is at: {progress(running)}" if running else "queued: the worker takes it up now"
+        ), False
+    if seen.job.state is JobState.DONE:
+        return "done: reading the result …", False
+    return progress(seen.job), False
+
+
+def told_from(job: Job, requests: Sequence[Request]) -> str:
+    """What a job that is not for what is looked at makes, in few words: how it differs from that."""
+    asked, models = job.request, {request.model for request in requests}
+    name = short_name(asked.model)
+    if job.kind is not JobKind.MEASURE:
+        return f"{what_of(job)} of {name}"
+    same = next((request for request in requests if (request.model, request.slice) == (asked.model, asked.slice)), None)
+    if same:
+        variant = unlike(asked, same) or "with other settings"
+        return variant if len(models) == 1 else f"{name} {variant}"
+    known = asked.slice in {request.slice for request in requests}
+    return name if known else f"{name} on {slice_names([asked.slice])[0]}"
+
+
 def worker_state(desk: Desk, requests: Sequence[Request], width: int) -> tuple[str, str]:
     """What the worker does, in at most `width` cells, and how: `idle`, `busy`, `waiting` or `failed`."""
     known = [desk.of(request) for request in requests]
     if desk.read_only:
         return "read-only", "waiting"
     if desk.worker:
-        return desk.worker, "failed"
+        return f"worker gone: {key_of('again')} starts it again", "failed"
     mine = next((k.job for k in known if k.job and k.job.state is JobState.RUNNING), None)
-    job = mine or desk.running()
-    if job:
-        name = "" if len(requests) == 1 and mine else f"{short_name(job.request.model)}: "
-        return name + progress(job, max(width - len(name), 10)), "busy"
+    if mine:
+        name = "" if len(requests) == 1 else f"{shorten(short_name(mine.request.model), width // 3)}: "
+        return name + progress(mine, max(width - len(name), 10)), "busy"
+    if job := desk.running():
+        room = max(width - 22, 10)  # what it is, and how far
+        said = f"{shorten(told_from(job, requests), room)}: "
+        return said + progress(job, max(width - len(said), 10)), "busy"
     if error := next((k.error for k in known if k.error), None):
         return f"failed: {error}", "failed"
     if waiting := len(desk.queued()):

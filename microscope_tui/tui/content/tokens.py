@@ -24,6 +24,16 @@ class Quantity(StrEnum):
     NORM = "norm"
     UPDATE = "update"
 
+    @property
+    def said(self) -> str:
+        """Its name on the screen, where the stream is called residual."""
+        return "linearity residual" if self is Quantity.RESIDUAL else str(self)
+
+    @property
+    def short(self) -> str:
+        """The same where there is little room."""
+        return "lin. res." if self is Quantity.RESIDUAL else str(self)
+
 
 class Scale(StrEnum):
     """How values become steps: evenly, by equal factors, or evenly over the values of each layer by itself."""
@@ -82,6 +92,7 @@ class Tokens:
         self._ranges: dict[tuple[Quantity, Scale, int], Range] = {}
         self._means: dict[tuple[Quantity, Block], Values] = {}
         self._owners: dict[tuple[int, int, int], Owners] = {}
+        self._known: dict[Quantity, bool] = {}
 
     @property
     def count(self) -> int:
@@ -95,6 +106,12 @@ class Tokens:
     def values(self, quantity: Quantity) -> Sequence[Values]:
         """(layers, tokens); without layers where it is not known."""
         return getattr(self.table, quantity)  # type: ignore[no-any-return]
+
+    def known(self, quantity: Quantity) -> bool:
+        """Whether there is any value of it."""
+        if quantity not in self._known:
+            self._known[quantity] = any(value is not None for row in self.values(quantity) for value in row)
+        return self._known[quantity]
 
     def value(self, quantity: Quantity, layer: int, token: int) -> float | None:
         rows = self.values(quantity)

@@ -9,7 +9,7 @@ from microscope_tui.pairing import groups_in
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.terms import Modality, Request, Stream
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
-from microscope_tui.tui.content.difference import difference
+from microscope_tui.tui.content.difference import Difference, difference
 from microscope_tui.tui.content.measured import (
     Shown,
     depth_of,
@@ -37,7 +37,7 @@ class Series:
     """One curve in one pane: its profile, or the sentence that stands where it would be.
 
     `places` are where its layers stand on the x axis. `sinks` is the share of rows with a massive norm, None where it
-    is not known. `marks` say of a difference which layers are significant. `remedy` is the deed of `REMEDIES` that may
+    is not known. `difference` is what the profile is of, where it is one. `remedy` is the deed of `REMEDIES` that may
     mend what is `severe`. `skipped` counts the examples that could not be used, `noted` what else is to know of the
     whole measurement.
     """
@@ -49,11 +49,16 @@ class Series:
     severe: bool = False
     places: tuple[float, ...] = ()
     sinks: float | None = None
-    marks: tuple[bool, ...] = ()
+    difference: Difference | None = None
     pinned: bool = False
     remedy: str = "pick_model"
     skipped: int = 0
     noted: int = 0
+
+    @property
+    def marks(self) -> tuple[bool, ...]:
+        """Of a difference, which layers are significant."""
+        return self.difference.significant if self.difference else ()
 
     def layer(self, position: int) -> int:
         """The layer of its own that the cursor means."""
@@ -65,7 +70,8 @@ class Series:
 class PaneView:
     """All that a pane shows, but for the cursor. `stand_in` says what is shown until what is asked for is there;
     `less` is the label of the curve that was subtracted from these, empty where they are shown themselves, and
-    `paired` whether all of them went over the same examples. `widest` is the length of the longest title beside it."""
+    `paired` tells of each whose layers are tested whether it went over the same examples. `widest` is the length of
+    the longest title beside it."""
 
     modality: Modality
     stream: Stream
@@ -75,7 +81,7 @@ class PaneView:
     stand_in: str = ""
     less: str = ""
     widest: int = 0
-    paired: bool = False
+    paired: tuple[bool, ...] = ()
 
     @property
     def title(self) -> str:
@@ -119,10 +125,11 @@ def said_of(view: PaneView, series: Series, position: int) -> list[tuple[int, st
 
 def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tuple[PaneView, ...]:
     """What the panes of the session show, row by row."""
-    all_shown = [shown(desk, request) for request in requests]
+    all_shown = shown(desk, requests)
     measurements = [s.measurement for s in all_shown]
     method = session.method(methods_measured(session, measurements))
     labels = labels_of(session.curves)
+    axes = _axes(session, measurements)
     parts = [
         f"{m.examples:,} ex" if len(requests) == 1 else f"{label}: {m.examples:,} ex"
         for label, m in zip(labels, measurements, strict=True)
@@ -133,12 +140,10 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
             modality,
             stream,
             tuple(
-                _series(
-                    curve, labels[i], session, desk, all_shown[i], modality, stream, method, last_layer(measurements)
-                )
+                _series(curve, labels[i], session, desk, all_shown[i], modality, stream, method, axes.last)
                 for i, curve in enumerate(session.curves)
             ),
-            _axes(session, measurements),
+            axes,
             "partial, " + ", ".join(parts) if parts else "",
             _stand_in(all_shown, labels),
         )
@@ -235,7 +240,7 @@ def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequ
         told = [replace(s, profile=None, status=f"nothing to compare with: {first.status}") for s in others]
         return replace(view, series=tuple(told), less=first.label)
     series = []
-    paired = []
+    paired: list[bool] = []
     for other, request, measurement in zip(others, requests[1:], measurements[1:], strict=True):
         if other.profile:
             # Dimension has its intervals from more groups than folds: then the correction is on the safe side.
@@ -244,12 +249,12 @@ def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequ
             )
             same = _same_examples(measurements[0], measurement)
             found = difference(base, other.profile, first.places, other.places, groups=groups, same_examples=same)
-            paired.append(found.paired)
+            paired += [found.paired] if found.tested else []
             defined = any(value is not None for value in found.profile.value)
             said = "" if defined else next((n[0] for n in found.profile.notes if n), "undefined at every layer")
-            other = replace(other, profile=found.profile, marks=found.significant, status=other.status or said)
+            other = replace(other, profile=found.profile, difference=found, status=other.status or said)
         series.append(other)
-    return replace(view, series=tuple(series), less=first.label, paired=bool(paired) and all(paired))
+    return replace(view, series=tuple(series), less=first.label, paired=tuple(paired))
 
 
 def _groups_of(profile: Profile, measurement: Measurement | None, request: Request) -> int:

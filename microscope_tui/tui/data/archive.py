@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from microscope_tui.catalogue import Entry
 from microscope_tui.errors import MicroscopeError
@@ -15,22 +16,31 @@ from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
 from microscope_tui.store.rows import Asked, Kind
-from microscope_tui.terms import Job, JobKind, Request, SliceSpec
-from microscope_tui.tui.data.source import Held, News, Stock, Value, value_of
+from microscope_tui.terms import Job, JobKind, Request, SliceSpec, Stream
+from microscope_tui.tui.data.source import Held, News, Stock
+from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.session import Session
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.data.values import Value
 
 MAPS = (JobKind.MAP, JobKind.TSNE)
 
-VARIANTS = ("without", "one_tile", "before", "reference")
-"""What makes another measurement of the same model and slice; the first two change which rows count."""
+VARIANTS = ("without", "one_tile", "matched", "before", "reference")
+"""What makes another measurement of the same model and slice; the first three change which rows count."""
+
+
+SHOWN = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.LOOK)
+"""What is worth looking for in a cache; the rest is a few bytes that say what belongs to what."""
 
 
 def stock_of(folder: Path, limit: int) -> Stock:
     """What a cache holds, the largest first. Read without a trace, so that looking makes nothing seem used."""
     with Store(folder, read_only=True) as store:
         held = tuple(
-            Held(of.entry.key, of.entry.kind, of.what, of.entry.size, of.entry.used, of.entry.in_use)
+            Held(e.key, of.sort, of.what, of.model, of.slice, e.size, e.used, e.in_use)
             for of in contents(store)
+            if (e := of.entry).kind in SHOWN
         )
         size, damaged = store.size(), len(store.damaged())
     return Stock(str(folder), tuple(sorted(held, key=lambda each: (-each.size, each.key))), size, limit, damaged)
@@ -56,10 +66,11 @@ class ArchiveSource:
 
         def agrees(measurement: Measurement) -> list[bool]:
             asked = {name: getattr(request, name) for name in VARIANTS} | {"without": list(request.without)}
-            return [measurement.provenance.get(name, asked[name]) == asked[name] for name in VARIANTS]
+            known = {"matched": None, **measurement.provenance}  # older results tell nothing of what could not be asked
+            return [known.get(name, asked[name]) == asked[name] for name in VARIANTS]
 
         known = self._known().get((request.model, str(request.slice)), ())
-        fits = [measurement for measurement in known if all(agrees(measurement)[:2])]
+        fits = [measurement for measurement in known if all(agrees(measurement)[:3])]
         return max(fits, key=lambda m: (sum(agrees(m)), len(m.profiles)), default=None)
 
     def partial(self, job_id: str) -> Measurement | None:
@@ -79,17 +90,30 @@ class ArchiveSource:
         with Store(self._folder, read_only=True) as store:
             key = next((key for key, asked in self._looks(store).items() if fits(asked)), None)
             data = None if key is None else store.look(key)
-        return None if data is None else value_of(kind, data)
+        if data is None:
+            return None
+        from microscope_tui.tui.data.values import value_of  # a start without a look does not wait for it
+
+        return value_of(kind, data)
 
     def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
         if kind is not JobKind.MEASURE:
-            of = "" if example is None else f" of example {example}"
-            raise self._refusal(f"it has no {kind}{of}, and nothing is looked at anew")
+            of = f" of {request.streams[0]}" if kind in MAPS else "" if example is None else f" of example {example}"
+            instead = self._instead(request, kind)
+            raise MicroscopeError(f"No {kind}{of} in this cache, and --read-only makes none{instead}.")
         has = "only other rows of it" if (request.model, str(request.slice)) in self._known() else "nothing of it"
         raise MicroscopeError(
-            f"The cache {self._folder} has {has} ({request.model} on {request.slice}), and nothing is measured "
-            "with --read-only: choose something else."
+            f"Not measured, nor is anything with --read-only: the cache has {has} "
+            f"({request.model} on {request.slice}). Choose something else."
         )
+
+    def _instead(self, request: Request, kind: JobKind) -> str:
+        """What there is of a map of another stream, and how to get there; empty for nothing."""
+        if kind not in MAPS:
+            return ""
+        others = (stream for stream in Stream if stream is not request.streams[0])
+        there = [s for s in others if self.look(replace(request, streams=(s,)), kind, None) is not None]
+        return f"; there is one of {' and of '.join(there)}: {key_of('stream', 'map')}" if there else ""
 
     def cancel(self, job_id: str) -> None:
         raise self._refusal("no job is cancelled")
@@ -109,6 +133,9 @@ class ArchiveSource:
     def jobs(self) -> Sequence[Job]:
         with Store(self._folder, read_only=True) as store:
             return store.jobs()
+
+    def lives(self) -> bool:
+        return False
 
     def follow(self) -> Iterator[News]:
         """No news comes, and the end of it is not the end of a worker."""
@@ -184,7 +211,7 @@ class ArchiveSource:
             return self._index
 
     def _refusal(self, what: str) -> MicroscopeError:
-        return MicroscopeError(f"The cache {self._folder} was opened with --read-only: {what}.")
+        return MicroscopeError(f"With --read-only {what}.")
 
 
 def _count(number: int, what: str) -> str:

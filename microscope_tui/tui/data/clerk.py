@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from textual.message_pump import MessagePump
+from textual.timer import Timer
 
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui.data.desk import Desk
-from microscope_tui.tui.data.inbox import INTERVAL, Inbox, Post
+from microscope_tui.tui.data.inbox import CHECK_EVERY, INTERVAL, Inbox, Post
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.keys import key_of
 
 T = TypeVar("T")
 
-CHECK_EVERY = 5.0
-"""Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
+SETTLE = 0.7
+"""Seconds after the last change of which rows count before they are measured: what is only passed by is not."""
 
 TOGETHER = 0.05
 """Seconds that an answer waits for those to what was asked with it, so that all of them are shown at once."""
@@ -40,14 +42,32 @@ class Clerk:
         self._delivered = 0.0
         self._due = False
         self._checking = False
+        self._wanted: tuple[Request, ...] = ()
+        self._missing: list[Request] = []
+        """What is to be measured when the requests have settled."""
+        self._settling: Timer | None = None
+        self._own: dict[str, Request] = {}
+        """The jobs that there are because this screen asked for them."""
 
-    def ask(self, requests: Iterable[Request]) -> None:
-        """Ask for every request that was not asked for yet."""
-        self._ask([request for request in requests if not self._desk.holds(request)])
+    def ask(
+        self, requests: Sequence[Request], then: Callable[[], object] = lambda: None, *, settle: bool = False
+    ) -> None:
+        """These are what is looked at now: ask for each that was not asked for yet; `then` is called when the store
+        has said what it has of them.
 
-    def ask_again(self, requests: Iterable[Request]) -> None:
+        What this screen has asked for and does not look at any more is withdrawn if its job has not begun. `settle`:
+        the next change may come at once, so that nothing is measured for a moment.
+        """
+        self._want(requests)
+        if self._settling:
+            self._settling.stop()
+            self._settling = self._pump.set_timer(SETTLE, self._settled)
+        self._ask([request for request in requests if not self._desk.holds(request)], then, settle=settle)
+
+    def ask_again(self, requests: Sequence[Request]) -> None:
         """Ask for every request that nothing is under way for; what is measured already is only read."""
         self._desk.worker = None
+        self._want(requests)
         self._ask([request for request in requests if not self._desk.of(request).waiting])
 
     def arrived(self) -> None:
@@ -59,7 +79,32 @@ class Clerk:
             self._due = True
             self._pump.set_timer(wait, self._deliver)
 
-    def _ask(self, requests: Sequence[Request]) -> None:
+    def left(self) -> Job | None:
+        """A job that runs because this screen asked for it, and that it does not look at any more."""
+        own = (self._desk.jobs.get(job) for job in self._own)
+        return next((j for j in own if j and j.state is JobState.RUNNING and j.request not in self._wanted), None)
+
+    def _want(self, requests: Sequence[Request]) -> None:
+        self._wanted = tuple(requests)
+        for job, request in list(self._own.items()):
+            listed = self._desk.jobs.get(job)
+            if request not in self._wanted and listed and listed.state is JobState.QUEUED:
+                self._withdraw(listed)
+
+    def _withdraw(self, job: Job) -> None:
+        """Nobody looks at it, and it has not begun: it is as if it had not been asked for."""
+        del self._own[job.id]
+        self._desk.drop(job.request)
+
+        def cancelled(_: None) -> None:
+            self._desk.job(replace(job, state=JobState.CANCELLED))
+            self._changed()
+
+        errand(self._pump, lambda: self._source.cancel(job.id), cancelled, lambda _: None)
+
+    def _ask(
+        self, requests: Sequence[Request], then: Callable[[], object] = lambda: None, *, settle: bool = False
+    ) -> None:
         """Look all of them up at once; those that the store does not have are measured in their order."""
         asked = list(dict.fromkeys(requests))
         left = len(asked)
@@ -71,8 +116,13 @@ class Clerk:
             if left:
                 self._pump.set_timer(TOGETHER, self._changed)
                 return
-            self._submit([request for request in asked if request in missing])
+            self._missing += [request for request in asked if request in missing]
+            if not settle:
+                self._settled()
+            elif self._missing and not self._settling:
+                self._settling = self._pump.set_timer(SETTLE, self._settled)
             self._changed()
+            then()
 
         def look_up(request: Request) -> None:
             def find() -> Measurement | None:
@@ -97,26 +147,41 @@ class Clerk:
         for request in asked:
             look_up(request)
 
+    def _settled(self) -> None:
+        """Have measured what was missing and is still looked at."""
+        if self._settling:
+            self._settling.stop()
+        missing, self._missing, self._settling = self._missing, [], None
+        self._submit(missing)
+
     def _submit(self, requests: Sequence[Request]) -> None:
         """Have them measured, one asked for after the other: the worker takes them up in this order."""
         if not requests:
             return
         request, *rest = requests
+        if request not in self._wanted:
+            self._desk.drop(request)
+            self._submit(rest)
+            return
 
-        def submit() -> tuple[Job, Measurement | None]:
+        def submit() -> tuple[Job, bool, Measurement | None]:
+            known = {job.id for job in self._source.jobs()}
             job = self._source.submit(request)  # a job that is on its way already is found, not doubled
-            return job, self._source.partial(job.id)
+            return job, job.id not in known, self._source.partial(job.id)
 
-        def submitted(answer: tuple[Job, Measurement | None]) -> None:
-            job, partial = answer
+        def submitted(answer: tuple[Job, bool, Measurement | None]) -> None:
+            job, new, partial = answer
             self._desk.worker = None
             self._desk.job(job)
+            if new:
+                self._own[job.id] = request
             self.inbox.follow()
             self._check_later()
             if (now := self._desk.of(request).job) and now.state is JobState.DONE:
                 self._recall(request)
             if partial:
                 self._desk.measured(request, partial)
+            self._want(self._wanted)  # it may have been left meanwhile
             self._submit(rest)
             self._changed()
 
@@ -143,7 +208,7 @@ class Clerk:
 
     def _read_partial(self, job: Job) -> None:
         def found(measurement: Measurement | None) -> None:
-            if measurement:
+            if measurement and self._desk.holds(job.request):
                 self._desk.measured(job.request, measurement)
                 self._changed()
 

@@ -54,6 +54,10 @@ class Desk:
         """Ask for it anew: what was measured stays on the screen meanwhile, an error does not."""
         self.known[request] = Known(measurement=self.of(request).measurement)
 
+    def drop(self, request: Request) -> None:
+        """It was not asked for after all."""
+        self.known.pop(request, None)
+
     def measured(self, request: Request, measurement: Measurement) -> None:
         """File a result; a partial one never replaces the complete one."""
         known = self.of(request)

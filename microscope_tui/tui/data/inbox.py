@@ -17,6 +17,9 @@ from microscope_tui.tui.keys import key_of
 INTERVAL = 0.25
 """Least time between two deliveries, in seconds."""
 
+CHECK_EVERY = 5.0
+"""Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
+
 
 class Arrived(Message, bubble=False):
     """There is something in the inbox. Several at once are as good as one."""
@@ -68,9 +71,9 @@ class Inbox:
                     self._put(_log)
                 elif news.job is not None:
                     self._put(_changed(news.job, partial=news.kind == "partial"))
-            self._put(_end(f"The worker has ended: {key_of('again')} starts it again."))
+            self._put(_end(_gone("It has ended.")))
         except MicroscopeError as error:
-            self._put(_end(str(error)))
+            self._put(_end(_gone(str(error))))
         except Exception as error:  # a defect of ours must not end the app in silence
             self._put(_end(f"internal error: {type(error).__name__}: {error}"))
 
@@ -78,6 +81,11 @@ class Inbox:
         with self._lock:
             change(self._post)
         self._pump.post_message(Arrived())
+
+
+def _gone(why: str) -> str:
+    """What is said when no news comes any more: first what to do, for there may be room for no more."""
+    return f"{key_of('again')} starts the worker again. {why}"
 
 
 def _log(post: Post) -> None:

@@ -14,10 +14,11 @@ from microscope_tui.catalogue import Entry
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, JobKind, Request
-from microscope_tui.tui.data.source import News, Stock, Value, value_of
+from microscope_tui.tui.data.source import News, Stock
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
+    from microscope_tui.tui.data.values import Value
     from microscope_tui.worker.client import Client
 
 LOG_TAIL = 16_384
@@ -49,7 +50,11 @@ class WorkerSource:
 
     def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
         data = self._store().recall_look(request, kind, example)
-        return None if data is None else value_of(kind, data)
+        if data is None:
+            return None
+        from microscope_tui.tui.data.values import value_of  # a start without a look does not wait for it
+
+        return value_of(kind, data)
 
     def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
         return self._worker().submit(request, kind, example)
@@ -71,6 +76,11 @@ class WorkerSource:
 
     def jobs(self) -> Sequence[Job]:
         return self._store().jobs()
+
+    def lives(self) -> bool:
+        from microscope_tui.worker.client import is_running
+
+        return is_running(self._settings.cache)
 
     def follow(self) -> Iterator[News]:
         from microscope_tui.worker.client import Client

@@ -6,19 +6,22 @@ moved on is kept for later and never shown wrongly. All of it runs on the screen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from textual.message_pump import MessagePump
 
 from microscope_tui.terms import Job, JobKind, JobState, Request
-from microscope_tui.tui.data.source import Source, Value
+from microscope_tui.tui.data.inbox import CHECK_EVERY
+from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.data.values import Value
 
 KEPT = 4
 """Answers that are kept, the last ones asked for: the tokens of one example can take 50 MB."""
-CHECK_EVERY = 5.0
-"""Seconds between two looks at the list of jobs while something is awaited, in case news went missing."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Looks:
     def __init__(self, source: Source, pump: MessagePump, changed: Callable[[], None], follow: Callable[[], None]):
         self._source, self._pump, self._changed, self._follow = source, pump, changed, follow
         self._seen: dict[Look, Seen] = {}
+        self._awaited: dict[object, frozenset[Look]] = {}
+        self._given_up: set[str] = set()
+        """Jobs that were cancelled here, not by the user."""
         self._checking = False
 
     def of(self, look: Look) -> Seen:
@@ -71,13 +77,14 @@ class Looks:
         if not (seen := self.of(look)).waiting:
             self._ask(look, anew=seen.value is not None)
 
-    def drop(self, look: Look) -> None:
-        """Nobody waits for it any more: who leafs through examples shall not wait for those that were passed over."""
-        seen = self.of(look)
-        if look in self._seen and seen.waiting:
-            del self._seen[look]
-            if seen.job and not seen.job.state.ended:
-                self._cancel(seen.job)
+    def wait(self, who: object, looks: Iterable[Look]) -> None:
+        """These are what somebody waits for, in place of what it was: who leafs through examples shall not wait for
+        those that were passed over. The worker is told to leave what nobody waits for any more."""
+        before, now = self._awaited.pop(who, frozenset()), frozenset(looks)
+        if now:
+            self._awaited[who] = now
+        for look in before.difference(*self._awaited.values()):
+            self._drop(look)
 
     def arrived(self, jobs: Sequence[Job]) -> None:
         """The worker tells of these jobs."""
@@ -89,6 +96,13 @@ class Looks:
         for look, seen in self._seen.items():
             if seen.waiting and seen.job is not None:
                 self._seen[look] = replace(seen, error=sentence, job=None)
+
+    def _drop(self, look: Look) -> None:
+        seen = self.of(look)
+        if look in self._seen and seen.waiting:
+            del self._seen[look]
+            if seen.job and not seen.job.state.ended:
+                self._cancel(seen.job)
 
     def _ask(self, look: Look, *, anew: bool = False) -> None:
         """Look it up, and have it made where there is nothing or it shall be made `anew`."""
@@ -119,6 +133,9 @@ class Looks:
             return
         if job.state is JobState.FAILED:
             self._put(look, Seen(job=job, error=job.error or "The worker gave no reason: its log may."))
+        elif job.state is JobState.CANCELLED and job.id in self._given_up:
+            if seen.job and seen.job.id == job.id:  # found on its way by who came back before it was cancelled
+                self._ask(look)
         elif job.state is JobState.CANCELLED:
             self._put(look, Seen(job=job, error="This was cancelled."))
         else:
@@ -142,6 +159,7 @@ class Looks:
         )
 
     def _cancel(self, job: Job) -> None:
+        self._given_up.add(job.id)
         errand(self._pump, lambda: self._source.cancel(job.id), lambda _: None, lambda _: None)
 
     def _put(self, look: Look, seen: Seen) -> None:

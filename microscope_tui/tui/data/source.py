@@ -5,44 +5,29 @@ Every call may block (disk, socket, start of the worker): the screens make them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from microscope_tui.catalogue import Entry
-from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, Request
 
-Value = Preview | TokenTable | WorstTokens | Cloud
-"""What a look gives."""
-
-LOOKS: Mapping[JobKind, type[Value]] = {
-    JobKind.PREVIEW: Preview,
-    JobKind.TOKENS: TokenTable,
-    JobKind.WORST: WorstTokens,
-    JobKind.MAP: Cloud,
-    JobKind.TSNE: Cloud,
-}
-"""What a job of each kind makes."""
-
-
-def value_of(kind: JobKind, data: Mapping[str, Any]) -> Value | None:
-    """What a job of this kind made; None for what another version wrote in another way: it is made anew."""
-    try:
-        return LOOKS[kind].from_json(data)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return None
+if TYPE_CHECKING:
+    from microscope_tui.tui.data.values import Value
 
 
 @dataclass(frozen=True)
 class Held:
-    """One value of the cache: `what` it is for people, its size in bytes, when it was last used (seconds since the
-    epoch), and whether a waiting or running job needs it."""
+    """One value of the cache: its `kind` in a word or two, `what` it is in a sentence, its model and slice (empty where
+    there is none, or it is not known), its size in bytes, when it was last used (seconds since the epoch), and whether
+    a waiting or running job needs it."""
 
     key: str
     kind: str
     what: str
+    model: str
+    slice: str
     size: int
     used: float
     in_use: bool
@@ -50,8 +35,8 @@ class Held:
 
 @dataclass(frozen=True)
 class Stock:
-    """All that the cache holds. `size` are the bytes that it takes and `limit` those that it may take; `damaged`
-    values were set aside."""
+    """All that the cache holds and that can be made again. `size` are the bytes that it takes and `limit` those that it
+    may take; `damaged` values were set aside."""
 
     folder: str
     held: tuple[Held, ...]
@@ -114,6 +99,9 @@ class Source(Protocol):
 
     def jobs(self) -> Sequence[Job]:
         """The jobs of this store, old ones too."""
+
+    def lives(self) -> bool:
+        """Whether there is a worker now."""
 
     def follow(self) -> Iterator[News]:
         """What the worker tells from now on; ends when the worker does. Does not start one."""

@@ -1,7 +1,8 @@
 """The whole screen in ASCII, for terminals and fonts without braille, box lines and signs: one filter at the end.
 
 Every character keeps its width, so nothing moves. A braille cell becomes the character whose ink lies where its dots
-are; the signs of the series become letters, which tell them apart as before.
+are; the signs of the series become letters, which tell them apart as before: large ones, and small ones for hollow
+signs.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ UPPER, LOWER = 0b00011011, 0b11100100
 
 PLAIN = str.maketrans(
     {
-        **dict(zip("●◆▲■□◇△", "ox^##x^", strict=True)),
-        **dict.fromkeys("─━╌═", "-"),
-        **dict.fromkeys("│┃┆┊║", "|"),
-        **dict.fromkeys("╭╮╯╰┌┐└┘├┤┬┴┼", "+"),
-        **dict.fromkeys("▌▐▎▏▕", "|"),
-        **dict.fromkeys("█▓▒░▀▄▣", "#"),
-        **dict.fromkeys("▔▁", "-"),
+        **dict(zip("●◆▲■○◇△□", "OXAHoxah", strict=True)),
+        **dict.fromkeys(map(chr, range(0x2500, 0x2580)), "+"),
+        **dict.fromkeys("─━┄┅┈┉╌╍═╴╶╸╺╼╾", "-"),
+        **dict.fromkeys("│┃┆┇┊┋╎╏║╵╷╹╻╽╿", "|"),
+        **dict.fromkeys((*map(chr, range(0x2580, 0x25A0)), "▣"), "#"),
+        **dict.fromkeys("▌▍▎▏▐▕", "|"),
+        **dict(zip("▔▁▂▃", "-___", strict=True)),
         **dict(zip("←→↑↓↦⏎▶◀▼▽", "<>^v>/><vv", strict=True)),
         **dict(zip("⟨⟩⁻₋·…–—−×÷≤≥≈≠±∓√∞‖²³₀₁₂₃₄₅₆₇₈₉ˡ", "<>--.~---x/<>~!++v8|23" + "0123456789l", strict=True)),
-        **dict(zip("\N{LEFT SINGLE QUOTATION MARK}’“”«»•✓✗✕★☆◦○", "''\"\"<>*+xx**oo", strict=True)),
+        **dict(zip("\N{LEFT SINGLE QUOTATION MARK}’“”«»•✓✗✕★☆◦", "''\"\"<>*ynn**o", strict=True)),
         **dict(zip("αβγδεηθκλμνπρστφχψω", "abgdehqklmnprstfcpw", strict=True)),
         **dict(zip("ΔΣΠΩΛ∑", "DSPOLS", strict=True)),
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from html import unescape
 from itertools import accumulate
@@ -20,10 +21,12 @@ from microscope_tui.figures import Figure, Panel, Track
 from microscope_tui.results import Measurement, Profile
 from microscope_tui.tables import interval, number, profile_csv
 from microscope_tui.terms import Request
+from microscope_tui.tui.content.difference import Difference
 from microscope_tui.tui.content.measured import methods_measured, shown
-from microscope_tui.tui.content.readout import short_name
+from microscope_tui.tui.content.names import short_name, slice_names
 from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.output import records
 from microscope_tui.tui.session import Session
 
 
@@ -38,25 +41,21 @@ class Seen:
 
     @property
     def profiles(self) -> list[tuple[Measurement, Profile]]:
-        """Each curve of each pane with the measurement it is of; a difference is named by both of its models."""
-        return [
-            (self._named(self.measurements[series.number]), series.profile)
-            for view in self.views
-            for series in view.series
-            if series.profile
-        ]
+        """Each curve of each pane with the measurement it is of."""
+        series = [series for view in self.views for series in view.series]
+        return [(self.measurements[each.number], each.profile) for each in series if each.profile]
 
-    def _named(self, measurement: Measurement) -> Measurement:
-        first = self.measurements[self.session.slots[0]]
-        if not self.session.differing:
-            return measurement
-        less = first.model if first.slice == measurement.slice else f"{first.model} on {first.slice}"
-        return replace(measurement, model=f"{measurement.model} − {less}")
+    @property
+    def differences(self) -> list[tuple[Measurement, Measurement, Difference]]:
+        """Each difference of each pane with the measurement taken off, and that which it is taken off from."""
+        first = self.measurements.get(self.session.slots[0])
+        series = [series for view in self.views for series in view.series]
+        return [(first, self.measurements[s.number], s.difference) for s in series if s.difference and first]
 
 
 def seen(session: Session, desk: Desk, requests: Sequence[Request]) -> Seen | None:
     """What the screen shows, None while there is nothing on it."""
-    found = {slot: shown(desk, request).measurement for slot, request in zip(session.slots, requests, strict=True)}
+    found = {slot: each.measurement for slot, each in zip(session.slots, shown(desk, requests), strict=True)}
     views = pane_views(session, desk, requests)
     views = (views[session.pane],) if session.zoomed else views
     if not any(series.profile for view in views for series in view.series):
@@ -67,17 +66,49 @@ def seen(session: Session, desk: Desk, requests: Sequence[Request]) -> Seen | No
 
 def to_csv(seen: Seen) -> str:
     """One row for each layer of each curve shown."""
+    if seen.session.differing:
+        return records.to_csv(row for found in seen.differences for row in records.difference_records(*found))
     return profile_csv(seen.profiles)
 
 
 def to_json(seen: Seen) -> str:
-    """A list with one object a curve, as `microscope-tui measure --json` prints it, with the profiles shown."""
+    """A list with one object a curve, as `microscope-tui measure --json` prints it, with the profiles shown.
+
+    A difference has both measurements so, without profiles, as `a` and `b`, and lists beside those of its profiles.
+    """
     objects: dict[str, dict[str, Any]] = {}
+    if seen.session.differing:
+        for a, b, found in seen.differences:
+            both = {"a": {**a.to_json(), "profiles": []}, "b": {**b.to_json(), "profiles": []}}
+            data = objects.setdefault(f"{b.model} on {b.slice}", {**both, "profiles": []})
+            data["profiles"].append(_difference_json(found))
+        return _written(objects)
     for measurement, profile in seen.profiles:
         name = f"{measurement.model} on {measurement.slice}"
         data = objects.setdefault(name, {**measurement.to_json(), "profiles": []})
         data["profiles"].append(profile.to_json())
+    return _written(objects)
+
+
+def _written(objects: Mapping[str, Any]) -> str:
     return json.dumps(list(objects.values()), indent=2, ensure_ascii=False) + "\n"
+
+
+def _difference_json(found: Difference) -> dict[str, Any]:
+    """The profile of a difference with its test: lists with one entry a layer, but for `tested` and `paired`."""
+    data = found.profile.to_json()
+    for name in ("n", "n_over_d"):  # of which of the two?
+        del data[name]
+    bounded = [low is not None for low in found.profile.low]
+    return {
+        **data,
+        "n_a": [n for n, _ in found.rows],
+        "n_b": [n for _, n in found.rows],
+        "p": list(found.p),
+        "significant": [s if known else None for s, known in zip(found.significant, bounded, strict=True)],
+        "tested": found.tested,
+        "paired": found.paired,
+    }
 
 
 def to_figure(seen: Seen) -> Figure:
@@ -191,20 +222,41 @@ def _in_cells(run: re.Match[str]) -> str:
 
 
 def file_stem(session: Session, now: datetime) -> str:
-    """A file name that says what is in it, safe on every file system."""
-    words = [*(short_name(model) for model in session.models), short_name(session.slice.source), session.metric]
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words))[:120].strip("-.")
+    """A file name that says what is in it, the slices with their options and the variant, safe on every file system."""
+    models = dict.fromkeys(short_name(curve.model) for curve in session.curves)
+    slices = dict.fromkeys(slice_names([curve.slice])[0] for curve in session.curves)
+    variant = [session.metric, session.method(), *(f"without-{what}" for what in session.without or ())]
+    variant += ["one-tile"] * session.one_tile + [f"n-{session.rows}"] * bool(session.rows)
+    variant += ["difference"] * session.differing
+    parts = (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.") for words in (models, slices, variant))
+    name = "-".join(part[:60].strip("-.") for part in parts if part)
     return f"{name}-{now:%Y%m%d-%H%M%S}"
 
 
 def write(folder: Path, files: dict[str, str]) -> list[Path]:
-    """Write texts under names in a folder; `MicroscopeError` when it cannot be written to."""
+    """Write texts under names in a folder, each as a whole or not at all. Raises `MicroscopeError` when it cannot be
+    written to, or is full."""
     written = []
     for name, text in files.items():
-        path = folder / name
+        path, part = folder / name, folder / f".{name}.part"
         try:
-            path.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             raise MicroscopeError(f"{path} cannot be written ({error.strerror}): name another folder.") from error
         written.append(path)
     return written
+
+
+def saved(files: Sequence[Path]) -> str:
+    """That files were written, in a sentence of one line where it fits."""
+    return "saved " + " and ".join(map(_near, files))
+
+
+def _near(file: Path) -> str:
+    """A path from the current folder on where it is in that, which is shorter."""
+    with suppress(OSError, ValueError):
+        return f"./{file.relative_to(Path.cwd())}"
+    return str(file)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from microscope_tui.inspection import Cloud, ExampleCard, TokenTable, WorstTokens
-from microscope_tui.results import Answer
+from microscope_tui.results import Answer, Measurement
+from microscope_tui.tui.content.difference import Difference
 
 Record = Mapping[str, object]
 
@@ -77,15 +79,63 @@ def example_records(
         yield record
 
 
+def difference_records(a: Measurement, b: Measurement, found: Difference) -> Iterator[Record]:
+    """A row for each layer of a difference, with what it is of on both sides.
+
+    `p` is empty where the interval decides, and `significant` where there is neither. `tested` are the layers that it
+    is corrected for.
+    """
+    p = found.profile
+    for i, layer in enumerate(p.layers):
+        n_a, n_b = found.rows[i]
+        width = p.widths[i]
+        yield {
+            "model": f"{b.model} − {a.model}",
+            "slice": str(b.slice) if a.slice == b.slice else f"{b.slice} − {a.slice}",
+            "metric": p.metric,
+            "method": p.method,
+            "modality": p.modality,
+            "stream": p.stream,
+            "layer": layer,
+            "stage": p.stages[i],
+            "value": p.value[i],
+            "low": p.low[i],
+            "high": p.high[i],
+            "p": found.p[i],
+            "significant": None if p.low[i] is None else found.significant[i],
+            "tested": found.tested,
+            "paired": found.paired,
+            "n_a": n_a,
+            "n_b": n_b,
+            "d": p.d,
+            "width": width,
+            "n_over_d_a": n_a / width if width else None,
+            "n_over_d_b": n_b / width if width else None,
+            "examples_a": a.examples,
+            "examples_b": b.examples,
+            "accuracy_a": a.accuracy,
+            "accuracy_b": b.accuracy,
+            "complete": a.complete and b.complete,
+            "notes": "; ".join(p.notes[i]),
+            "facts": "; ".join(p.facts[i]),
+        }
+
+
 def worst_records(worst: WorstTokens, layers: Iterable[int]) -> Iterator[Record]:
-    """A row for each of the worst tokens of some layers."""
+    """A row for each of the worst tokens of some layers: its rank among those of its modality, and among those of all
+    where that is known."""
     for layer in layers:
-        for rank, token in enumerate(worst.layers[layer] if layer < len(worst.layers) else (), start=1):
+        found = worst.layers[layer] if layer < len(worst.layers) else ()
+        ranked = len(worst.worst_of(layer)) if found else 0
+        ranks: Counter[str] = Counter()
+        for rank, token in enumerate(found, start=1):
+            ranks[token.modality] += 1
             yield {
                 "model": worst.model,
                 "slice": str(worst.slice),
                 "layer": layer,
-                "rank": rank,
+                "rank": rank if rank <= ranked else None,
+                "rank_in_modality": ranks[token.modality],
                 "example": token.example,
                 "index": token.index,
                 "position": token.position,

@@ -12,7 +12,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from microscope_tui.tui.content.cards import Row, Section, metric_card
@@ -20,8 +19,8 @@ from microscope_tui.tui.content.contrast import contrast_card
 from microscope_tui.tui.content.measured import shown
 from microscope_tui.tui.content.names import labels_of
 from microscope_tui.tui.content.view import pane_views
-from microscope_tui.tui.keys import bindings, deed, hint, short_keys
-from microscope_tui.tui.screens.leaving import Leaving
+from microscope_tui.tui.keys import bindings
+from microscope_tui.tui.screens.dialog import Dialog
 from microscope_tui.tui.themes import MARKERS, Palette
 
 if TYPE_CHECKING:
@@ -32,34 +31,34 @@ WIDEST_NAME = 26
 """Columns of what a line is about, at most."""
 
 
-class Card(ModalScreen[None], Leaving[None]):
-    """Shows what `make` gives; left and right move the layer cursor of the explorer by `move` and show it again."""
+class Card(Dialog[None]):
+    """Shows what `make` gives; left and right move the layer cursor by `move`, if there is one, and show it again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("card")]
     KEYS: ClassVar[str] = "card"
+    OF_WIDGETS: ClassVar[tuple[str, ...]] = ("↑ ↓ scroll",)
 
     def __init__(
-        self, title: str, make: Callable[[], Sequence[Section]], move: Callable[[int], None], palette: Palette
+        self, title: str, make: Callable[[], Sequence[Section]], move: Callable[[int], None] | None, palette: Palette
     ) -> None:
-        super().__init__()
-        self._title, self._make, self._move, self._palette = title, make, move, palette
+        super().__init__(title)
+        self._make, self._move, self._palette = make, move, palette
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="dialog"):
-            yield Static(self._title, id="title", markup=False)
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="page"):
             yield Static(id="card")
-            layers = short_keys(deed("layer(1)", "card"), "card")
-            yield Static(f"{layers} layer · ↑ ↓ scroll · {hint('card', ('back',))}", id="said", markup=False)
 
     def on_mount(self) -> None:
         self._show()
 
-    def action_back(self) -> None:
-        self.dismiss()
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What is the same at every layer has no cursor of layers."""
+        return self._move is not None or action != "layer"
 
     def action_layer(self, by: int) -> None:
-        self._move(by)
-        self._show()
+        if self._move:
+            self._move(by)
+            self._show()
 
     @property
     def text(self) -> str:
@@ -98,7 +97,7 @@ def card_of_metric(explorer: Explorer) -> Card:
     def make() -> Sequence[Section]:
         session, desk, requests = explorer.session, explorer.desk, explorer.requests
         view = pane_views(session, desk, requests)[session.pane]
-        curves = {curve.slot: shown(desk, r) for curve, r in zip(session.curves, requests, strict=True)}
+        curves = {curve.slot: each for curve, each in zip(session.curves, shown(desk, requests), strict=True)}
         return metric_card(view, session.layer, session.metric, session.method(explorer.methods), curves)
 
     modality, stream = explorer.session.focus
@@ -112,7 +111,7 @@ def card_of_differences(explorer: Explorer) -> Card:
     labels = labels_of(curves)
 
     def make() -> Sequence[Section]:
-        each = [shown(explorer.desk, request) for request in explorer.requests]
+        each = shown(explorer.desk, explorer.requests)
         return contrast_card(each, labels, [curve.slot for curve in curves])
 
     return Card(" against ".join(labels), make, explorer.action_layer, explorer.palette)

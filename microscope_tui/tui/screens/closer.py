@@ -11,33 +11,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.app import ComposeResult
 from textual.strip import Strip
 from textual.widgets import Static
 
 from microscope_tui.inspection import Preview
-from microscope_tui.terms import JobKind, JobState, Request
-from microscope_tui.tui.content.lines import header_line
-from microscope_tui.tui.content.readout import progress
+from microscope_tui.terms import JobKind, Request
+from microscope_tui.tui.content.cards import Row, Section
+from microscope_tui.tui.content.lines import header_line, keys_line
+from microscope_tui.tui.content.spans import Ends, Part
+from microscope_tui.tui.content.standing import LEAST, is_small, status_of_look
 from microscope_tui.tui.data.looks import Look, Seen
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.keys import deeds, hint, key_of, short_keys
-from microscope_tui.tui.output.export import file_stem, write
+from microscope_tui.tui.keys import hint, key_of
+from microscope_tui.tui.output.export import file_stem, saved, write
 from microscope_tui.tui.output.records import Record, to_csv
 from microscope_tui.tui.screens.leaving import Leaving
-from microscope_tui.tui.screens.taking import saved
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.widgets.bar import Bar, Span
-from microscope_tui.tui.widgets.canvas import row
+from microscope_tui.tui.widgets.bar import Bar
+from microscope_tui.tui.widgets.canvas import centred
 
 if TYPE_CHECKING:
-    from microscope_tui.tui.data.desk import Desk
     from microscope_tui.tui.screens.explorer import Explorer
-
-LEAST = (60, 20)
-"""Columns and rows below which nothing can be read."""
 
 
 class Closer(Leaving[None]):
@@ -53,9 +49,14 @@ class Closer(Leaving[None]):
     NAME: ClassVar[str] = ""
     """What a file is called that holds what is shown."""
 
-    def __init__(self, explorer: Explorer) -> None:
+    LAYERED: ClassVar[bool] = True
+    """Whether it is about one layer after another."""
+
+    def __init__(self, explorer: Explorer, model: int = 0) -> None:
+        """`model` is the number, among those on the slice, of the one that a screen of one model shows."""
         super().__init__()
         self.explorer = explorer
+        self.model = model
         self._small = False
 
     @abstractmethod
@@ -63,7 +64,7 @@ class Closer(Leaving[None]):
         """The widgets between the bars."""
 
     @abstractmethod
-    def title_line(self) -> tuple[list[Span], list[Span]]:
+    def title_line(self) -> Ends:
         """The second line, left and right."""
 
     @abstractmethod
@@ -74,6 +75,13 @@ class Closer(Leaving[None]):
     @abstractmethod
     def asked(self) -> Sequence[Look]:
         """What this screen shows."""
+
+    @abstractmethod
+    def card(self) -> Sequence[Section]:
+        """What is shown, how it is made, and what can go wrong with it."""
+
+    def action_layer(self, by: int) -> None:
+        """Move the cursor of layers."""
 
     @abstractmethod
     def records(self, *, everything: bool) -> Iterable[Record]:
@@ -96,10 +104,11 @@ class Closer(Leaving[None]):
 
     def on_unmount(self) -> None:
         self.explorer.watchers.remove(self.show)
+        self.explorer.looks.wait(self, ())
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
-        small = width < LEAST[0] or height < LEAST[1]
+        small = is_small(width, height)
         for widget in self.query("#header, #title, #body, #detail, #footer, #small"):
             widget.display = (widget.id == "small") == small
         self._small = small
@@ -111,17 +120,18 @@ class Closer(Leaving[None]):
 
     def show(self) -> None:
         """Show what there is; every widget paints only what has changed."""
-        if not self.is_mounted or not self.is_current or self._small:
+        if not self.is_mounted or not self.is_current or self._small or not self.children:  # its widgets go before it
             return
         explorer, colours, width = self.explorer, self.palette, self.size.width
         header = header_line(explorer.session, explorer.desk, explorer.requests, colours, width)
         self.query_one("#header", Bar).show(*header, colours.bar)
         self.show_body()
+        explorer.looks.wait(self, self.asked)
         self.query_one("#title", Bar).show(*self.title_line(), colours.background)
-        self.query_one("#footer", Bar).show(footer(self.KEYS, colours, width), (), colours.bar)
+        self.query_one("#footer", Bar).show(keys_line(self.KEYS, colours, width), (), colours.bar)
 
-    def returned(self, _: None) -> None:
-        """Another screen was opened from here, and left."""
+    def on_screen_resume(self) -> None:
+        """What lay over it has gone."""
         self.call_after_refresh(self.show)
 
     # What all of them look at
@@ -187,32 +197,26 @@ class Closer(Leaving[None]):
         """What is known of a look; it is asked for."""
         return self.explorer.looks.ask(look)
 
-    def standing(self, seen: Seen) -> tuple[str, bool]:
-        """Why a look has no value, in a sentence, and whether something is wrong."""
-        return standing(seen, self.explorer.desk)
-
     def message(self, said: str, severe: bool, width: int, height: int) -> list[Strip]:
-        """A sentence in the middle of a field."""
+        """A sentence in the middle of a field; below a severe one what can be done."""
         palette = self.palette
-        hint = f"{self.key('again')} asks again · {self.key('back')} goes back"
-        lines = textwrap.wrap(said, max(width - 4, 8)) + (["", hint] if severe else [])
         colour = palette.error if severe else palette.faint
-        rows = [
-            row(
-                [
-                    (
-                        " " * max((width - cell_len(text)) // 2, 0) + text,
-                        palette.faint if text == hint else colour,
-                        False,
-                    )
-                ],
-                width,
-                palette.background,
-            )
-            for text in lines
+        lines: list[Part] = [
+            (line, colour, False) for line in textwrap.wrap(said, max(width - 4, 8), break_on_hyphens=False)
         ]
-        above = max((height - len(rows)) // 2, 0)
-        return [*[row([], width, palette.background)] * above, *rows][:height]
+        if severe:
+            hint = f"{self.key('again')} asks again · {self.key('back')} goes back"
+            lines += [("", palette.faint, False), (hint, palette.faint, False)]
+        return centred(lines, width, height, palette.background)
+
+    def waiting_for(self, look: Look, width: int, height: int) -> list[Strip]:
+        """Why a look has no value yet, in the middle of a field."""
+        return self.message(*status_of_look(self.explorer.looks.of(look), self.explorer.desk), width, height)
+
+    def no_card(self, look: Look) -> Sequence[Section]:
+        """What a card says of what is not there yet."""
+        why, severe = status_of_look(self.explorer.looks.of(look), self.explorer.desk)
+        return [Section("Nothing to see yet", (Row("", why, severe),))]
 
     # What the user does
 
@@ -224,6 +228,36 @@ class Closer(Leaving[None]):
 
     def action_back(self) -> None:
         self.dismiss()
+
+    def action_examples(self) -> None:
+        self._jump("examples")
+
+    def action_tokens(self) -> None:
+        self._jump("tokens")
+
+    def action_worst(self) -> None:
+        self._jump("worst")
+
+    def action_map(self) -> None:
+        self._jump("map")
+
+    def _jump(self, screen: str) -> None:
+        """To another screen of this kind: back to the one below that is it, else in the place of this one."""
+        if self.app.screen is not self:
+            return
+        below = next((each for each in self.app.screen_stack if isinstance(each, Closer) and screen == each.KEYS), None)
+        if below is None:
+            self.app.switch_screen(self.explorer.closer(screen, self.model))
+            return
+        below.model = self.model
+        while self.app.screen is not below:
+            self.app.pop_screen()
+
+    def action_card(self) -> None:
+        from microscope_tui.tui.screens.card import Card
+
+        title = f"{self.NAME.replace('-', ' ')} of {self.explorer.session.slice}"
+        self.app.push_screen(Card(title, self.card, self.action_layer if self.LAYERED else None, self.palette))
 
     def action_again(self) -> None:
         for look in self.asked:
@@ -240,7 +274,7 @@ class Closer(Leaving[None]):
 
         def save() -> list[Path]:
             data = json.dumps([value.to_json() for value in values], ensure_ascii=False)
-            return write(Path(), {f"{stem}.csv": to_csv(records), f"{stem}.json": data + "\n"})
+            return write(self.explorer.saves_to, {f"{stem}.csv": to_csv(records), f"{stem}.json": data + "\n"})
 
         errand(
             self.explorer,
@@ -268,49 +302,5 @@ class Closer(Leaving[None]):
     def action_picture(self) -> None:
         self.explorer.action_picture()
 
-    def action_help(self) -> None:
-        from microscope_tui.tui.screens.help import Help
-
-        self.app.push_screen(Help(self.KEYS))
-
-
-def standing(seen: Seen, desk: Desk) -> tuple[str, bool]:
-    """Why a look has no value yet, in a sentence, and whether something is wrong."""
-    if seen.error:
-        return seen.error, True
-    if seen.job is None:
-        return "looking into the store …", False
-    if seen.job.state is JobState.QUEUED:
-        running = desk.running()
-        return (
-            f"queued · the worker is at: {progress(running)}" if running else "queued: the worker takes it up now"
-        ), False
-    if seen.job.state is JobState.DONE:
-        return "done: reading the result …", False
-    return progress(seen.job), False
-
-
-def footer(screen: str, colours: Palette, width: int) -> list[Span]:
-    """The keys most used of a screen, as many as fit, in the order of its table."""
-    table = deeds(screen)
-    fits: set[str] = set()
-    room = width
-    for deed in sorted((deed for deed in table if deed.footer), key=lambda deed: deed.footer):
-        room -= len(short_keys(deed, screen)) + len(deed.label) + 3
-        if room < 0:
-            break
-        fits.add(deed.action)
-    spans: list[Span] = []
-    for deed in (deed for deed in table if deed.action in fits):
-        spans.append(Span(f" {short_keys(deed, screen)} ", colours.key, True, deed.action))
-        spans.append(Span(f"{deed.label} ", colours.text, False, deed.action))
-    return spans
-
-
-def scrolled(top: int, at: int, height: int, count: int) -> int:
-    """The first line to show so that line `at` is seen: as it was, else half a page on, so that few moves scroll."""
-    if height < 1:
-        return 0
-    if not top <= at < top + height:
-        top = at - height // 2
-    return max(0, min(top, count - height))
+    async def action_help(self) -> None:
+        await self.run_action(f"app.help_on('{self.KEYS}')")

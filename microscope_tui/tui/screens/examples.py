@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -16,13 +17,17 @@ from textual.strip import Strip
 from microscope_tui.inspection import PAGE, ExampleCard, Preview
 from microscope_tui.results import Answer
 from microscope_tui.terms import JobKind, Request
-from microscope_tui.tui.content.browse import ALL, Listing, pages_wanted, unusable
+from microscope_tui.tui.content.browse import ALL, Listing, pages_wanted, says, unusable
+from microscope_tui.tui.content.cards import Section
+from microscope_tui.tui.content.closer_cards import examples_card
+from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.content.spans import Ends, Part, Span
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.output.records import Record, example_records
-from microscope_tui.tui.screens.closer import Closer, scrolled
-from microscope_tui.tui.widgets.bar import Span
-from microscope_tui.tui.widgets.canvas import Canvas, Part, row
+from microscope_tui.tui.screens.closer import Closer
+from microscope_tui.tui.screens.find import Find
+from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
 from microscope_tui.tui.widgets.picture import picture_rows
 
 if TYPE_CHECKING:
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FEW_COLOURS = "No picture: this terminal shows too few colours for it."
 THIN = "No picture: little is drawn, for a slow line ({key} in the explorer)."
+WIDE = 100
+"""Columns from which the list and the example stand side by side."""
 PICTURE = 0.5
 """Share of the card's height that the pictures may take."""
 
@@ -40,17 +47,25 @@ class Examples(Closer):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("examples")]
     KEYS = "examples"
+    LAYERED = False
     NAME = "examples"
     DEFAULT_CSS = """
-    Examples #list { width: 1fr; min-width: 34; }
+    Examples #list { width: 1fr; min-width: 34; margin-right: 1; }
     Examples #card { width: 2fr; }
+    Examples.-narrow #body { layout: vertical; }
+    Examples.-narrow #list { width: 1fr; height: 1fr; margin-right: 0; }
+    Examples.-narrow #card { width: 1fr; height: 2fr; }
     """
 
-    def __init__(self, explorer: Explorer) -> None:
-        super().__init__(explorer)
+    def __init__(self, explorer: Explorer, model: int = 0) -> None:
+        super().__init__(explorer, model)
         self.filter = ALL
         self._top = 0
         self._pages: list[int] = []
+        self._sought = ""
+        """What was looked for last."""
+        self._ahead: list[int] = []
+        """The examples that are still to be looked through, the next one last."""
         self._listing: Listing | None = None
         self._listed: dict[str, Sequence[int]] = {}
         self._made_of: tuple[object, ...] = ()
@@ -95,21 +110,17 @@ class Examples(Closer):
         near = [i for i in (after - 1, after) if 0 <= i < len(listed)]
         return min(near, key=lambda i: abs(listed[i] - wanted), default=0)
 
-    def _turn_pages(self) -> None:
-        """Ask for the pages around the cursor; nobody waits for those that were passed over."""
-        before, self._pages = self.asked, pages_wanted(self.listed, self.at)
-        for look in before:
-            if look not in self.asked:
-                self.explorer.looks.drop(look)
-
     # Showing it
 
-    def title_line(self) -> tuple[list[Span], list[Span]]:
+    def title_line(self) -> Ends:
         colours, listing = self.palette, self.listing
         left = [Span(" Examples ", colours.text, True)]
         if listing is None:
             return left, []
         left.append(Span(f" {len(self.listed):,} of {listing.total:,} ", colours.faint))
+        if self._ahead:
+            said = f" looking for “{shorten(self._sought, 20)}” from example {self._ahead[-1]:,} on "
+            left.append(Span(said, colours.cursor_line))
         right = [Span(f" {self.key('filter')} ", colours.key, False, "filter")]
         right += [
             Span(f"{name} ", colours.cursor_line if name == self.filter else colours.faint, name == self.filter)
@@ -118,13 +129,41 @@ class Examples(Closer):
         return left, right
 
     def show_body(self) -> None:
-        self._turn_pages()
+        self._look_through()
+        self._pages = pages_wanted(self.listed, self.at)
+        if self._ahead:  # no more are held at once
+            self._pages = [*self._pages[:1], self._ahead[-1] // PAGE * PAGE]
         self.query_one("#list", Canvas).show(self._list, self.palette.background)
         self.query_one("#card", Canvas).show(self._card, self.palette.background)
 
+    def on_resize(self, event: events.Resize) -> None:
+        """Side by side only a few words of a question have room."""
+        self.set_class(event.size.width < WIDE, "-narrow")
+
+    def _look_through(self) -> None:
+        """Look for the words as far as pages are here; what comes after is asked for, page by page."""
+        words, cards = self._sought.split(), dict[int, ExampleCard]()
+        while self._ahead:
+            index = self._ahead[-1]
+            if index not in cards:
+                seen = self.see(replace(self.asked[0], example=index // PAGE * PAGE or None))
+                if seen.error:
+                    self._ahead = []
+                    self.notify(f"Example {index:,} cannot be looked at: {seen.error}", severity="error", markup=False)
+                if not isinstance(seen.value, Preview):
+                    return
+                cards = {card.index: card for card in seen.value.examples}
+            self._ahead.pop()
+            if index in cards and says(cards[index], words):
+                self._ahead = []
+                self.explorer.example = index
+                return
+            if not self._ahead:
+                self.notify(f"No example of these has the words “{self._sought}”.", markup=False)
+
     def _list(self, width: int, height: int) -> list[Strip]:
         if (listing := self.listing) is None:
-            return self.message(*self.standing(self.see(self.asked[0])), width, height)
+            return self.waiting_for(self.asked[0], width, height)
         listed, at = self.listed, self.at
         if not listed:
             return self.message(
@@ -161,7 +200,7 @@ class Examples(Closer):
         index = self.listed[self.at]
         if index not in listing.cards:
             page = replace(self.asked[0], example=index // PAGE * PAGE)
-            return self.message(*self.standing(self.explorer.looks.of(page)), width, height)
+            return self.waiting_for(page, width, height)
         card = listing.cards[index]
         palette = self.palette
         words = [row(parts, width, palette.background) for parts in self._words(listing, card, width - 2)]
@@ -224,6 +263,11 @@ class Examples(Closer):
             why = "has not answered yet: it is being measured"
         return [name, (why, palette.faint, False)]
 
+    def card(self) -> Sequence[Section]:
+        if (listing := self.listing) is None:
+            return self.no_card(self.asked[0])
+        return examples_card(listing, [self.slot(request) for request in self.requests])
+
     def records(self, *, everything: bool) -> Iterable[Record]:
         """The examples, those of pages that are not here without their questions."""
         if (listing := self.listing) is None:
@@ -240,8 +284,44 @@ class Examples(Closer):
 
     # What the user does
 
+    def action_find(self) -> None:
+        if self.listing:
+            self.app.push_screen(Find(self._sought), self._find)
+
+    def _find(self, typed: str | None) -> None:
+        """Go to a number, or to the next example of the list that has the words."""
+        listing = self.listing
+        if not typed or listing is None:
+            return
+        if typed.isdecimal():
+            self._go_to(int(typed), listing)
+        else:
+            self._sought = typed
+            after = bisect_right(self.listed, self.explorer.example)
+            self._ahead = [*self.listed[after:], *self.listed[:after]][::-1]
+        self.show()
+
+    def _go_to(self, number: int, listing: Listing) -> None:
+        if number >= listing.total:
+            self.notify(f"There is no example {number:,}: the last one is {listing.total - 1:,}.", severity="warning")
+            return
+        self._ahead = []
+        self.explorer.example = number
+        if number not in self.listed:
+            self.notify(f"Example {number:,} is not {self.filter}: all are shown.")
+            self.filter, self._top = ALL, 0
+
+    def action_back(self) -> None:
+        """Leave off looking for words, if that goes on."""
+        if self._ahead:
+            self._ahead = []
+            self.show()
+        else:
+            super().action_back()
+
     def action_move(self, by: int) -> None:
         listed = self.listed
+        self._ahead = []
         if listed:
             self.explorer.example = listed[max(0, min(self.at + by, len(listed) - 1))]
             self.show()
@@ -261,10 +341,8 @@ class Examples(Closer):
 
     def action_open(self) -> None:
         if self.listed:
-            from microscope_tui.tui.screens.tokens import TokenScreen
-
             self.explorer.example = self.listed[self.at]
-            self.app.push_screen(TokenScreen(self.explorer), self.returned)
+            self.app.push_screen(self.explorer.closer("tokens", self.model))
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
         if message.canvas.id == "list" and self._top + message.y < len(self.listed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,16 +11,15 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.geometry import Size
-from textual.screen import Screen
 from textual.widgets import Static
 
-from microscope_tui.catalogue import full_name
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, Request, SliceSpec
+from microscope_tui.terms import Job, Request
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
 from microscope_tui.tui.content.measured import first_layer, last_layer, methods_measured, modalities_measured, shown
+from microscope_tui.tui.content.standing import LEAST, LEAST_ALONE, is_small, is_tiny, told_from
 from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.data.clerk import Clerk
 from microscope_tui.tui.data.desk import Desk
@@ -28,38 +27,41 @@ from microscope_tui.tui.data.inbox import Arrived, Post
 from microscope_tui.tui.data.looks import Looks
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import Returned
-from microscope_tui.tui.keys import bindings, key_of
-from microscope_tui.tui.screens.taking import Taking
+from microscope_tui.tui.keys import EXPLORER, bindings, key_of
+from microscope_tui.tui.screens.choosing import Choosing
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Recent
+from microscope_tui.tui.state import Remembered
 from microscope_tui.tui.themes import Palette, in_colours, palettes
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
+    from microscope_tui.tui.screens.closer import Closer
     from microscope_tui.tui.screens.jobs import Jobs
 
-LEAST = (60, 20)
-"""Columns and rows below which the panes cannot be read."""
 ROOMY = (100, 30)
 """Columns and rows from which the panes get a frame."""
+LEAST_INSPECTED = 14
+"""Rows from which there is room for a line below a pane alone."""
 
 
 INSPECTORS = ("inspector", "inspector-2", "inspector-3", "inspector-4")
 """The lines below the panes, one for each curve where there is room."""
 
 
-class Explorer(Taking):
+class Explorer(Choosing):
     """Panes of profiles. Keys change the session; what it needs is asked of the source in threads."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
 
-    def __init__(self, settings: Settings, session: Session, source: Source, recent: Recent | None = None) -> None:
-        """`recent` is what was looked at before."""
+    def __init__(
+        self, settings: Settings, session: Session, source: Source, remembered: Remembered | None = None
+    ) -> None:
+        """`remembered` are names of other times."""
         super().__init__()
         self.settings, self.source = settings, source
         self.session = replace(session, thin=session.thin or settings.thin_line)
-        self.recent = recent or Recent()
+        self.remembered = remembered or Remembered()
         self.desk = Desk(read_only=source.read_only)
         self.clerk = Clerk(source, self.desk, self, self._changed)
         self.looks = Looks(source, self, self._told, self.clerk.inbox.follow)
@@ -68,6 +70,8 @@ class Explorer(Taking):
         self._composed = False
         self._grid = (0, 0)
         self._asked: tuple[Session, tuple[Request, ...]] | None = None
+        self._back: Session | None = None
+        """Where a variant was toggled that may not be there, and nothing is measured."""
         self._board: Jobs | None = None
         self._palettes: dict[str, Palette] = {}
 
@@ -93,29 +97,35 @@ class Explorer(Taking):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """Ask for the first results: after the first paint, which their threads would hold up."""
-        self.clerk.ask(self.requests)
-        self.clerk.inbox.follow()
+        """Ask for the first results, after the first paint, and for news when they are painted: the threads that ask
+        would hold up either."""
+        self.clerk.ask(self.requests, then=lambda: self.call_after_refresh(self.clerk.inbox.follow))
 
     def on_resize(self, event: events.Resize) -> None:
         self._suit(event.size)
-        if self.has_class("-small"):
-            width, height = event.size
-            self.query_one("#small", Static).update(
-                f"This window is {width}x{height}.\nThe explorer needs\n{LEAST[0]}x{LEAST[1]} or more.\n\n"
-                f"{key_of('leave')} leaves"
-            )
         self.call_after_refresh(self.show)
 
     def _suit(self, size: Size) -> None:
         width, height = size
-        self.set_class(width < LEAST[0] or height < LEAST[1], "-small")
+        alone = is_small(width, height)
+        self.set_class(alone, "-alone")
+        self.set_class(is_tiny(width, height) or (alone and self._covered), "-small")
         self.set_class(width >= ROOMY[0] and height >= ROOMY[1], "-roomy")
+
+    @property
+    def _covered(self) -> bool:
+        """Whether another screen lies over this one."""
+        return self._composed and self.app.screen is not self
+
+    @property
+    def _zoomed(self) -> bool:
+        """Whether one pane has all the room: as the user wishes, or because there is none for another."""
+        return self.session.zoomed or self.has_class("-alone")
 
     @property
     def _inspected(self) -> int:
         """How many lines there are below the panes."""
-        if self.has_class("-small"):
+        if self.has_class("-small") or (self.has_class("-alone") and self.size.height < LEAST_INSPECTED):
             return 0
         curves = len(self.session.slots) - self.session.differing
         return curves if self.has_class("-roomy") else 1
@@ -129,7 +139,7 @@ class Explorer(Taking):
     @property
     def measurements(self) -> tuple[Measurement | None, ...]:
         """What is shown of each curve."""
-        return tuple(shown(self.desk, request).measurement for request in self.requests)
+        return tuple(each.measurement for each in shown(self.desk, self.requests))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -161,8 +171,25 @@ class Explorer(Taking):
         if session.theme != before.theme:
             self.app.theme = session.theme
         if self.requests != wanted:
-            self.clerk.ask(self.requests)
+            left = self.clerk.left()
+            toggled, measures = session.curves == before.curves, not self.source.read_only
+            self._back = None if measures or not toggled else self._back or before
+            self.clerk.ask(self.requests, settle=toggled and measures)
+            self._turn_back()
+            if (job := self.clerk.left()) and job != left:
+                cancel = f"{key_of('jobs')}, then {key_of('cancel', 'jobs')}"
+                self.notify(f"Still measuring {told_from(job, self.requests)}: {cancel} cancels it.", markup=False)
         self.show()
+
+    def _turn_back(self) -> None:
+        """Where nothing is measured, a variant that is not there is not stayed at."""
+        known = [self.desk.of(request) for request in self.requests]
+        error = next((each.error for each in known if each.error), None)
+        if self._back and error:
+            self.session = moves.with_variant_of(self.session, self._back)
+            self.notify(error, severity="warning", markup=False)
+        if error or all(each.complete for each in known):
+            self._back = None
 
     def show(self) -> None:
         """Show the session and the desk; every widget draws again only what changed."""
@@ -172,6 +199,8 @@ class Explorer(Taking):
         self.session = moves.appear(self.session, modalities_measured(measurements))
         if any(measurements):
             self.session = moves.to_layer(self.session, self.session.layer, self.last, self.first)
+        if self.has_class("-small"):
+            self._say_small()
         session, colours, width = self.session, self.palette, self.size.width
         methods = methods_measured(session, measurements)
         requests, method = self.requests, session.method(methods)
@@ -181,7 +210,7 @@ class Explorer(Taking):
         columns = self._grid[0]
         least = (width - (0 if roomy else columns - 1)) // columns - 2 * roomy
         for pane in self.query(Pane):
-            visible = pane.number < len(views) and (not session.zoomed or pane.number == session.pane)
+            visible = pane.number < len(views) and (not self._zoomed or pane.number == session.pane)
             if pane.display != visible:
                 pane.display = visible
             if visible:
@@ -192,7 +221,7 @@ class Explorer(Taking):
         self.query_one("#metric", Bar).show(
             *metric_line(session, views, method, methods, requests, colours, width), colours.background
         )
-        lines = inspector_lines(views[session.pane], session.layer, colours)
+        lines = inspector_lines(views[session.pane], session.layer, colours, width)
         for number, name in enumerate(INSPECTORS):
             bar = self.query_one(f"#{name}", Bar)
             visible = number < self._inspected
@@ -213,11 +242,28 @@ class Explorer(Taking):
 
     def _fit(self, grid: Container) -> None:
         """Rows and columns of the grid: set only where they change, for a style lays the screen out again."""
-        zoomed = self.session.zoomed
-        size = (1, 1) if zoomed else (len(self.session.streams), len(self.session.modalities))
+        size = (1, 1) if self._zoomed else (len(self.session.streams), len(self.session.modalities))
         if size != self._grid:
             self._grid = size
             grid.styles.grid_size_columns, grid.styles.grid_size_rows = size
+
+    def on_screen_suspend(self) -> None:
+        """What lies over it now may need more room than there is: this screen says so."""
+        self._suit(self.app.size)
+        self.show()
+
+    def on_screen_resume(self) -> None:
+        """What lay over it has gone, and may have moved the cursor."""
+        self._suit(self.app.size)
+        self.show()
+
+    def _say_small(self) -> None:
+        """Say in a window that is too small what is needed."""
+        width, height = self.app.size
+        what, least = ("What is open", LEAST) if self._covered else ("The explorer", LEAST_ALONE)
+        leaves = f"{key_of('back', 'help')} goes back" if self._covered else f"{key_of('leave')} leaves"
+        said = f"This window is {width}x{height}.\n{what} needs\n{least[0]}x{least[1]} or more.\n\n{leaves}"
+        self.query_one("#small", Static).update(said)
 
     def on_returned(self, message: Returned) -> None:
         message.tell()
@@ -229,14 +275,22 @@ class Explorer(Taking):
         """The clerk knows more: show it, on the list of jobs too where that is open."""
         if post and (board := self._board) and board.is_current and board.is_mounted:
             board.show(list(self.desk.jobs.values()))
-            if post.logged or post.jobs:
+            if post.ended is not None:
+                board.worker_gone()
+            elif post.logged or post.jobs:
                 board.read_log()
         if post:
             self.looks.arrived(list(post.jobs.values()))
             if post.ended is not None:
                 self.looks.worker_gone(post.ended)
+        self._turn_back()
         self.show()
         self._told()
+
+    def _worker_asked(self) -> None:
+        """The worker was asked for something by another screen: it is there again if it was not."""
+        self.desk.worker = None
+        self.clerk.inbox.follow()
 
     def _told(self) -> None:
         """There is more to see for the screens that look closer."""
@@ -244,29 +298,6 @@ class Explorer(Taking):
             watcher()
 
     # What the user does
-
-    def action_pick_model(self) -> None:
-        self._pick_model("Model to look at", self.session.models[0], moves.choose_model)
-
-    def action_compare(self) -> None:
-        """Lay another model over the first."""
-        if self._room():
-            self._pick_model(f"Model to lay over {self.session.models[0]}", "", moves.lay_over)
-
-    def action_compare_slice(self) -> None:
-        """Lay the first model on another slice over the others."""
-        if self._room():
-            title = f"Slice to lay over {self.session.slice}"
-            self._pick_slice(title, "", moves.lay_slice_over)
-
-    def _room(self) -> bool:
-        if len(self.session.slots) < moves.MOST:
-            return True
-        self.notify(
-            f"{moves.MOST} curves are as many as can be told apart: {key_of('take_off')} takes one off.",
-            severity="warning",
-        )
-        return False
 
     def action_card(self) -> None:
         """What the metric is, and what can go wrong with it under the cursor."""
@@ -283,55 +314,6 @@ class Explorer(Taking):
         else:
             self.notify(f"There is nothing to compare: {key_of('compare')} lays a second model over the first.")
 
-    def _pick_model(self, title: str, current: str, move: Callable[[Session, str], Session]) -> None:
-        hint = "type to search, or a hub id, or a folder"
-        self._pick(title, hint, current, move, self.recent.after(self.session).models, slices=False)
-
-    def action_pick_slice(self) -> None:
-        self._pick_slice("Slice of a data set", str(self.session.slice), moves.choose_slice)
-
-    def _pick_slice(self, title: str, current: str, move: Callable[[Session, SliceSpec], Session]) -> None:
-        def moved(session: Session, text: str) -> Session:
-            return move(session, SliceSpec.parse(text))
-
-        hint = "type to search, or SOURCE?filter=image&count=200"
-        self._pick(title, hint, current, moved, self.recent.after(self.session).slices, slices=True)
-
-    def _pick(
-        self,
-        title: str,
-        hint: str,
-        current: str,
-        move: Callable[[Session, str], Session],
-        recent: Sequence[str],
-        *,
-        slices: bool,
-    ) -> None:
-        """Have a name chosen, and go where `move` leads from here with it."""
-        from microscope_tui.tui.content.offers import Shop
-        from microscope_tui.tui.data.peek import Peek
-        from microscope_tui.tui.screens.picker import Picker  # the screens that wait are imported when they come
-
-        session = self.session
-
-        def meant(name: str) -> list[Request]:
-            """The requests of the session that would come which are of this name."""
-            requests = move(session, name).requests(self.settings)
-            spec = moves.choose_slice(session, SliceSpec.parse(name)).slice if slices else None
-            return [r for r in requests if (r.slice == spec if slices else r.model == full_name(name))]
-
-        def chosen(name: str | None) -> None:
-            if name is None:
-                return
-            moved = move(self.session, name)
-            if not current and moved == self.session:
-                self.notify("That is shown already: choose another one to compare it with.", severity="warning")
-            self.change(moved)
-
-        shop = Shop(self.source, self.settings, meant, slices=slices)
-        peek = Peek(self.looks, self.watchers, meant) if slices else None
-        self.app.push_screen(Picker(title, hint, current, shop, recent, peek), chosen)
-
     def action_jobs(self) -> None:
         from microscope_tui.tui.screens.jobs import Jobs
 
@@ -340,42 +322,47 @@ class Explorer(Taking):
                 session = moves.choose_model(moves.alone(self.session), job.request.model)
                 self.change(moves.choose_slice(session, job.request.slice))
 
-        self._board = Jobs(self.source, list(self.desk.jobs.values()), self.desk.list_jobs)
+        self._board = Jobs(self.source, list(self.desk.jobs.values()), self.desk.list_jobs, self._worker_asked)
         self.app.push_screen(self._board, chosen)
 
     def action_examples(self) -> None:
-        from microscope_tui.tui.screens.examples import Examples
-
-        self._look_closer(Examples(self))
+        self.app.push_screen(self.closer("examples"))
 
     def action_tokens(self) -> None:
-        from microscope_tui.tui.screens.tokens import TokenScreen
-
-        self._look_closer(TokenScreen(self))
+        self.app.push_screen(self.closer("tokens"))
 
     def action_worst(self) -> None:
-        from microscope_tui.tui.screens.worst import Worst
-
-        self._look_closer(Worst(self))
+        self.app.push_screen(self.closer("worst"))
 
     def action_map(self) -> None:
-        from microscope_tui.tui.screens.map import Map
+        self.app.push_screen(self.closer("map"))
 
-        self._look_closer(Map(self))
+    def closer(self, screen: str, model: int = 0, token: int | None = None) -> Closer:
+        """A screen that looks closer, by the name of its keys, at one of the models; the tokens with the cursor on one
+        of them."""
+        if screen == "examples":
+            from microscope_tui.tui.screens.examples import Examples
 
-    def _look_closer(self, screen: Screen[None]) -> None:
-        """Open a screen that shares the cursor of layers."""
-        self.app.push_screen(screen, lambda _: self.show())
+            return Examples(self, model)
+        if screen == "worst":
+            from microscope_tui.tui.screens.worst import Worst
+
+            return Worst(self, model)
+        if screen == "map":
+            from microscope_tui.tui.screens.map import Map
+
+            return Map(self, model)
+        from microscope_tui.tui.screens.tokens import TokenScreen
+
+        return TokenScreen(self, model, token)
 
     def action_again(self) -> None:
         """Ask again for everything that is shown; what is measured already is only read."""
         self.clerk.ask_again(self.requests)
         self.show()
 
-    def action_help(self) -> None:
-        from microscope_tui.tui.screens.help import Help
-
-        self.app.push_screen(Help())
+    async def action_help(self) -> None:
+        await self.run_action(f"app.help_on('{EXPLORER}')")
 
     def action_leave(self) -> None:
         self.app.exit(0)

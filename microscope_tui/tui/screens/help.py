@@ -3,54 +3,52 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.table import Table
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from microscope_tui.settings import config_file
 from microscope_tui.terms import FORMULAS
 from microscope_tui.tui.keys import EXPLORER, bindings, deeds, key_of
-from microscope_tui.tui.screens.leaving import Leaving
+from microscope_tui.tui.screens.dialog import Dialog
 
 WORDS = (
     ("text · image", "whose token positions the rows come from"),
     ("main", "the chained forward without residuals: a counterfactual that never occurs in the model"),
     ("residual", "the hidden states h₀ … h_L, before the final norm"),
     ("update", "what each block adds, h_{l+1} − h_l"),
-    ("tinted cells", "the 95 % interval, by example; left out where thinner than half a cell"),
+    ("tints, bars ┆", "the 95 % interval, by example; left out where thinner than half a cell; bars without colours"),
     (
         "B − A",
         "the others less the first; a filled sign: not 0, corrected for all layers (max-T on shared examples)",
     ),
     ("gap in a line", "undefined at that layer; the reason stands above when the cursor is there"),
+    ("● ★ ◦ ✓", "in a list: what is shown, a favourite, looked at lately, measured with what else is chosen"),
     ("*", "there is a note or a trap at this layer: it is spelled out above the keys"),
 )
 
 
-class Help(ModalScreen[None], Leaving[None]):
+class Help(Dialog[None]):
     """The keys, the words on the screen and the formulas."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("help")]
 
     KEYS: ClassVar[str] = "help"
+    OF_WIDGETS: ClassVar[tuple[str, ...]] = ("↑ ↓ scroll",)
 
     def __init__(self, screen: str = EXPLORER) -> None:
         """`screen` names the table of the screen that asks."""
-        super().__init__()
-        self._table = deeds(screen)
+        super().__init__(f"Keys   (a click does it too; {key_of('app.command_palette')} finds everything by name)")
+        everywhere = () if screen == EXPLORER else (deed for deed in deeds(EXPLORER) if deed.of_app)
+        self._table = (*deeds(screen), *(replace(deed, group="On every screen") for deed in everywhere))
 
-    def action_back(self) -> None:
-        self.dismiss()
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="dialog"):
-            palette = key_of("app.command_palette")
-            yield Static(f"Keys   (a click does it too; {palette} finds everything by name)", classes="heading")
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="page"):
             for group in dict.fromkeys(deed.group for deed in self._table):
                 yield Static(group, classes="group")
                 yield Static(_table([(deed.shown, deed.help) for deed in self._table if deed.group == group]))
@@ -60,7 +58,6 @@ class Help(ModalScreen[None], Leaving[None]):
             yield Static(_table(WORDS))
             yield Static("Formulas", classes="heading")
             yield Static(_table([(f"{metric} · {method}", text) for (metric, method), text in FORMULAS.items()]))
-            yield Static(f"↑ ↓ scroll · {key_of('back', 'help')} leaves", id="said", markup=False)
 
 
 def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Table:

@@ -16,14 +16,17 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import Cloud
 from microscope_tui.terms import JobKind, Modality, Stream
-from microscope_tui.tui.content.readout import short_name, shorten
+from microscope_tui.tui.content.cards import Section
+from microscope_tui.tui.content.closer_cards import map_card, massive_rows
+from microscope_tui.tui.content.names import short_name
+from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.content.spans import Ends, Part, Span
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, cloud_records
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.themes import MARKERS
-from microscope_tui.tui.widgets.bar import Span
-from microscope_tui.tui.widgets.canvas import Canvas, Part, row
+from microscope_tui.tui.widgets.canvas import Canvas, row
 from microscope_tui.tui.widgets.scatter import Scatter
 
 if TYPE_CHECKING:
@@ -43,8 +46,8 @@ class Map(Closer):
     KEYS = "map"
     NAME = "map"
 
-    def __init__(self, explorer: Explorer) -> None:
-        super().__init__(explorer)
+    def __init__(self, explorer: Explorer, model: int = 0) -> None:
+        super().__init__(explorer, model)
         _, stream = explorer.session.focus
         self.stream = stream
         self.whole = False
@@ -67,7 +70,7 @@ class Map(Closer):
         values = (self.see(look).value for look in self.asked)
         return tuple(value if isinstance(value, Cloud) else None for value in values)
 
-    def title_line(self) -> tuple[list[Span], list[Span]]:
+    def title_line(self) -> Ends:
         palette = self.palette
         left = [
             Span(" Map ", palette.text, True),
@@ -94,7 +97,7 @@ class Map(Closer):
     def _field(self, number: int, width: int, height: int) -> list[Strip]:
         look, cloud = self.asked[number], self.clouds[number]
         if cloud is None:
-            return self.message(*self.standing(self.see(look)), width, height)
+            return self.waiting_for(look, width, height)
         if not cloud.points:
             return self.message("No rows were sampled: there is nothing to show.", False, width, height)
         palette, request = self.palette, self.requests[number]
@@ -115,7 +118,8 @@ class Map(Closer):
             ],
             *self._legend(cloud, width),
         ]
-        notes = textwrap.wrap(" · ".join(cloud.notes), max(width - 2, 8)) if height > ROOMY[1] else []
+        said = " · ".join((*massive_rows(cloud, self.at_layer, request), *cloud.notes))
+        notes = textwrap.wrap(said, max(width - 2, 8)) if height > ROOMY[1] else []
         told = [row([(f" {line}", palette.faint, False)], width, palette.background) for line in notes]
         return [row(head, width, palette.background), *scatter.rows(width - 1, height - 1 - len(told)), *told]
 
@@ -132,6 +136,10 @@ class Map(Closer):
                     series = tuple(Modality).index(modality)
                     parts.append((f" {MARKERS[series]} {modality}{count}", self.palette.of(series), False))
         return parts
+
+    def card(self) -> Sequence[Section]:
+        shown = [(self.slot(r), r, cloud) for r, cloud in zip(self.requests, self.clouds, strict=False) if cloud]
+        return map_card(shown, self.at_layer) if shown else self.no_card(self.asked[0])
 
     def records(self, *, everything: bool) -> Iterable[Record]:
         clouds = [cloud for cloud in self.clouds if cloud]
@@ -150,20 +158,13 @@ class Map(Closer):
         self.move_layer(by, last)
 
     def action_stream(self) -> None:
-        self._passed_over()
         self.stream = STREAMS[(STREAMS.index(self.stream) + 1) % len(STREAMS)]
         self.show()
 
     def action_projection(self) -> None:
         """By the main axes, or by t-SNE, which takes the worker some seconds a layer."""
-        self._passed_over()
         self.tsne = not self.tsne
         self.show()
-
-    def _passed_over(self) -> None:
-        """Nobody waits for what is shown any more."""
-        for look in self.asked:
-            self.explorer.looks.drop(look)
 
     def action_whole(self) -> None:
         self.whole = not self.whole

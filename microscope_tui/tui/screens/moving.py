@@ -11,7 +11,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Metric, Request
 from microscope_tui.tui import session as moves
-from microscope_tui.tui.content.measured import fewest_rows, modalities_measured
+from microscope_tui.tui.content.measured import different_rows, modalities_measured
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
@@ -126,14 +126,16 @@ class Moving(Screen[int]):
         self.change(moves.toggle_before(self.session, self.requests[0].before))
 
     def action_matched(self) -> None:
-        """The same number of rows for every curve and modality, where the number depends on it."""
-        fewest, usual = fewest_rows(self.measurements), self.settings.sample_tokens
-        if self.session.rows is None and fewest is None:
-            self.notify("Nothing is measured yet: how many rows all of them have is not known.")
-        elif self.session.rows is None and fewest is not None and fewest >= usual:
-            self.notify(f"All of them have {usual:,} rows already, but for repeated ones.")
+        """As many different rows of every curve, modality and stream, where the number depends on it."""
+        fewest, most = different_rows(self.measurements) or (0, 0)
+        if self.session.rows is not None:
+            self.change(moves.toggle_rows(self.session, self.session.rows))
+        elif not fewest:
+            self.notify("How many different rows all of them have is known when dimension is measured to the end.")
+        elif fewest == most:
+            self.notify(f"Dimension has {fewest:,} different rows of each already.")
         else:
-            self.change(moves.toggle_rows(self.session, fewest or usual))
+            self.change(moves.toggle_rows(self.session, fewest))
 
     def action_one_tile(self) -> None:
         self.change(moves.toggle_one_tile(self.session))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
@@ -9,17 +10,15 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from microscope_tui.catalogue import Entry, size_text
 from microscope_tui.tui.content.offers import FAVOURITE, RECENT, Offer, Shop, search
-from microscope_tui.tui.data.peek import Peek
-from microscope_tui.tui.errands import Returned, errand
-from microscope_tui.tui.keys import bindings, hint
-from microscope_tui.tui.screens.leaving import Leaving
+from microscope_tui.tui.content.peek import Peek
+from microscope_tui.tui.errands import errand
+from microscope_tui.tui.keys import bindings
+from microscope_tui.tui.screens.dialog import Dialog
 
 PAUSE = 0.15
 """Seconds without a key until what is typed is looked at on the disk."""
@@ -27,10 +26,8 @@ PAUSE = 0.15
 USE = "\0"
 """Before the id of the line that stands for what is typed."""
 
-TAGS = {FAVOURITE: "★ ", RECENT: "◦ "}
 
-
-class Picker(ModalScreen[str | None], Leaving[str | None]):
+class Picker(Dialog[str]):
     """Returns the name chosen, None when it was left.
 
     What is typed is looked at as it is typed: at once for what cannot be, on the disk after a pause. A choice that is
@@ -39,19 +36,28 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("picker")]
     KEYS: ClassVar[str] = "picker"
+    OF_WIDGETS: ClassVar[tuple[str, ...]] = ("enter choose", "↑ ↓ move")
 
     def __init__(
-        self, title: str, hint: str, current: str, shop: Shop, recent: Sequence[str] = (), peek: Peek | None = None
+        self,
+        title: str,
+        hint: str,
+        current: str,
+        shop: Shop,
+        favour: Callable[[str], bool],
+        peek: Peek | None = None,
     ) -> None:
-        """`peek` shows what is in the line under the cursor."""
-        super().__init__()
+        """`favour` makes a name a favourite or no longer, and says whether it is one now; `peek` shows what is in the
+        line under the cursor."""
+        super().__init__(title)
         self._peek = peek
-        self._title, self._hint, self._current = title, hint, current
-        self._shop, self._recent = shop, recent
+        self._hint, self._current = hint, current
+        self._shop, self._favour = shop, favour
+        self._favourites: set[str] = set()
         self._offers: dict[str, Offer] = {}
         self._loading = True
-        self._entered = False
-        """Enter was pressed on what is typed before there was a list to find it in."""
+        self._entered, self._steps = False, 0
+        """Enter was pressed on what is typed before there was a list to find it in, after so many steps in that."""
         self._typed: Offer | None = None
         """What is typed, when the disk was asked about it."""
         self._refusal = ""
@@ -59,38 +65,31 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
         self._asked = 0
         self._doubted = ""
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog"):
-            yield Label(self._title, id="title", markup=False)
-            typed = Input(placeholder=self._hint, id="typed")
-            typed.cursor_blink = False  # each blink would go over the line
-            yield typed
-            yield OptionList(id="list", markup=False)
-            yield Label("looking what is here …", id="plan", markup=False)
-            yield Label("", id="peek", markup=False)
-            yield Label("", id="said", markup=False)
+    def body(self) -> ComposeResult:
+        typed = Input(placeholder=self._hint, id="typed")
+        typed.cursor_blink = False  # each blink would go over the line
+        yield typed
+        yield OptionList(id="list", markup=False)
+        yield Label("looking what is here …", id="plan", markup=False)
+        yield Label("", id="peek", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#peek").display = self._peek is not None
         if self._peek:
             self._peek.watch(self._show_peek)
         self.query_one(OptionList).can_focus = False
-        self.query_one(Input).focus()
-        errand(self, lambda: self._shop.offers(self._recent), self._loaded, self._not_loaded)
-        self._say("")
+        self.set_focus(self.query_one(Input))
+        errand(self, self._shop.offers, self._loaded, self._not_loaded)
 
     def on_unmount(self) -> None:
         if self._peek:
             self._peek.leave()
 
-    def on_returned(self, message: Returned) -> None:
-        message.tell()
-
     # Typing
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._typed, self._refusal, self._more, self._doubted = None, "", (), ""
-        self._entered = False
+        self._entered, self._steps = False, 0
         self._asked += 1
         self._fill()
         name = event.value.strip()
@@ -98,7 +97,7 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
             self._refusal = self._shop.wrong(name)
             asked = self._asked
             self.set_timer(PAUSE, lambda: self._look(name, asked))
-        self._refuse(self._refusal)
+        self.refuse(self._refusal)
 
     def _is_name(self, typed: str) -> bool:
         """Whether what is typed looks like a name of its own, rather than like words to search for."""
@@ -117,7 +116,7 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
 
         def refused(sentence: str) -> None:
             self._refusal = sentence
-            self._refuse(sentence)
+            self.refuse(sentence)
 
         def completed(names: Sequence[str]) -> None:
             self._more = names
@@ -134,9 +133,6 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
                     lambda sentence: still(partial(refused, sentence)),
                 )
 
-    def action_back(self) -> None:
-        self.dismiss(None)
-
     def action_take_over(self) -> None:
         """Take the line over into what is typed, to go on from there."""
         if name := self._highlighted():
@@ -144,44 +140,67 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
             typed.value = name
             typed.cursor_position = len(name)
 
+    def action_favourite(self) -> None:
+        """Make the line under the cursor a favourite, or no longer. It stays where it is while the list is open."""
+        name = self._highlighted()
+        if not name or (refusal := self._shop.wrong(name) or self._shop.kept(name)):
+            self.refuse(refusal if name else "There is no line to make a favourite.")
+        elif self._favour(name):
+            self._favourites.add(name)
+            self.say(f"★ {name}: a favourite from now on")
+        else:
+            self._favourites.discard(name)
+            self.say(f"{name}: no favourite any more")
+        self._fill(stay=True)
+
     def action_step(self, by: int) -> None:
         options = self.query_one(OptionList)
-        if options.option_count:
+        if self._loading:
+            self._steps += by
+        elif options.option_count:
             options.highlighted = max(0, min((options.highlighted or 0) + by, options.option_count - 1))
 
     # The list
 
     def _loaded(self, offers: Sequence[Offer]) -> None:
         self._offers = {offer.name: offer for offer in offers}
+        self._favourites |= {offer.name for offer in offers if offer.tag == FAVOURITE}
         self._loading = False
         self._fill()
+        self.action_step(self._steps)
         if self._entered:
             self.on_input_submitted()
 
     def _not_loaded(self, sentence: str) -> None:
         self._loaded(())
-        self._refuse(sentence)
+        self.refuse(sentence)
 
-    def _fill(self) -> None:
-        """What is typed itself where it is a name, then the offers that it finds, the best first."""
+    def _fill(self, *, stay: bool = False) -> None:
+        """What is typed itself where it is a name, then the offers that it finds, the best first; the cursor on the
+        first of them, or where it was if it shall `stay`."""
         typed = self.query_one(Input).value.strip()
         found = search(list(self._offers.values()), typed)
         options = self.query_one(OptionList)
         kept = self._highlighted()
         options.clear_options()
         if self._is_name(typed):
-            options.add_option(Option(Text.assemble("  ", ("use ", "dim"), typed, no_wrap=True), id=USE + typed))
+            options.add_option(self._use(typed))
         names = [name for name in self._more if name != typed]
         options.add_options([Option(Text.assemble("  ", ("… ", "dim"), name, no_wrap=True), id=name) for name in names])
         lines = [(offer, places) for offer, places in found if offer.name not in names]
         options.add_options([Option(self._prompt(offer, places), id=offer.name) for offer, places in lines])
         if typed and not options.option_count:
-            options.add_option(Option(Text.assemble("  ", ("use ", "dim"), typed, no_wrap=True), id=USE + typed))
+            options.add_option(self._use(typed))
         if options.option_count:
-            wanted = (kept, self._current) if not typed else (kept if kept in names else "",)
+            wanted = (kept, self._current) if stay or not typed else (kept if kept in names else "",)
             shown = [str(options.get_option_at_index(i).id).removeprefix(USE) for i in range(options.option_count)]
             options.highlighted = next((shown.index(name) for name in wanted if name in shown), 0)
         self._plan()
+
+    def _use(self, typed: str) -> Option:
+        """The line for what is typed itself."""
+        mark = "★ " if typed in self._favourites else "  "
+        return Option(Text.assemble(mark, ("use ", "dim"), typed, no_wrap=True), id=USE + typed)
 
     def _highlighted(self) -> str:
         options = self.query_one(OptionList)
@@ -196,19 +215,24 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
             name.stylize("underline", place, place + 1)
         said = [entry.title, size_text(entry.size) if entry.size else "", "" if offer.fit == "fits" else offer.fit]
         said.append(_lack(entry))
-        mark = "● " if entry.name == self._current else TAGS.get(offer.tag, "  ")
+        star = "★" if entry.name in self._favourites else ""
+        mark = f"●{star}" if entry.name == self._current else star or ("◦" if offer.tag == RECENT else "")
         done = "✓ " if offer.measured else "  "
-        return Text.assemble(mark, done, name, "  ", (" · ".join(part for part in said if part), "dim"), no_wrap=True)
+        return Text.assemble(
+            f"{mark:<2}", done, name, "  ", (" · ".join(part for part in said if part), "dim"), no_wrap=True
+        )
 
     def on_option_list_option_highlighted(self) -> None:
         self._plan()
 
     def _plan(self) -> None:
         """What is known of the line under the cursor, before it is loaded."""
-        offer = self._offer(self._highlighted())
-        self.query_one("#plan", Label).update(offer.plan if offer else "")
+        name = self._highlighted()
+        offer = self._offer(name)
+        unknown = name and not offer and not self._loading and not self._is_name(name)
+        self.query_one("#plan", Label).update(offer.plan if offer else self._shop.forms if unknown else "")
         if self._peek:
-            self.set_timer(PAUSE, partial(self._look_into, self._highlighted()))
+            self.set_timer(PAUSE, partial(self._look_into, name))
 
     def _look_into(self, name: str) -> None:
         """Have the worker open the slice under the cursor when it stays there, if it is on this machine."""
@@ -218,7 +242,10 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
 
     def _show_peek(self) -> None:
         if self._peek and self.is_attached:
-            self.query_one("#peek", Label).update("\n".join(self._peek.lines))
+            peek, lines = self.query_one("#peek", Label), self._peek.lines
+            if len(lines) == 1:  # a sentence, where examples have a line each
+                lines = textwrap.wrap(lines[0], max(peek.size.width, 20))
+            peek.update("\n".join(lines))
 
     def _offer(self, name: str) -> Offer | None:
         return self._typed if self._typed and self._typed.name == name else self._offers.get(name)
@@ -229,7 +256,7 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
         typed = self.query_one(Input).value.strip()
         if self._loading and not self._is_name(typed):  # words to search for, typed faster than the disk was read
             self._entered = True
-            self._say("…")
+            self.say("…")
         elif name := self._highlighted():
             self._choose(name)
 
@@ -239,28 +266,19 @@ class Picker(ModalScreen[str | None], Leaving[str | None]):
     def _choose(self, name: str) -> None:
         """Take it when it can be, and is not doubtful or was doubted once already."""
         if refusal := self._shop.wrong(name):
-            self._refuse(refusal)
+            self.refuse(refusal)
             return
 
         def examined(offer: Offer) -> None:
             if offer.doubt and self._doubted != name:
                 self._doubted = name
-                self._refuse(f"{offer.doubt} Enter once more takes it all the same.")
+                self.refuse(f"{offer.doubt} Enter once more takes it all the same.")
             elif self.is_current:
                 self.dismiss(name)
 
-        self._say("…")
+        self.say("…")
         known = self._offer(name)
-        errand(self, lambda: known or self._shop.examine(name), examined, self._refuse)
-
-    def _say(self, sentence: str) -> None:
-        said = self.query_one("#said", Label)
-        said.set_class(False, "-error")
-        said.update(sentence or f"enter choose · ↑ ↓ move · {hint('picker', ('take_over', 'back'))}")
-
-    def _refuse(self, sentence: str) -> None:
-        self._say(sentence)
-        self.query_one("#said", Label).set_class(bool(sentence), "-error")
+        errand(self, lambda: known or self._shop.examine(name), examined, self.refuse)
 
 
 def _lack(entry: Entry) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microscope_tui.errors import MicroscopeError
 from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.errands import errand
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.output import clipboard
 from microscope_tui.tui.screens.moving import Moving
@@ -22,20 +21,33 @@ class Taking(Moving):
     """A screen whose panes can be saved and copied."""
 
     desk: Desk
-
-    def action_picture(self) -> None:
-        from microscope_tui.tui.output import export  # what saves and copies is imported when it is asked for
-
-        folder = Path("screenshots")
-        name = f"{export.file_stem(self.session, datetime.now())}.svg"
-        self._write(
-            folder if folder.is_dir() and os.access(folder, os.W_OK) else Path(),
-            {name: export.bare(self.app.export_screenshot())},
-        )
+    folder: Path | None = None
+    """Where the last file was saved to that a folder was named for."""
 
     @property
-    def _seen(self) -> Seen | None:
-        """What is on the screen, None with a word about it when that is nothing."""
+    def saves_to(self) -> Path:
+        """Where files go: to the folder named last, at first the one that the program was started in."""
+        if self.folder:
+            return self.folder
+        with suppress(OSError):  # it may have been removed
+            return Path.cwd()
+        return Path()
+
+    def action_picture(self) -> None:
+        """Save the screen as it is."""
+        from microscope_tui.tui.output import export  # what saves and copies is imported when it is asked for
+
+        screen, folder = self.app.export_screenshot(), self.saves_to
+        name = f"{export.file_stem(self.session, datetime.now())}-screen.svg"
+        errand(
+            self,
+            lambda: export.write(folder, {name: export.bare(screen)}),
+            lambda files: self.notify(export.saved(files), markup=False),
+            lambda sentence: self.notify(sentence, severity="error", markup=False),
+        )
+
+    def _gather(self) -> Seen | None:
+        """What is on the screen; None, and a word about it, when that is nothing."""
         from microscope_tui.tui.output import export
 
         found = export.seen(self.session, self.desk, self.requests)
@@ -44,22 +56,25 @@ class Taking(Moving):
         return found
 
     def action_export(self) -> None:
-        if seen := self._seen:
+        if seen := self._gather():
             from microscope_tui.tui.output.export import file_stem
             from microscope_tui.tui.screens.save import Save
 
             stem = file_stem(self.session, datetime.now())
-            self.app.push_screen(Save(seen, self.app.export_screenshot(), stem))
+            self.app.push_screen(Save(seen, self.app.export_screenshot(), stem, self.saves_to, self._saved_to))
+
+    def _saved_to(self, folder: Path) -> None:
+        self.folder = folder
 
     def action_copy_value(self) -> None:
-        if seen := self._seen:
+        if seen := self._gather():
             from microscope_tui.tui.output.export import value_text
 
             view = seen.views[0 if self.session.zoomed else self.session.pane]
             self.copy(value_text(seen, view), "the values at the cursor")
 
     def action_copy_table(self) -> None:
-        if seen := self._seen:
+        if seen := self._gather():
             from microscope_tui.tui.output.export import to_csv
 
             self.copy(to_csv(seen), "the table (CSV)")
@@ -72,18 +87,3 @@ class Taking(Moving):
             return
         self.app.copy_to_clipboard(text)
         self.notify(f"copied {what}")
-
-    def _write(self, folder: Path, files: dict[str, str]) -> None:
-        from microscope_tui.tui.output import export
-
-        try:
-            written = export.write(folder, files)
-        except MicroscopeError as error:
-            self.notify(str(error), severity="error", markup=False)
-            return
-        self.notify(saved(written), markup=False)
-
-
-def saved(files: Sequence[Path]) -> str:
-    """That files were written, in a sentence of one line where it fits."""
-    return "saved " + " and ".join(map(str, files))

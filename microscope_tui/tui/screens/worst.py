@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.strip import Strip
 
 from microscope_tui.inspection import WorstToken, WorstTokens
-from microscope_tui.terms import JobKind, Modality, Request
+from microscope_tui.terms import JobKind, Modality
+from microscope_tui.tui.content.cards import Section
+from microscope_tui.tui.content.closer_cards import worst_card
 from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.content.spans import Ends, Span
+from microscope_tui.tui.content.tokens import Quantity
 from microscope_tui.tui.data.looks import Look
-from microscope_tui.tui.keys import bindings, key_of
+from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, worst_records
-from microscope_tui.tui.screens.closer import Closer, scrolled
+from microscope_tui.tui.screens.onemodel import OneModel
 from microscope_tui.tui.themes import MARKERS
-from microscope_tui.tui.widgets.bar import Span
-from microscope_tui.tui.widgets.canvas import Canvas, row
+from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
 
 if TYPE_CHECKING:
     from microscope_tui.tui.screens.explorer import Explorer
@@ -27,7 +31,7 @@ HEAD = 1
 """Lines above the list."""
 
 
-class Worst(Closer):
+class Worst(OneModel):
     """A list for the layer under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("worst")]
@@ -35,18 +39,15 @@ class Worst(Closer):
     NAME = "worst-tokens"
 
     def __init__(self, explorer: Explorer, model: int = 0) -> None:
-        super().__init__(explorer)
-        self.model = model
+        super().__init__(explorer, model)
         self.modality: Modality | None = None
         self.at = 0
         self._top = 0
+        self._too_early: set[Look] = set()
+        """What was asked for before the slice was measured."""
 
     def body(self) -> ComposeResult:
         yield Canvas(id="body")
-
-    @property
-    def request(self) -> Request:
-        return self.requests[min(self.model, len(self.requests) - 1)]
 
     @property
     def asked(self) -> Sequence[Look]:
@@ -59,16 +60,16 @@ class Worst(Closer):
 
     @property
     def listed(self) -> Sequence[WorstToken]:
-        """The tokens of this layer, of the modality chosen."""
+        """The tokens of this layer, of the modality chosen or the worst of all of them."""
         value = self.value
         if value is None or self.at_layer >= len(value.layers):
             return ()
-        return [t for t in value.layers[self.at_layer] if self.modality in (None, t.modality)]
+        return value.worst_of(self.at_layer, self.modality)
 
-    def title_line(self) -> tuple[list[Span], list[Span]]:
+    def title_line(self) -> Ends:
         palette, value = self.palette, self.value
         left = [
-            Span(f" {self.sign(self.request)} ", palette.of(self.slot(self.request)), True, "model"),
+            *self.model_spans(),
             Span("Worst tokens ", palette.text, True),
             Span(f" layer {self.at_layer} ", palette.cursor_line, True),
         ]
@@ -82,12 +83,23 @@ class Worst(Closer):
         return left, right
 
     def show_body(self) -> None:
+        self._ask_when_measured()
         self.query_one("#body", Canvas).show(self._rows, self.palette.background)
+
+    def _ask_when_measured(self) -> None:
+        """Ask once more when the measurement is there whose maps and sample were missing."""
+        look = self.asked[0]
+        if not self.explorer.desk.of(self.request).complete:
+            self._too_early.add(look)
+        elif look in self._too_early:
+            self._too_early.remove(look)
+            if self.see(look).error:
+                self.explorer.looks.again(look)
 
     def _rows(self, width: int, height: int) -> list[Strip]:
         value = self.value
         if value is None:
-            return self.message(*self.standing(self.see(self.asked[0])), width, height)
+            return self.waiting_for(self.asked[0], width, height)
         notes = " · ".join(value.notes)
         if self.at_layer >= len(value.layers):
             why = "no block starts here" if value.layers else notes or "no linear map is at hand"
@@ -100,28 +112,33 @@ class Worst(Closer):
         self.at = min(self.at, len(tokens) - 1)
         room = height - HEAD - bool(notes)
         self._top = scrolled(self._top, self.at, room, len(tokens))
-        rows = [row([(f"{'residual':>10}    {'example':<28} token", palette.faint, False)], width, palette.background)]
         shown = tokens[self._top : self._top + room]
-        rows += [self._row(token, number == self.at, width) for number, token in enumerate(shown, self._top)]
+        names = [where(token) for token in tokens]
+        wide = max(map(cell_len, names))
+        which = f"the {len(tokens)} worst of {self.modality or 'all modalities together'}"
+        head = f"{Quantity.RESIDUAL.short:>11}   {'example':<{wide}}  token     {which}"
+        rows = [row([(head, palette.faint, False)], width, palette.background)]
+        for number, token in enumerate(shown, self._top):
+            name = names[number] + " " * (wide - cell_len(names[number]))
+            rows.append(self._row(token, name, number == self.at, width))
         if notes:
             blank = row([], width, palette.background)
             rows += [blank] * (height - 1 - len(rows))
             rows.append(row([(f" {notes}", palette.faint, False)], width, palette.background))
         return rows
 
-    def _row(self, token: WorstToken, here: bool, width: int) -> Strip:
+    def _row(self, token: WorstToken, name: str, here: bool, width: int) -> Strip:
         palette, series = self.palette, tuple(Modality).index(token.modality)
-        where = f"{token.index} · {shorten(token.example, 18)}"
         group = f" · {token.group}" if token.group else ""
         return row(
             [
                 (
-                    f"{'▌' if here else ' '}{token.residual:>9.4g}  ",
+                    f"{'▌' if here else ' '}{figure(token.residual):>10} ",
                     palette.cursor_line if here else palette.text,
                     True,
                 ),
                 (f"{MARKERS[series]} ", palette.of(series), True),
-                (f"{where:<28} ", palette.faint, False),
+                (f"{name} ", palette.faint, False),
                 (f"{token.position:>5} ", palette.faint, False),
                 (f"“{token.token}”", palette.text, here),
                 (f"  {token.modality}{group}", palette.faint, False),
@@ -130,17 +147,25 @@ class Worst(Closer):
             palette.cursor if here else palette.background,
         )
 
+    def card(self) -> Sequence[Section]:
+        if (value := self.value) is None:
+            return self.no_card(self.asked[0])
+        return worst_card(value, self.at_layer, self.listed[self.at] if self.at < len(self.listed) else None)
+
     def records(self, *, everything: bool) -> Iterable[Record]:
         if (value := self.value) is None:
             return ()
-        return worst_records(value, range(len(value.layers)) if everything else [self.at_layer])
+        if everything:
+            return worst_records(value, range(len(value.layers)))
+        of_layer = worst_records(value, [self.at_layer])
+        return [r for r in of_layer if (r["modality"] == self.modality if self.modality else r["rank"] is not None)]
 
     def at_cursor(self) -> str:
         if not self.listed:
             return ""
         token = self.listed[min(self.at, len(self.listed) - 1)]
         where = f"example {token.index} ({token.example}), token {token.position} “{token.token}”, {token.modality}"
-        return f"{self.request.model}, layer {self.at_layer}: residual {token.residual:.6g} at {where}"
+        return f"{self.request.model}, layer {self.at_layer}: {Quantity.RESIDUAL.said} {token.residual:.6g} at {where}"
 
     # What the user does
 
@@ -163,20 +188,11 @@ class Worst(Closer):
             self.at = 0
             self.show()
 
-    def action_model(self) -> None:
-        if len(self.requests) < 2:
-            self.notify(f"Only one model is looked at: {key_of('compare')} in the explorer lays another one over it.")
-        self.model = (self.model + 1) % len(self.requests)
-        self.show()
-
     def action_open(self) -> None:
-        if not self.listed:
-            return
-        from microscope_tui.tui.screens.tokens import TokenScreen
-
-        token = self.listed[self.at]
-        self.explorer.example = token.index
-        self.app.push_screen(TokenScreen(self.explorer, self.model, token.position), self.returned)
+        if self.listed:
+            token = self.listed[self.at]
+            self.explorer.example = token.index
+            self.app.push_screen(self.explorer.closer("tokens", self.model, token.position))
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
         if message.y >= HEAD and self._top + message.y - HEAD < len(self.listed):
@@ -184,3 +200,14 @@ class Worst(Closer):
 
     def on_canvas_wheeled(self, message: Canvas.Wheeled) -> None:
         self.action_move(message.by)
+
+
+def where(token: WorstToken) -> str:
+    """The example that a token is in, by its number and its key, which is often the number itself."""
+    key = "" if token.example == str(token.index) else f" · {shorten(token.example, 18)}"
+    return f"{token.index}{key}"
+
+
+def figure(value: float) -> str:
+    """Four digits, the zeros at the end as well: `0.2800`."""
+    return f"{value:#.4g}".rstrip(".")

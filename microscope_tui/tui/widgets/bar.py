@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
@@ -11,17 +10,8 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
+from microscope_tui.tui.content.spans import Span
 from microscope_tui.tui.widgets.chart import style
-
-
-@dataclass(frozen=True)
-class Span:
-    """A piece of a line. `action` is what a click on it does."""
-
-    text: str
-    colour: str
-    bold: bool = False
-    action: str | None = None
 
 
 class Bar(Widget):

@@ -12,10 +12,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.widgets.chart import style
 
-Part = tuple[str, str, bool]
-"""Text, colour, bold."""
 Draw = Callable[[int, int], Sequence[Strip]]
 """From a width and a height to that many lines at most."""
 
@@ -94,7 +93,7 @@ class Canvas(Widget):
             rows = [*self._draw(width, height)][:height]
         except Exception as error:  # an exception while drawing would end the whole app
             self.log.error(f"{self.id}: {error!r}")
-            rows = [Strip([Segment(f"cannot be drawn: {error!r}")]).adjust_cell_length(width)]
+            rows = [row([(f"cannot be drawn: {error!r}", "", False)], width, self._background)]
         blank = row([], width, self._background)
         self._rows = rows + [blank] * (height - len(rows))
         self._drawn = (width, height)
@@ -122,3 +121,21 @@ def last_change(old: Strip, new: Strip) -> int:
     if len(before) != len(after) or len(after) != new.cell_length:
         return new.cell_length  # a character that is two columns wide: not worth the trouble
     return max((x for x, pair in enumerate(zip(before, after, strict=True), 1) if pair[0] != pair[1]), default=0)
+
+
+def scrolled(top: int, at: int, height: int, count: int) -> int:
+    """The first line to show so that line `at` is seen: as it was, else half a page on, so that few moves scroll."""
+    if height < 1:
+        return 0
+    if not top <= at < top + height:
+        top = at - height // 2
+    return max(0, min(top, count - height))
+
+
+def centred(lines: Sequence[Part], width: int, height: int, background: str) -> list[Strip]:
+    """Texts in the middle of a field."""
+    rows = [
+        row([(" " * max((width - cell_len(text)) // 2, 0) + text, colour, bold)], width, background)
+        for text, colour, bold in lines
+    ]
+    return [*[row([], width, background)] * max((height - len(rows)) // 2, 0), *rows][:height]

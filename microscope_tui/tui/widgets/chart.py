@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.segment import Segment
@@ -20,37 +20,14 @@ from textual.strip import Strip
 
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.widgets.ticks import Scale, x_ticks, y_axis
 
 BRAILLE = 0x2800
 SGR = re.compile(r"\x1b\[[\d;]*m")
 HOLLOW = ("○", "◇", "△", "□")
 """The signs of the series where there is nothing to mark."""
-STEPS = (1, 2, 4, 5, 8, 10, 16, 20, 25, 40, 50, 100, 200, 500, 1000)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where values fall on `cells` character cells of `dots` dots each: plotext's own rounding."""
-
-    low: float
-    high: float
-    cells: int
-    dots: int
-
-    def dot(self, value: float) -> int:
-        return math.floor(round(0.5 + (self.cells * self.dots - 1) * (value - self.low) / (self.high - self.low), 8))
-
-    def cell(self, value: float) -> int:
-        return self.dot(value) // self.dots
-
-    def place(self, value: float) -> float:
-        """The value that plotext, which puts ticks on whole cells, puts on the cell where the dots of `value` are."""
-        return self.low + self.cell(value) / max(self.cells - 1, 1) * (self.high - self.low)
-
-    def value(self, cell: int) -> float:
-        """The value at the middle of a cell."""
-        middle = cell * self.dots + (self.dots - 1) / 2
-        return self.low + middle / max(self.cells * self.dots - 1, 1) * (self.high - self.low)
+APART = 3
+"""Columns between signs, of whatever lines, that tell lines apart where colours do not."""
 
 
 class Cell(NamedTuple):
@@ -60,6 +37,20 @@ class Cell(NamedTuple):
     colour: str
     background: str
     bold: bool = False
+
+
+class Point(NamedTuple):
+    """Where a value of a line stands: the line, at which of its values, column and row."""
+
+    line: Line
+    at: int
+    column: int
+    row: int
+
+    @property
+    def sign(self) -> str:
+        signs = HOLLOW if self.line.marks and not self.line.marks[self.at] else MARKERS
+        return signs[self.line.colour % len(signs)]
 
 
 class Mark(NamedTuple):
@@ -87,9 +78,9 @@ class Drawing:
     def __init__(self, lines: Sequence[Line], axes: Axes, width: int, height: int, palette: Palette) -> None:
         self.width, self.height, self.palette, self.axes = width, height, palette, axes
         self.rows = max(height - 1, 1) if height > 2 else height
-        ys = axes.ys or limits(lines, zero=axes.zero)
-        most = max(2, min(self.rows // 2, 8))
-        ticks, labels = ([], []) if self.rows <= 1 else (_log_ticks if axes.log else _ticks)(*ys, most)
+        low, high = axes.ys or limits(lines, zero=axes.zero)
+        # Limits that were given are those of other panes too, of which some may have a row more.
+        self.y, (ticks, labels) = y_axis(low, high, self.rows, log=axes.log, fixed=axes.ys is not None)
         # As wide as `0.75` at least: else the plot would jump aside whenever a partial result changes the ticks.
         gutter = max((max(len(label), min(4, width // 8)) for label in labels), default=0)
         if width - gutter - 1 < 4:
@@ -98,7 +89,6 @@ class Drawing:
         span = (float(axes.first), float(axes.last))
         xs = span if span[1] > span[0] else (span[0] - 0.5, span[0] + 0.5)
         self.x = Scale(*xs, max(width - self.left, 1), 2)
-        self.y = Scale(*ys, max(self.rows, 1), 4)
         self._marks: dict[int, list[Mark]] = {}
         self._base = _blank(width, height, palette)
         if width - self.left >= 2 and self.rows >= 1:
@@ -180,7 +170,8 @@ class Drawing:
         self._name_stages()
         # The first line comes last: where two share a cell, the dots are joined and the first gives the colour.
         for line in reversed(lines):
-            self._lay(line, signs=self.palette.marked and len(lines) > 1)
+            self._lay(line)
+        self._sign(lines)
 
     def _dot_grid(self, ticks: list[float]) -> None:
         """Dots at the ticks, a line at 0 where that means something, and one before the decoder's first layer."""
@@ -208,8 +199,8 @@ class Drawing:
                 self._base[self.rows][x] = Cell(char, self.palette.faint, self.palette.background)
             end = start - 1
 
-    def _lay(self, line: Line, signs: bool) -> None:
-        """Draw a line, with its sign at every fourth of its points where it needs `signs` to be told from others."""
+    def _lay(self, line: Line) -> None:
+        """Draw the dots of a line, and remember where the cursor finds its values."""
         colour, base = self.palette.of(line.colour), self._base
         for y, row in enumerate(self._canvas(line, [], [])[: self.rows]):
             for x, char in enumerate(row[: self.x.cells], start=self.left):
@@ -217,21 +208,55 @@ class Drawing:
                     below = base[y][x]
                     dots = ord(below.char) - BRAILLE if ord(below.char) >= BRAILLE else 0
                     base[y][x] = Cell(chr(ord(char) | dots), colour, below.background)
-        sign = MARKERS[line.colour % len(MARKERS)]
-        hollow = HOLLOW[line.colour % len(HOLLOW)]
-        found: dict[int, Mark] = {}
-        for number, (i, place, value) in enumerate(point for run in line.runs() for point in run):
-            at = self.rows - 1 - self.y.cell(value)
-            if 0 <= at < self.rows:
-                found[i] = Mark(line.colour, at, hollow if line.marks and not line.marks[i] else sign)
-                signed = line.marks[i] if line.marks else signs and number % 4 == 2 * (line.colour % 2)
-                if signed:
-                    column = self.column(place)
-                    base[at][column] = base[at][column]._replace(char=sign, colour=colour)
+        found = {point.at: Mark(line.colour, point.row, point.sign) for point in self._points(line)}
         for position in range(self.axes.first, self.axes.last + 1):
             index = nearest(line.places, position)
             if index is not None and index in found:
                 self._marks.setdefault(position, []).insert(0, found[index])
+
+    def _points(self, line: Line) -> Iterator[Point]:
+        """The values of a line that stand on the plot."""
+        for i, place, value in (point for run in line.runs() for point in run):
+            row = self.rows - 1 - self.y.cell(value)
+            if 0 <= row < self.rows:
+                yield Point(line, i, self.column(place), row)
+
+    def _sign(self, lines: Sequence[Line]) -> None:
+        """Put signs on the points that carry one and, where colours do not tell lines apart, on some of each line.
+        Where there are no tints, some points get bars for their intervals.
+
+        The lines take turns from column to column, the one with the fewest signs first: where they lie on each other,
+        each is still seen.
+        """
+        palette, base = self.palette, self._base
+        told = palette.marked and len(lines) > 1
+        barred = self._with_intervals(lines) if palette.marked and not palette.tinted and not self.axes.plain else []
+        apart = APART if len(lines) > 1 else 2 * APART
+        points = sorted((point for line in lines for point in self._points(line)), key=lambda point: point.column)
+        given = dict.fromkeys((line.colour for line in lines), 0)
+        last = -apart
+        for column, here in groupby(points, lambda point: point.column):
+            group = sorted(here, key=lambda point: (given[point.line.colour], point.line.colour))
+            signed = [point for point in group if point.line.marks and point.line.marks[point.at]]
+            if palette.marked and column - last >= apart:
+                last = column
+                if group[0].line in barred:
+                    self._bar(group[0])
+                if told and group[0] not in signed:
+                    signed.insert(0, group[0])
+            for point in {point.row: point for point in reversed(signed)}.values():
+                cell = base[point.row][column]
+                base[point.row][column] = cell._replace(char=point.sign, colour=palette.of(point.line.colour))
+                given[point.line.colour] += 1
+
+    def _bar(self, point: Point) -> None:
+        """Draw the interval of a point above and below the lines."""
+        low, high = point.line.low[point.at], point.line.high[point.at]
+        if low is None or high is None:
+            return
+        for row in self._rows_of((low, high)):
+            if (cell := self._base[row][point.column]).char in " ·─":
+                self._base[row][point.column] = cell._replace(char="┆", colour=self.palette.of(point.line.colour))
 
     def _canvas(self, line: Line | None, ticks: list[float], labels: list[str]) -> list[str]:
         """What plotext draws: the axes with their labels when `line` is None, else the bare dots of the line."""
@@ -245,7 +270,7 @@ class Drawing:
         if line is None:
             figure.plot_size(self.width, self.height)
             figure.yaxes(True, False)
-            numbers = _x_ticks(self.axes, self.x.cells) if self.height > self.rows else []
+            numbers = x_ticks(self.axes, self.x.cells) if self.height > self.rows else []
             figure.xticks([self.x.place(place) for place, _ in numbers], [label for _, label in numbers])
             figure.yticks([self.y.place(tick) for tick in ticks], labels)
             figure.plot([self.x.low], [self.y.low - 2 * (self.y.high - self.y.low)], marker=" ")
@@ -260,72 +285,34 @@ class Drawing:
         return SGR.sub("", figure.build()).split("\n")  # the colours are laid over it, so none are read back
 
     def _tints(self, lines: Sequence[Line]) -> dict[tuple[int, int], list[int]]:
-        """The cells of the intervals. One thinner than half a cell is left out: a tint would overstate it.
-
-        Of three lines and more only the first has tints: nobody could tell them apart.
-        """
+        """The cells of the intervals, and the lines that have them there."""
         cells: dict[tuple[int, int], list[int]] = {}
-        thinnest = 0.5 * (self.y.high - self.y.low) / self.y.cells
-        for line in lines if len(lines) < 3 else lines[:1]:
+        for line in self._with_intervals(lines):
             for x in range(self.x.cells if line.bands else 0):
                 band = line.band(max(self.x.low, min(self.x.high, self.x.value(x))))
-                if band is None or band[1] < self.y.low or band[0] > self.y.high or band[1] - band[0] < thinnest:
-                    continue
-                low, high = (self.y.cell(max(self.y.low, min(self.y.high, bound))) for bound in band)
-                for row in range(low, high + 1):
-                    if 0 <= row < self.rows:
-                        cells.setdefault((self.left + x, self.rows - 1 - row), []).append(line.colour)
+                for row in self._rows_of(band) if band else ():
+                    cells.setdefault((self.left + x, row), []).append(line.colour)
         return cells
+
+    @staticmethod
+    def _with_intervals(lines: Sequence[Line]) -> Sequence[Line]:
+        """The lines whose intervals are drawn. Of three and more only the first: nobody could tell them apart."""
+        return lines if len(lines) < 3 else lines[:1]
+
+    def _rows_of(self, band: tuple[float, float]) -> Sequence[int]:
+        """The rows of an interval. One thinner than half a row has none: they would overstate it."""
+        low, high = band
+        thinnest = 0.5 * (self.y.high - self.y.low) / self.y.cells
+        if math.isnan(low) or math.isnan(high) or high < self.y.low or low > self.y.high or high - low < thinnest:
+            return ()
+        bottom, top = (self.y.cell(max(self.y.low, min(self.y.high, bound))) for bound in band)
+        return [self.rows - 1 - row for row in range(bottom, top + 1) if 0 <= row < self.rows]
 
 
 @lru_cache(maxsize=64)
 def drawing(lines: tuple[Line, ...], axes: Axes, width: int, height: int, palette: Palette) -> Drawing:
     """The drawing of these lines, made once."""
     return Drawing(lines, axes, width, height, palette)
-
-
-def _ticks(low: float, high: float, most: int) -> tuple[list[float], list[str]]:
-    """At most `most` round numbers between the limits (at least two), and how they are written."""
-    span = high - low
-    power = 10.0 ** math.floor(math.log10(span))
-    for step in (power * factor for factor in (0.1, 0.2, 0.25, 0.5, 1, 2, 2.5, 5)):
-        first, after = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if after - first + 1 <= most:
-            break
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    if not math.isclose(step * 10**decimals, round(step * 10**decimals)):
-        decimals += 1
-    ticks = [number * step for number in range(first, after + 1)]
-    return ticks, [f"{tick:.{decimals}f}" if abs(tick) > step / 2 else "0" for tick in ticks]
-
-
-def _log_ticks(low: float, high: float, most: int) -> tuple[list[float], list[str]]:
-    """Ticks for an axis that holds log₁₀: 1, 2 and 5 times the powers of ten, or fewer, or round numbers between."""
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        powers = range(math.floor(low), math.ceil(high) + 1)
-        numbers = [factor * 10.0**power for power in powers for factor in factors]
-        shown = [number for number in numbers if low <= math.log10(number) <= high]
-        if len(shown) <= most:
-            break
-    if len(shown) >= 2:
-        shown = shown[:: math.ceil(len(shown) / most)]
-        return [math.log10(number) for number in shown], [f"{number:g}" for number in shown]
-    ticks, labels = _ticks(10**low, 10**high, most)
-    above = [(math.log10(tick), label) for tick, label in zip(ticks, labels, strict=True) if tick > 0]
-    return [tick for tick, _ in above], [label for _, label in above]
-
-
-def _x_ticks(axes: Axes, cells: int) -> list[tuple[float, str]]:
-    """What is numbered below the plot from layer 0 on: the last one always, the others as far as they fit."""
-    cells = round(cells * axes.last / max(axes.last - axes.first, 1)) if axes.first < 0 else cells
-    if axes.depth:
-        parts = next((n for n in (10, 5, 4, 2) if n * 6 <= cells), 1)
-        return [(axes.last * k / parts, f"{k / parts:g}") for k in range(parts + 1)]
-    last = axes.last
-    room = len(str(last)) + 3
-    step = next((s for s in STEPS if last / s * room <= cells), last or 1)
-    numbers = [number for number in range(0, last, step) if (last - number) * cells >= room * max(last, 1)]
-    return [(float(number), str(number)) for number in (*numbers, last)]
 
 
 def _blank(width: int, height: int, palette: Palette) -> list[list[Cell]]:

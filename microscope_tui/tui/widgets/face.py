@@ -11,11 +11,12 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end
+from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.standing import REMEDIES
 from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.widgets.canvas import Part, row
+from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import Drawing, drawing
 
 LEAST_CHART = 6
@@ -66,7 +67,9 @@ class Face:
         """All lines, each of the full width."""
         rows = [self._heading()] if self.titled else []
         if chart := self.drawing:
-            rows += [self._values(series) for series in self.read_out]
+            hidden = len(self.view.series) - len(self.read_out)
+            rows += [self._values(series) for series in self.read_out[:-1]]
+            rows += [self._values(series, f" +{hidden} more" if hidden else "") for series in self.read_out[-1:]]
             rows += [chart.line(y, self.layer) for y in range(chart.height)]
         else:
             rows += self._message(self.height - len(rows))
@@ -103,26 +106,30 @@ class Face:
                 break
         return self._row([*left, (" " * max(spare, 0), palette.text, False), *right])
 
-    def _values(self, series: Series) -> Strip:
-        """The line of a series: its sign (and name, where the title does not hold it), and the values at the cursor."""
+    def _values(self, series: Series, end: str = "") -> Strip:
+        """The line of a series: its sign (and name, where the title does not hold it), and the values at the cursor;
+        `end` is what stands on its right."""
         palette, colour = self.palette, self.palette.of(series.number)
         parts: list[Part] = [(f" {_sign(series)} ", colour, True)]
         if not self.titled:
             length = min(max(len(s.label) for s in self.view.series), max(min(self.width, self.least) // 4, 8))
             parts.append((f"{shorten(series.label, length):<{length}}  ", colour, series.pinned))
-        room = self.width - _length(*parts)
+        edge = self.width - (not self.titled) - len(end)  # nothing is written up to the line of a frame
+        room = edge - _length(*parts)
         if series.profile is None:
             shade = palette.error if series.severe else palette.faint
-            return self._row([*parts, (shorten_end(series.status, room), shade, False)])
-        gap = 1 if self.titled else 2
-        said = said_of(self.view, series, self.layer)
-        for i, (rank, text) in enumerate(choose(said[:1] if series.severe else said, room, gap)):
-            shade = palette.text if rank == 0 else palette.warn if rank in WARNING else palette.faint
-            parts.append((" " * (gap if i else 0) + text, shade, rank == 0))
-        if series.severe:
-            parts.append(
-                (" " * gap + shorten_end(series.status, self.width - _length(*parts) - gap), palette.error, False)
-            )
+            parts.append((shorten_end(series.status, room), shade, False))
+        else:
+            gap = 1 if self.titled else 2
+            said = said_of(self.view, series, self.layer)
+            for i, (rank, text) in enumerate(choose(said[:1] if series.severe else said, room, gap)):
+                shade = palette.text if rank == 0 else palette.warn if rank in WARNING else palette.faint
+                parts.append((" " * (gap if i else 0) + text, shade, rank == 0))
+            if series.severe:
+                status = shorten_end(series.status, edge - _length(*parts) - gap)
+                parts.append((" " * gap + status, palette.error, False))
+        if end:
+            parts.append((f"{'':{max(edge - _length(*parts), 0)}}{end}", palette.faint, False))
         return self._row(parts)
 
     def _message(self, height: int) -> list[Strip]:
@@ -133,7 +140,10 @@ class Face:
             of = [s for s in series if (s.status, s.severe) == (status, severe)]
             name = "" if len(of) == len(series) else f"{of[0].label}: "
             colour = palette.error if severe else palette.faint
-            said += [(line, colour, False) for line in textwrap.wrap(name + status, max(self.width - 4, 8))]
+            said += [
+                (line, colour, False)
+                for line in textwrap.wrap(name + status, max(self.width - 4, 8), break_on_hyphens=False)
+            ]
         if wrong := [s for s in series if s.severe]:
             deeds = (
                 {"again": "tries again"} | {s.remedy: REMEDIES[s.remedy] for s in wrong if s.remedy} | {"jobs": "log"}

@@ -12,9 +12,10 @@ from textual.strip import Strip
 
 from microscope_tui.terms import Modality
 from microscope_tui.tui.content.ramp import SHADES, colours
+from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.tokens import Line, Quantity, Scale, Tokens
 from microscope_tui.tui.themes import MARKERS, Palette
-from microscope_tui.tui.widgets.canvas import Part, row
+from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import style
 
 LABEL = 19, 28, 44

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.segment import Segment
 from textual import events
 from textual.geometry import Region
 from textual.message import Message
@@ -11,7 +10,7 @@ from textual.widget import Widget
 
 from microscope_tui.tui.content.view import PaneView
 from microscope_tui.tui.themes import Palette
-from microscope_tui.tui.widgets.canvas import last_change
+from microscope_tui.tui.widgets.canvas import last_change, row
 from microscope_tui.tui.widgets.face import Face
 
 
@@ -87,8 +86,9 @@ class Pane(Widget):
             return face.rows()
         except Exception as error:  # an exception while drawing would end the whole app
             self.log.error(f"pane {self.number}: {error!r}")
-            said = Strip([Segment(f"cannot be drawn: {error!r}")]).adjust_cell_length(face.width)
-            return [Strip.blank(face.width) if y else said for y in range(face.height)]
+            ground = face.palette.background  # without any colour, the filter of NO_COLOR would end the app
+            said = row([(f"cannot be drawn: {error!r}", face.palette.error, False)], face.width, ground)
+            return [row([], face.width, ground) if y else said for y in range(face.height)]
 
     def on_click(self, event: events.Click) -> None:
         inside = self.content_region

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from textual.strip import Strip
 
 from microscope_tui.inspection import Thumbnail
-from microscope_tui.tui.widgets.canvas import Part, row
+from microscope_tui.tui.content.spans import Part
+from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.patches import Patches
 from microscope_tui.tui.widgets.picture import picture_rows
 
@@ -32,9 +33,12 @@ class PictureField:
         patches, palette, tokens = self.patches, self.patches.palette, self.patches.tokens
         number, group = tokens.views[patches.view]
         name = f" picture {number + 1}" + (f" · {group}" if group else "")
-        what = "as it is" if self.tint == BARE else f"{patches.quantity} at layer {patches.layer}"
-        said = f" · {what}" + (" alone" if self.tint == VALUES else "")
-        head: list[Part] = [(name, palette.text, True), (said, palette.faint, False)]
+        what = {
+            TINTED: f"{patches.quantity.short} at layer {patches.layer}",
+            VALUES: f"{patches.quantity.short} alone, layer {patches.layer}",
+            BARE: "as it is",
+        }[self.tint]
+        head: list[Part] = [(name, palette.text, True), (f" · {what}", palette.faint, False)]
         if len(tokens.views) > 1:
             head.append((f"  {self.key} {patches.view + 1}/{len(tokens.views)}", palette.faint, False))
         rows = [row(head, width, palette.background)]

@@ -70,8 +70,12 @@ class Scatter:
             for series_, columns in groupby(range(width), key=lambda x, y=y: most.get((y, x))):  # type: ignore[misc]
                 segments.append(self._piece(series_, [dots.get((y, x), 0) for x in columns]))
             lines.append(Strip(segments).adjust_cell_length(width, style(palette.text, palette.background)))
-        beyond = f" {outside:,} of {len(self.points):,} outside  " if outside else ""
-        said = f"{beyond} x {across.low:.3g} … {across.high:.3g}   y {up.low:.3g} … {up.high:.3g}"
+        places = (f"x {across.low:.3g} … {across.high:.3g}", f"y {up.low:.3g} … {up.high:.3g}")
+        beyond = (f"{outside:,} of {len(self.points):,} outside",) if outside else ()
+        said = " " + "   ".join((*beyond, *places))
+        if len(said) > width:  # on a narrow map with fewer words
+            beyond = (f"{outside:,} outside",) if outside else ()
+            said = " " + "  ".join((*beyond, *places)).replace(" … ", "…")
         return [*lines, row([(said, palette.faint, False)], width, palette.background)]
 
     def _piece(self, series: int | None, dots: Sequence[int]) -> Segment:

@@ -31,8 +31,8 @@ class Peek:
         look = Look(request, JobKind.PREVIEW) if request else None
         if look == self._look:
             return
-        self._drop()
         self._look = look
+        self._looks.wait(self, [look] if look else [])
         if look:
             self._looks.ask(look)
         self._told()
@@ -40,7 +40,7 @@ class Peek:
     def leave(self) -> None:
         if self._told in self._watchers:
             self._watchers.remove(self._told)
-        self._drop()
+        self._looks.wait(self, ())
 
     @property
     def lines(self) -> Sequence[str]:
@@ -51,7 +51,3 @@ class Peek:
         if isinstance(seen.value, Preview):
             return glimpse(seen.value)
         return [seen.error or "reading its first examples …"]
-
-    def _drop(self) -> None:
-        if self._look:
-            self._looks.drop(self._look)

@@ -1,0 +1,22 @@
+"""What a line on the screen is made of: pieces of text with a colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Part = tuple[str, str, bool]
+"""Text, colour, bold."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of a bar. `action` is what a click on it does."""
+
+    text: str
+    colour: str
+    bold: bool = False
+    action: str | None = None
+
+
+Ends = tuple[list[Span], list[Span]]
+"""What stands in a bar from its left end on, and what up to its right end."""
