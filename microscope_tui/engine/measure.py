@@ -114,7 +114,16 @@ def run(
         keeper = None
         if store:
             wider = wider_sums(provenance, slice_)
-            keeper = Keeper(store, state, slice_.keys, request.max_batch, grows=grows, read=read, wider=wider)
+            keeper = Keeper(
+                store,
+                state,
+                slice_.keys,
+                request.max_batch,
+                grows=grows,
+                read=read,
+                wider=wider,
+                optional=provenance["optional"],
+            )
         listeners = Listeners(on_progress, on_partial, should_stop)
         walk = Walk(request, model, slice_, plan, provenance, keeper, listeners)
         measurement = walk.measure()

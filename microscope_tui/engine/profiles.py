@@ -226,7 +226,8 @@ def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_
     rows = f"{sinks:,} sink {'row' if sinks == 1 else 'rows'}"
     if left_out:
         return {m: replace(e, facts=(*e.facts, f"{rows} left out")) for m, e in found.items()}
-    note = f"{rows} of {of:,} (norm over {SINK_RATIO:g}× the median of their example) may rule this number"
+    median = "the median of their modality in their example"
+    note = f"{rows} of {of:,} (norm over {SINK_RATIO:g}× {median}) may rule this number"
     return {m: replace(e, notes=(*e.notes, note)) for m, e in found.items()}
 
 

@@ -17,6 +17,7 @@ from microscope_tui.engine.plan import Plan
 from microscope_tui.engine.profiles import Making, profiles
 from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
+from microscope_tui.engine.tally import Tally
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.models.capture import capture
@@ -78,7 +79,7 @@ class Walk:
         self.places = {example_hash(key): place for place, key in enumerate(slice_.keys)}
         self.answers = Answers(model.token_ids, model.tokenizer.unk_token_id)
         self.skipped: list[Skipped] = []
-        self.done = 0
+        self.optional: tuple[str, ...] = tuple(provenance["optional"])  # those that were there at all in `skipped`
         self.consumed = 0  # examples that were counted or skipped
         self.before = 0  # those of them that an earlier walk has dealt with
         self.batch_size = request.max_batch
@@ -118,22 +119,76 @@ class Walk:
         """Begin behind what an earlier walk over these examples has committed."""
         if self.keeper is None:
             return
-        if committed := self.keeper.begin(self.accumulator, self.answers):
-            self.skipped, self.done, self.consumed = committed.skipped, committed.done, committed.consumed
-        for block in self.keeper.blocks():
-            self._heed()
-            for piece in block.pieces:
-                self._sum_up(piece.captured, [(place, self.slice.example(place)) for place in piece.places])
-            self.skipped += block.skipped
-            self.answers.given += block.answers
-            self.answers.asked, self.done, self.consumed = block.asked, block.done, block.end
+        if committed := self.keeper.begin(self.accumulator):
+            self._take(committed)
+        while self._replayed(self.keeper):
             self.before = self.consumed
             self.tell.progress(self._progress("resuming"))
-        self.before = self.consumed
+        self.before, self.started = self.consumed, time.monotonic()
+        if self.batch_size < self.request.max_batch:
+            self._spare_memory()
+
+    def _replayed(self, keeper: Keeper) -> bool:
+        """Count what an earlier walk has captured of the next batch; False when that has to be done again."""
+        self._heed()
+        block = keeper.block(self.model.input_device)
+        if block is None:
+            return False
+        try:
+            batches = [[(place, self._known(place)) for place in piece.places] for piece in block.pieces]
+        except BadExample:
+            return False  # it could be used then: perhaps a library is gone
+        for number, (piece, examples) in enumerate(zip(block.pieces, batches, strict=True)):
+            try:
+                captured = piece.captured()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if number:
+                    raise self._too_large() from error
+                return False
+            self._sum_up(captured, examples)
+            del captured  # before the next one takes its room
+        self._take(self.tally + block.tally)
+        keeper.replayed(block, self.accumulator, self.tally)
+        return True
+
+    def _known(self, place: int) -> Example:
+        """An example whose rows are there: its key is enough, but where the sums compare what examples show."""
+        if self.accumulator.prefixes is None:
+            return Example(self.slice.keys[place], (), "")
+        return self.slice.example(place)
+
+    @property
+    def done(self) -> int:
+        """The examples that were counted."""
+        return self.consumed - len(self.skipped)
+
+    @property
+    def tally(self) -> Tally:
+        """All that is known besides the sums."""
+        given, asked = tuple(self.answers.given), self.answers.asked
+        return Tally(self.consumed, asked, tuple(self.skipped), given, self.optional, self.batch_size)
+
+    def _take(self, tally: Tally) -> None:
+        self.consumed, self.skipped = tally.consumed, list(tally.skipped)
+        self.answers.given, self.answers.asked = list(tally.answers), tally.asked
+        self.optional = tally.optional if tally.skipped else self.optional
+        self.batch_size = tally.batch_size or self.batch_size
+
+    def _skip(self, error: BadExample) -> None:
+        # No more than when earlier walks skipped: what was done with less is not gone on with (see `Keeper.begin`).
+        self.optional = tuple(self.provenance["optional"])
+        self.skipped.append(Skipped(error.example, error.reason))
 
     def _commit(self, *, last: bool = False) -> None:
         if self.keeper:
-            self.keeper.commit(self.accumulator, self.answers, self.skipped, self.done, self.consumed, last=last)
+            self.keeper.commit(self.accumulator, self.tally, last=last)
+
+    def _spare_memory(self) -> None:
+        """Where memory ran out in the host, which holds rows until they are written."""
+        if self.keeper and self.model.input_device.type == "cpu":
+            self.keeper.spare_memory()
 
     def _ending(self, stop: Cancelled) -> Cancelled:
         """Keep what was measured up to a stop, which stays one whatever becomes of that (a full disk, a lost GPU), and
@@ -156,7 +211,7 @@ class Walk:
             try:
                 examples.append((i, self.slice.example(i)))
             except BadExample as error:
-                self.skipped.append(Skipped(error.example, error.reason))
+                self._skip(error)
         while examples:
             size = min(self.batch_size, len(examples))
             self._capture(examples[:size])
@@ -171,10 +226,11 @@ class Walk:
             size = len(examples) // 2 if isinstance(captured, OutOfMemory) else 1
             if isinstance(captured, OutOfMemory):
                 self.batch_size = size
+                self._spare_memory()
             for i in range(0, len(examples), size):
                 self._capture(examples[i : i + size])
         elif isinstance(captured, BadExample):
-            self.skipped.append(Skipped(captured.example, captured.reason))
+            self._skip(captured)
         else:
             raise MicroscopeError(
                 f"{examples[0][1].key} alone does not fit into memory: choose a smaller model, dtype bfloat16, "
@@ -201,7 +257,6 @@ class Walk:
     def _count(self, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
         self._sum_up(captured, examples)
         self.answers.add([example for _, example in examples], captured.last_logits)
-        self.done += len(examples)
         if self.keeper:
             self.keeper.note(captured, [place for place, _ in examples])
 
@@ -212,10 +267,13 @@ class Walk:
             if not is_out_of_memory(error):
                 raise
             # Some of the rows may be counted already: the walk cannot go on from here.
-            raise MicroscopeError(
-                f"Memory ran out while rows were counted on {self.plan.device}: measure fewer --stream or --modality "
-                "at a time, or lower --folds."
-            ) from error
+            raise self._too_large() from error
+
+    def _too_large(self) -> MicroscopeError:
+        return MicroscopeError(
+            f"Memory ran out while rows were counted on {self.plan.device}: measure fewer --stream or --modality at a "
+            "time, or lower --folds."
+        )
 
     def _report(self) -> None:
         self.tell.progress(self._progress("measuring"))
@@ -269,7 +327,7 @@ class Walk:
             skipped=tuple(self.skipped),
             refused={str(s): reason for s, reason in self.model.refused.items() if s in wanted},
             notes=notes,
-            provenance=self.provenance,
+            provenance={**self.provenance, "optional": list(self.optional)},
             complete=complete,
             groups=dict(counts.groups),
             answers=tuple(self.answers.given),

@@ -15,6 +15,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage
 from microscope_tui.store.keys import canonical
+from microscope_tui.store.names import dead
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Kind, Row
 from microscope_tui.store.seals import seal
@@ -47,18 +48,23 @@ def problem(shelf: Shelf, row: Row) -> str:
 
 
 def collect(shelf: Shelf) -> Collected:
-    """Removes the value files that no entry names. Waits until nobody is in the middle of writing one."""
+    """Removes the value files that no entry names, and rows that no work can go on from. Waits until nobody is in the
+    middle of writing one."""
     with shelf.writing(alone=True):
+        blobs = {entry.key.partition("/")[2]: entry for entry in shelf.entries() if entry.kind == Kind.BLOB}
+        useless = [blobs[name] for name in dead(blobs) if not blobs[name].in_use]
+        if useless:
+            shelf.drop([entry.key for entry in useless])
         named = shelf.named_files()
         orphans = [name for name in shelf.values.names() if name not in named]
-        size = 0
+        size = sum(entry.size for entry in useless)
         for name in orphans:
             with contextlib.suppress(OSError):
                 size += shelf.values.path(name).lstat().st_size
             shelf.values.remove(name)
         shelf.values.sweep()
         shelf.compact()
-    return Collected(len(orphans), size)
+    return Collected(len(orphans) + len(useless), size)
 
 
 def pack(

@@ -1,7 +1,7 @@
 """What the values of a store are, in words: for people who look for what can go.
 
-Sums are kept as `state-SUMS-EXAMPLES-DRAW`, the rows of batches behind them as `rows-SUMS-FROM-TO-DRAW`, linear maps as
-`maps-SUMS-…`; the provenance of what is made of them has SUMS as `state`.
+Sums and the rows of batches behind them are called as `names` says, linear maps `maps-SUMS-…`; the provenance of what
+is made of them has SUMS as `state`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from microscope_tui.results import Measurement
+from microscope_tui.store.names import RowsName, StateName, parsed
 from microscope_tui.store.rows import Asked, Entry, Kind
 from microscope_tui.store.store import Store
 from microscope_tui.terms import JobKind
@@ -91,14 +92,15 @@ def _of_look(entry: Entry, asked: Asked) -> Content:
 
 def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Content:
     kind, _, name = entry.key.partition("/")
-    form, *parts = name.split("-")
-    if kind == Kind.BLOB and len(parts) == 3 and form == "state":
-        made = made_of.get(parts[0], [])
-        return Content(entry, "sums", _of_state(parts[1], made), *_whose(made))
-    if kind == Kind.BLOB and len(parts) == 4 and form == "rows":
-        of = _whose(made_of.get(parts[0], []))
-        batch = f"rows of the {int(parts[2]) - int(parts[1])} examples behind the first {parts[1]}"
+    found = parsed(name) if kind == Kind.BLOB else None
+    if isinstance(found, StateName):
+        made = made_of.get(found.base, [])
+        return Content(entry, "sums", _of_state(found.count, made), *_whose(made))
+    if isinstance(found, RowsName):
+        of = _whose(made_of.get(found.base, []))
+        batch = f"rows of the {found.end - found.start} examples behind the first {found.start}"
         return Content(entry, "rows", f"{batch}: work that was stopped goes on from here", *of)
+    form, *parts = name.split("-")
     if kind == Kind.BLOB and parts and form == "maps":
         of = _whose(made_of.get(parts[0], []))
         return Content(entry, "linear maps", "linear maps" + (f" of {' on '.join(of)}" if of else ""), *of)
@@ -106,8 +108,8 @@ def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Conte
     return Content(entry, sort, f"{sort} {name}")
 
 
-def _of_state(count: str, made: list[Measurement]) -> str:
-    whole = any(m.complete and str(m.examples + len(m.skipped)) == count for m in made)
+def _of_state(count: int, made: list[Measurement]) -> str:
+    whole = any(m.complete and m.examples + len(m.skipped) == count for m in made)
     of = " on ".join(_whose(made))
     said = f"sums after {'all ' if whole else ''}{count} examples" + (f" of {of}" if of else "")
     return said if whole else f"{said}: a larger slice, or work that was stopped, goes on from here"

@@ -94,7 +94,8 @@ class Deaths:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection removed: value files that no entry named, left by processes that were killed."""
+    """What a collection removed: value files that no entry named, left by processes that were killed, and the rows of
+    batches that no work can go on from."""
 
     files: int
     size: int

@@ -112,9 +112,10 @@ class Store:
         """Stores several blobs in one step: after a crash either all of them are there or none."""
         self._save({Kind.BLOB.key(key): value for key, value in values.items()})
 
-    def remove_blob(self, key: str) -> None:
-        """Removes a blob that is no longer wanted; nothing happens when there is none."""
-        self._writable.drop([Kind.BLOB.key(key)])
+    def remove_blobs(self, keys: Collection[str]) -> None:
+        """Removes blobs that are no longer wanted in one step, those that there are."""
+        if keys:
+            self._writable.drop([Kind.BLOB.key(key) for key in keys])
 
     def blob_file(self, key: str) -> Path | None:
         """The file that holds a blob, its digest checked, for a memory map; None if there is none.
@@ -274,7 +275,8 @@ class Store:
         return care.verify(self._writable)
 
     def gc(self) -> Collected:
-        """Removes files that processes left which were killed in the middle of storing a value."""
+        """Removes files that processes left which were killed in the middle of storing a value, and the rows of batches
+        behind sums that are gone."""
         return care.collect(self._writable)
 
     def export_to(self, archive: Path, keys: Collection[str] | None = None) -> int:
