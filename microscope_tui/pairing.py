@@ -22,14 +22,29 @@ MOST = 10
 """More groups than this are put together, so that all patterns of signs can be tried."""
 
 
-def influences_of_difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-    """The influences of B − A, empty where the two are not of the same groups."""
+def difference_by_group(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
+    """B − A of influences or of parts, empty where the two are not of the same groups."""
     return tuple(v - u for u, v in zip(a, b, strict=True)) if a and len(a) == len(b) else ()
 
 
-def groups_in(influences: Sequence[Sequence[float]]) -> list[int]:
-    """The groups that have rows: some influence at some layer."""
-    return [k for k in range(len(influences[0])) if any(layer[k] for layer in influences)] if influences else []
+def groups_in(influences: Sequence[Sequence[float]], shares: Sequence[Sequence[float]] = ()) -> list[int]:
+    """The groups that have rows at some layer: a share of them, or where the shares are not known, some influence."""
+    known = shares or ((),) * len(influences)
+    held = (s or moved for moved, s in zip(influences, known, strict=True))
+    return sorted({k for layer in held for k, each in enumerate(layer) if each})
+
+
+def parts(value: float, influence: Sequence[float], shares: Sequence[float] = ()) -> tuple[float, ...]:
+    """What of a value D is each group's: sD + √(gs(1 − s)) u, s its share of the rows, u its influence, g groups that
+    have rows. The parts add up to D.
+
+    It is s (pseudo-value + D − θ_J), θ_J the jackknife's value (see `geometry.intervals`): of a mean of rows, the
+    group's own rows over all n. A group without rows has none. Where the `shares` are not known, equal ones.
+    """
+    held = shares or [float(u != 0) for u in influence]
+    g, whole = sum(s > 0 for s in held), sum(held)
+    each = [s / whole if s else 0.0 for s in held]
+    return tuple(s * value + math.sqrt(g * s * (1 - s)) * u for s, u in zip(each, influence, strict=True))
 
 
 def reach(influence: Sequence[float], groups: int) -> float:
@@ -37,36 +52,23 @@ def reach(influence: Sequence[float], groups: int) -> float:
     return t_quantile((1 + LEVEL) / 2, max(groups - 1, 1)) * math.hypot(*influence)
 
 
-def mean_shares(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-    """The groups' shares of the rows of both models, empty where the two are not of the same groups."""
-    return tuple((u + v) / 2 for u, v in zip(a, b, strict=True)) if a and len(a) == len(b) else ()
-
-
 @functools.lru_cache(maxsize=256)
-def adjusted_p(
-    differences: tuple[float, ...],
-    influences: tuple[tuple[float, ...], ...],
-    shares: tuple[tuple[float, ...], ...] = (),
-) -> tuple[float, ...] | None:
+def adjusted_p(differences: tuple[tuple[float, ...], ...]) -> tuple[float, ...] | None:
     """The p of each layer's difference, two-sided, adjusted for all layers (max-T: Westfall & Young 1993).
 
-    A group's part in the difference D of all is sD + √(gs(1 − s)) u, s its share of the rows and u its influence (s
-    times its pseudo-value, see `geometry.intervals`; the g parts add up to D). Were the models alike, its sign would be
-    arbitrary: so signs are flipped, whole groups at a time and all layers together, and a layer is compared with the
-    largest |t| of any layer. The data are one of the patterns, so that no p is 0. None where there are fewer than
-    `FEWEST` groups. `shares` are those at each layer; where they are not known, equal.
+    `differences` (layers, groups) are what is left of each group's part in B without that in A (see `parts`), of the
+    groups that have rows; each model's part is made with the group's share of its own rows. Were the models alike, its
+    sign would be arbitrary: so signs are flipped, whole groups at a time and all layers together, and a layer is
+    compared with the largest |t| of any layer. The data are one of the patterns, so that no p is 0. None where there
+    are fewer than `FEWEST` groups.
     """
-    groups = groups_in(influences)
-    g = len(groups)
+    g = len(differences[0]) if differences else 0
     if g < FEWEST:
         return None
     count = 2 ** (min(g, MOST) - 1)
-    equal = (1 / g,) * len(influences[0])
     observed: list[float] = []
     largest = [0.0] * count
-    for difference, moved, known in zip(differences, influences, shares or ((),) * len(influences), strict=True):
-        s = known or equal
-        each = [s[k] * difference + math.sqrt(g * s[k] * (1 - s[k])) * moved[k] for k in groups]
+    for each in differences:
         own = [sum(each[k::MOST]) for k in range(min(g, MOST))]
         # The sum of squares is the same under every pattern, so that |Σ| orders them as |t| does.
         scale = math.hypot(*own)

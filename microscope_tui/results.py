@@ -18,9 +18,9 @@ class Estimate:
 
     `value` is None when the quantity is undefined, and `reason` says why. `low` and `high` bound the 95 %
     interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
-    stand beside the number and warn of nothing (ρ, rank, how it was fitted). `influence` is what each group of examples
-    adds to the error of the value: the squares add up to the squared standard error. Empty where it is not known.
-    `shares` are the groups' shares of the rows.
+    stand beside the number and warn of nothing (ρ, rank, how it was fitted). `influence` is what each fold, a group of
+    examples that is left out at once, adds to the error of the value: the squares add up to the squared standard error.
+    Empty where it is not known. `shares` are the folds' shares of the rows.
     """
 
     value: float | None
@@ -52,9 +52,9 @@ class Profile:
     Layers below 0 are stages before the decoder, the last of them the connector; `stages[i]` is their name, empty
     inside the decoder, and `widths[i]` the width of their rows, which is d inside it.
 
-    `influence[i]` is what each group of examples adds to the error of value i (see `Estimate`), to six digits. The
-    groups are those of the slice, whatever the model: two profiles of one slice are compared group by group.
-    `shares[i]` are the shares of the rows that these groups have there, to four digits.
+    `influence[i]` is what each fold of examples adds to the error of value i (see `Estimate`), to six digits. The
+    folds are those of the slice, whatever the model: two profiles of one slice are compared fold by fold.
+    `shares[i]` are the shares of the rows that these folds have there, to four digits.
     """
 
     metric: Metric

@@ -20,6 +20,9 @@ from microscope_tui.terms import Modality
 
 SINKS, DUPLICATES = "sinks", "duplicates"
 
+ALIKE = 8
+"""With fewer words than this in an example, they are compared with all its rows too."""
+
 FEW = 65_536
 """Hashes that are looked up in a list of their own before they are sorted in among the others."""
 
@@ -49,11 +52,19 @@ def sink_rows(layers: Sequence[Tensor], example: Tensor, modality: Tensor | None
     """Which rows are sinks, bool (n,) on the CPU: massive among their like at any layer (n, d).
 
     Their like are the rows of the same `example` (n,) and, where it is given, of the same `modality` (n,): where a
-    connector hands out longer rows than the table of words holds, no picture is a sink for that.
+    connector hands out longer rows than the table of words holds, no picture is a sink for that. Where an example has
+    fewer than `ALIKE` words, the first token may be most of them: it is a sink too if it is massive among all the rows
+    of its example. Few rows of a picture have no such second look: they may be longer than the words, and no sinks.
     """
-    alike = example if modality is None else example * len(Modality) + modality.long()
-    lengths = [torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).cpu() for rows in layers]
-    return massive(torch.stack(lengths), alike).any(0)
+    lengths = torch.stack([torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).cpu() for rows in layers])
+    if modality is None:
+        return massive(lengths, example).any(0)
+    alike = example * len(Modality) + modality.long()
+    found = massive(lengths, alike)
+    few = (modality == CODES[Modality.TEXT]) & (torch.bincount(alike)[alike] < ALIKE)
+    if bool(few.any()):
+        found |= few & massive(lengths, example)
+    return found.any(0)
 
 
 class Prefixes:

@@ -43,7 +43,7 @@ from microscope_tui.geometry.rows import (
     group_codes,
     nonfinite_reason,
 )
-from microscope_tui.geometry.solve import varying
+from microscope_tui.geometry.solve import overflow, varying
 from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
 from microscope_tui.results import Estimate
 from microscope_tui.terms import METHODS, Metric
@@ -312,7 +312,8 @@ def _too_alike(n: int, mean: Tensor, squares: Tensor, method: str) -> str | None
         return None
     if n == 2 and method != "llm-microscope":
         return "n = 2: two rows always lie on one line"
-    return None if bool(varying(n, mean, squares).any()) else "all rows are equal"
+    # Of eigenvalues the squares are needed too.
+    return overflow(squares.sum().square()) or (None if bool(varying(n, mean, squares).any()) else "all rows are equal")
 
 
 def _with_interval(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.heldout import heldout_of
+from microscope_tui.geometry.heldout import Rest, elsewhere, heldout_of
 from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
 from microscope_tui.geometry.linearity import linearity_of, undefined
 from microscope_tui.geometry.moments import Moments
@@ -42,17 +42,17 @@ class Error:
     total: float
 
 
-MapError = Callable[[Moments, Moments], Error]
+MapError = Callable[[Moments | Rest, Moments], Error]
 """A kind of map: fitted on the first moments, its error on the second, which are taken about the first's means."""
 
 
-def identity_error(_: Moments, test: Moments) -> Error:
+def identity_error(_: Moments | Rest, test: Moments) -> Error:
     """y = x: ‖y − x‖²."""
     x, cross, total = _traces(test)
     return Error(total - 2 * cross + x, total)
 
 
-def scalar_error(train: Moments, test: Moments) -> Error:
+def scalar_error(train: Moments | Rest, test: Moments) -> Error:
     """y = c x with c = tr C_xy/tr C_xx on the training rows."""
     x, cross, total = _traces(test)
     train_x, train_cross, _ = _traces(train)
@@ -60,7 +60,7 @@ def scalar_error(train: Moments, test: Moments) -> Error:
     return Error(total - 2 * c * cross + c**2 * x, total)
 
 
-def orthogonal_error(train: Moments, test: Moments) -> Error:
+def orthogonal_error(train: Moments | Rest, test: Moments) -> Error:
     """y = c x Q, orthogonal Procrustes with a scale: C_xy = UΣVᵀ, Q = UVᵀ, c = tr Σ/tr C_xx (Schönemann 1966)."""
     x, _, total = _traces(test)
     u, sigma, vt = torch.linalg.svd(train.xy, full_matrices=False)
@@ -143,7 +143,7 @@ def rms_normalise(x: Tensor) -> Tensor:
     return torch.where(size > 0, exact / size, exact)
 
 
-def _traces(moments: Moments) -> tuple[float, float, float]:
+def _traces(moments: Moments | Rest) -> tuple[float, float, float]:
     """tr C_xx, tr C_xy, tr C_yy."""
     return float(moments.xx.trace()), float(moments.xy.trace()), float(moments.squares.sum())
 
@@ -154,14 +154,21 @@ def _in_sample(moments: Moments, error: MapError) -> Estimate:
 
 
 def _held_out(moments: Moments, folds: Sequence[Moments], error: MapError) -> Estimate:
-    found = []
-    for fold in folds:
-        rest = moments - fold
-        found.append(error(rest, fold.about(rest.mean_x, rest.mean_y)))
-    wrong, total = sum(f.error for f in found), sum(f.total for f in found)
-    value = 1 - wrong / total
-    without = [1 - (wrong - f.error) / (total - f.total) for f in found]
+    wrong, total, n, d = [], [], moments.n, len(moments.mean_x)
+    varies = True
+    for fold, rest in zip(folds, Rest.each(moments, folds), strict=True):
+        if not rest.varies():
+            return Estimate(None, n=n, d=d, reason="outside one fold all rows of x are equal")
+        varies = varies and rest.has_target(is_update=moments.is_update)
+        found = error(rest, fold.about(rest.mean_x, rest.mean_y))
+        wrong.append(found.error)
+        total.append(found.total)
+    value = 1 - sum(wrong) / sum(total)
+    if not varies:
+        why = "no interval: without one fold of examples all rows of y are equal"
+        return Estimate(value, n=n, d=d, notes=(why,))
+    without = [1 - left / there for left, there in zip(elsewhere(wrong), elsewhere(total), strict=True)]
     low, high = jackknife_interval(
         value, without, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
     )
-    return Estimate(value, low, high, moments.n, len(moments.mean_x))
+    return Estimate(value, low, high, n, d)

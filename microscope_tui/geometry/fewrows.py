@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from microscope_tui.geometry.heldout import HeldOut, Scored
+from microscope_tui.geometry.heldout import HeldOut, Scored, Tried
 from microscope_tui.geometry.kernel import centred_rows
 from microscope_tui.geometry.solve import varying
 from microscope_tui.results import Estimate
@@ -31,7 +31,7 @@ def heldout_of_few(x: Tensor, y: Tensor, members: Sequence[Tensor]) -> Estimate:
     n, d = x.shape
     rows, mean = centred_rows(x)
     values, basis = _spectrum(rows)
-    target, _ = centred_rows(y)
+    target, mean_y = centred_rows(y)
     turned = basis.T @ target
 
     def scored(where: Tensor, penalty: float, *, held_out: bool) -> Scored:
@@ -46,14 +46,12 @@ def heldout_of_few(x: Tensor, y: Tensor, members: Sequence[Tensor]) -> Estimate:
 
     plan = HeldOut.of(n, d, [len(where) for where in members])
     total = float(values.sum())
-    table: list[list[Scored] | None] = []
+    table: list[Tried | None] = []
     for where in members if not plan.reason else ():
-        outside = rows[_others(n, where)]
-        about = outside.mean(0)
-        squares = outside.sub_(about).square_().sum(0)
-        units = [penalty * float(squares.sum()) / d for penalty in plan.penalties]
-        enough = bool(varying(len(outside), mean + about, squares).any())
-        table.append([scored(where, penalty, held_out=True) for penalty in units] if enough else None)
+        total_x, enough = _outside(rows, mean, where)
+        units = [penalty * total_x / d for penalty in plan.penalties]
+        tried = tuple(scored(where, penalty, held_out=True) for penalty in units) if enough else ()
+        table.append(Tried(tried, _outside(target, mean_y, where)[1]) if enough else None)
     return plan.pooled(n, d, table, lambda k, penalty: scored(members[k], penalty * total / d, held_out=False))
 
 
@@ -72,6 +70,10 @@ def _spectrum(rows: Tensor) -> tuple[Tensor, Tensor]:
     return lengths.square(), basis - 2 * torch.outer(u, u @ basis)
 
 
-def _others(n: int, where: Tensor) -> Tensor:
-    """Which of n rows are not among those at `where`, bool (n,)."""
-    return torch.ones(n, dtype=torch.bool, device=where.device).index_fill_(0, where, False)
+def _outside(centred: Tensor, mean: Tensor, where: Tensor) -> tuple[float, bool]:
+    """Of rows less their `mean` those that are not at `where`: the trace of their scatter, and whether they vary."""
+    others = torch.ones(len(centred), dtype=torch.bool, device=where.device).index_fill_(0, where, False)
+    outside = centred[others]
+    about = outside.mean(0)
+    squares = outside.sub_(about).square_().sum(0)
+    return float(squares.sum()), bool(varying(len(outside), mean + about, squares).any())

@@ -24,7 +24,7 @@ from microscope_tui.geometry.intervals import (
 )
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.geometry.products import cancels, combination
-from microscope_tui.geometry.solve import Factor, factor, varying
+from microscope_tui.geometry.solve import NO_CHANGE, Factor, factor, varying
 from microscope_tui.results import Estimate
 
 PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -32,9 +32,6 @@ PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 PLENTY = 10
 """From this many training rows a dimension on, least squares is not improved by a penalty: it is not tried."""
-
-EQUAL = 1e-13
-"""Where y varies by no more than this share of all its variance in the other folds, it varies in one fold only."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,14 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """One fold under the map of each penalty, fitted on the rest. `varies`: whether there is a y to explain there."""
+
+    scored: tuple[Scored, ...]
+    varies: bool = True
+
+
+@dataclass(frozen=True)
 class Rest:
     """The rows outside one fold, or all of them: what `Moments` holds, but of yy only the diagonal, `squares`."""
 
@@ -65,7 +70,8 @@ class Rest:
 
     @classmethod
     def of(cls, moments: Moments, fold: Moments) -> Rest:
-        """By subtraction: without `fold`, whose rows must be among those of `moments`. For the formula see there."""
+        """By subtraction: without `fold`, whose rows must be among those of `moments`. The formula is that of `Moments`
+        (see `geometry.moments`)."""
         n, shift, weight = combination(moments.n, fold.n, -1)
         dx, dy = fold.mean_x - moments.mean_x, fold.mean_y - moments.mean_y
         return cls(
@@ -89,7 +95,8 @@ class Rest:
         for k, fold in enumerate(folds):
             rest = cls.of(moments, fold)
             if cancels(moments.xx.diagonal(), rest.xx.diagonal()) or cancels(moments.squares, rest.squares):
-                rest = cls.whole(functools.reduce(Moments.merge, (*folds[:k], *folds[k + 1 :])))
+                others = (replace(each, yy=each.squares) for each in (*folds[:k], *folds[k + 1 :]))
+                rest = cls.whole(functools.reduce(Moments.merge, others))
             yield rest
 
     @functools.cached_property
@@ -105,6 +112,12 @@ class Rest:
     def varies(self) -> bool:
         """Whether there is an x to fit on."""
         return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
+
+    def has_target(self, *, is_update: bool) -> bool:
+        """Whether there is a y to explain: it varies, and as an update of x by more than rounding."""
+        if is_update and float(self.squares.sum()) <= NO_CHANGE * float(self.xx.trace()):
+            return False
+        return bool(varying(self.n, self.mean_y, self.squares).any())
 
 
 UnderAll = Callable[[int, float], Scored]
@@ -131,15 +144,14 @@ class HeldOut:
         tried = ((0.0,) if fewest > d + 1 else ()) + (() if fewest >= PLENTY * d else PENALTIES)
         return cls(tuple(sizes), tried)
 
-    def score(self, rest: Rest, fold: Moments, d: int) -> list[Scored] | None:
+    def score(self, rest: Rest, fold: Moments, d: int) -> Tried | None:
         """The fold under the map of each penalty, fitted on the rest; None where all rows of x are equal there."""
         if not rest.varies():
             return None
-        return [_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties]
+        scored = tuple(_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties)
+        return Tried(scored, rest.has_target(is_update=fold.is_update))
 
-    def pooled(
-        self, n: int, d: int, table: Sequence[list[Scored] | None], under_all: UnderAll, left_out: int = 0
-    ) -> Estimate:
+    def pooled(self, n: int, d: int, table: Sequence[Tried | None], under_all: UnderAll, left_out: int = 0) -> Estimate:
         """The estimate from what `score` gave for each fold; `left_out` rows were not finite.
 
         What a fold adds to the sum of errors is more than its own e_k: it has also drawn the maps of the other folds
@@ -150,7 +162,8 @@ class HeldOut:
         blank = Estimate(None, n=n, d=d, reason=self.reason)
         if self.reason:
             return blank
-        rows = [row for row in table if row is not None]
+        known = [tried for tried in table if tried is not None]
+        rows = [tried.scored for tried in known]
         if len(rows) < len(table):
             return replace(blank, reason="outside one fold all rows of x are equal")
         errors, totals, chosen, excess = [], [], [], []
@@ -163,14 +176,14 @@ class HeldOut:
         if sum(totals) <= 0:
             return replace(blank, reason="all rows of y are equal")
         value = 1 - sum(errors) / sum(totals)
-        cost = [min(own / 2, max(rest, 0.0)) for own, rest in zip(excess, _elsewhere(excess), strict=True)]
-        left = list(zip(_elsewhere(errors), cost, _elsewhere(totals), strict=True))
-        # Fewer where y varies in one fold only.
-        without = [1 - (error - more) / total for error, more, total in left if total > EQUAL * sum(totals)]
+        cost = [min(own / 2, max(rest, 0.0)) for own, rest in zip(excess, elsewhere(excess), strict=True)]
+        left = zip(elsewhere(errors), cost, elsewhere(totals), strict=True)
         low: float | None = None
         high: float | None = None
         moved: tuple[float, ...] = ()
-        if len(without) == len(left):
+        without: list[float] = []
+        if all(tried.varies for tried in known):
+            without = [1 - (error - more) / total for error, more, total in left]
             low, high = jackknife_interval(
                 value, without, self.sizes, forward=log_unexplained, back=from_log_unexplained
             )
@@ -181,16 +194,16 @@ class HeldOut:
         if min(s for _, s in chosen) < 0.99:
             facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
         notes = [f"{left_out} rows left out: not finite at another layer"] if left_out else []
-        if len(without) < len(left):
+        if not without:
             notes.append("no interval: without one fold of examples all rows of y are equal")
-        elif low is None and len(left) >= MIN_GROUPS:
+        elif low is None and len(without) >= MIN_GROUPS:
             why = "it would pass every number" if max(value, *without) < 1 else "nothing is left unexplained"
             notes.append(f"no interval: {why}")
-        known = replace(blank, value=value, low=low, high=high, notes=tuple(notes), facts=tuple(facts))
-        return replace(known, influence=moved, shares=shares(self.sizes)) if moved else known
+        found = replace(blank, value=value, low=low, high=high, notes=tuple(notes), facts=tuple(facts))
+        return replace(found, influence=moved, shares=shares(self.sizes)) if moved else found
 
 
-def _elsewhere(values: Sequence[float]) -> list[float]:
+def elsewhere(values: Sequence[float]) -> list[float]:
     """For each fold the sum over the others. Not a difference: one fold may hold nearly all there is."""
     return [sum(values[:k]) + sum(values[k + 1 :]) for k in range(len(values))]
 
@@ -204,7 +217,7 @@ def heldout_of(moments: Moments, folds: Sequence[Moments] | None) -> Estimate:
     d = len(moments.mean_x)
     used = [f for f in folds or () if f.n]
     plan = HeldOut.of(moments.n, d, [f.n for f in used])
-    table: list[list[Scored] | None] = []
+    table: list[Tried | None] = []
     if not plan.reason:
         table = [plan.score(rest, fold, d) for rest, fold in zip(Rest.each(moments, used), used, strict=True)]
     return plan.pooled(moments.n, d, table, under_all(Rest.whole(moments), used, d), moments.left_out)

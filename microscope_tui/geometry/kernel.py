@@ -25,12 +25,6 @@ def centred_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return exact.sub_(mean), mean
 
 
-def kernel(x: Tensor) -> Tensor:
-    """K = X̃X̃ᵀ (n, n), X̃ the centred rows of x (n, d), float64."""
-    centred, _ = centred_rows(x)
-    return centred @ centred.T
-
-
 def smaller_gram(centred: Tensor) -> Tensor:
     """X̃ᵀX̃ (d, d) or X̃X̃ᵀ (n, n), whichever is smaller: their eigenvalues differ only by zeros."""
     n, d = centred.shape
@@ -38,10 +32,14 @@ def smaller_gram(centred: Tensor) -> Tensor:
 
 
 def compact(x: Tensor) -> Tensor:
-    """The rows of x (n, d) in an orthonormal basis of the span of the centred rows: (n, r), r < n, centred."""
-    values, vectors = torch.linalg.eigh(kernel(x))
-    held = values > len(x) * torch.finfo(torch.float64).eps * values[-1:].clamp(min=0)
-    turned: Tensor = vectors[:, held] * values[held].sqrt()
+    """The rows of x (n, d), n < d, in an orthonormal basis of the span of the centred rows: (n, r), r < n, centred.
+
+    From the rows themselves, not from K: squared, a massive row would bury the others.
+    """
+    centred, _ = centred_rows(x)
+    vectors, lengths, _ = torch.linalg.svd(torch.linalg.qr(centred.T, mode="r").R.T)
+    held = lengths > len(x) * torch.finfo(torch.float64).eps * lengths[:1]
+    turned: Tensor = vectors[:, held] * lengths[held]
     return turned
 
 

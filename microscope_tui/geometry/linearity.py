@@ -19,7 +19,7 @@ from torch import Tensor
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry import reference
 from microscope_tui.geometry.fewrows import heldout_of_few
-from microscope_tui.geometry.heldout import HeldOut, Rest, Scored, heldout_of, under_all
+from microscope_tui.geometry.heldout import HeldOut, Rest, Tried, heldout_of, under_all
 from microscope_tui.geometry.intervals import (
     MIN_GROUPS,
     from_log_unexplained,
@@ -41,13 +41,9 @@ from microscope_tui.geometry.rows import (
     group_codes,
     nonfinite_reason,
 )
-from microscope_tui.geometry.solve import Factor, varying
+from microscope_tui.geometry.solve import NO_CHANGE, Factor, overflow, varying
 from microscope_tui.results import Estimate
 from microscope_tui.terms import METHODS, Metric
-
-NO_CHANGE = 1e-12
-"""An update with less than this share of the stream's variance is rounding."""
-
 
 SMALL_UPDATE = 0.1
 """Below this ρ the score of a block says little: lin(X→Y) = 1 − ρ (1 − lin(X→Y−X))."""
@@ -81,6 +77,8 @@ def undefined(moments: Moments) -> str | None:
     if moments.nonfinite:
         return nonfinite_reason(moments.nonfinite, moments.n + moments.left_out)
     x, y = (moments.mean_x, moments.xx.diagonal()), (moments.mean_y, moments.squares)
+    if reason := overflow(moments.xx, moments.xy):
+        return reason
     return _why_undefined(moments.n, x, y, is_update=moments.is_update)
 
 
@@ -90,6 +88,8 @@ def _why_undefined(n: int, x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], *
         return "there are no rows"
     if n <= 2:
         return f"n = {n}: a linear map needs at least 3 rows"
+    if reason := overflow(x[1], y[1]):
+        return reason
     if not bool(varying(n, *x).any()):
         return "all rows of x are equal"
     if is_update and float(y[1].sum()) <= NO_CHANGE * float(x[1].sum()):
@@ -123,7 +123,7 @@ def linearities(
     refused = [m for m in asked if m not in in_sample and m != "held-out"]
     used = [f for f in folds or () if f.n]
     plan = HeldOut.of(n, d, [f.n for f in used])
-    table: list[list[Scored] | None] = []
+    table: list[Tried | None] = []
     without: dict[str, list[float | None]] = {method: [] for method in in_sample}
     held_out = not plan.reason and ("held-out" in asked or any(m != "update" for m in refused))
     spared = bool(in_sample and used) and all(n - f.n > d + 1 for f in used)
@@ -163,13 +163,13 @@ def linearity(
     drop_duplicates: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Estimate:
-    """Linearity of paired rows x (n, d), y (n, d), any float type; `groups` (n,): the example of each row.
+    """Linearity of paired rows x (n, d), y (n, e), any float type; `groups` (n,): the example of each row.
 
-    With groups the value has an interval (by example). `held-out` without groups takes blocks of consecutive
-    rows as folds, and says so. See `linearity_of` for the methods; `llm-microscope` follows the reference's
-    own computation on the rows, in float64. Sinks and duplicates are counted in the notes, and left out on
-    request (see `masks`). `dtype`: float64, or float32 for products twice as fast and about 1e-6 off. Undefined
-    values come back with `value` None and a reason.
+    With groups the value has an interval (by example). The method `update` needs e = d. `held-out` without groups takes
+    blocks of consecutive rows as folds, and says so. See `linearity_of` for the methods; `llm-microscope` follows the
+    reference's own computation on the rows, in float64. Sinks and duplicates are counted in the notes, and left out on
+    request (see `masks`). `dtype`: float64, or float32 for products twice as fast and about 1e-6 off. Undefined values
+    come back with `value` None and a reason.
     """
     _check(method)
     rows_x, rows_y = as_pair(x, y)
@@ -269,6 +269,8 @@ def _score_without(rest: Rest, method: str) -> float | None:
     mean, squares = rest.mean_y, rest.squares
     if method == "update":
         mean, squares = mean - rest.mean_x, squares - 2 * rest.xy.diagonal() + rest.xx.diagonal()
+        if float(squares.sum()) <= NO_CHANGE * float(rest.xx.trace()):
+            return None
     if not bool(varying(rest.n, mean, squares).any()):
         return None
     score = min(_explained(rest.fitted, rest.white, method) / float(squares.sum()), 1.0)

@@ -8,7 +8,7 @@ from torch import Tensor
 from microscope_tui.geometry.rows import chunks, lengths_of
 
 SINK_RATIO = 10.0
-"""A row this many times longer than the median row is a sink."""
+"""A row this many times longer than the median of the rows that are not zero is a sink."""
 
 _INTEGERS = {
     torch.float64: torch.int64,
@@ -71,23 +71,26 @@ def sinks(x: Tensor, groups: Tensor | None = None, *, ratio: float = SINK_RATIO)
 def massive(lengths: Tensor, groups: Tensor | None = None, *, ratio: float = SINK_RATIO) -> Tensor:
     """Which norms (…, n) are over `ratio` times the median norm, layer by layer, bool (…, n).
 
-    Norms that are not finite are none, and do not count for the median. With `groups` (n,) the median is that of the
-    row's own example, so the answer does not depend on how examples are batched.
+    Norms that are not finite are none; they do not count for the median, and neither do norms of 0: of rows of which
+    most are zero every other would be one. With `groups` (n,), any integers, the median is
+    that of the row's own group: its example, say, or its modality there, so that the answer does not depend on how
+    examples are batched.
     """
     if not lengths.shape[-1]:
         return torch.zeros_like(lengths, dtype=torch.bool)
     finite = lengths.isfinite()
+    counted = finite & (lengths > 0)
     if groups is None:
-        middle = lengths.masked_fill(~finite, float("nan")).nanmedian(-1, keepdim=True).values
+        middle = lengths.masked_fill(~counted, float("nan")).nanmedian(-1, keepdim=True).values
         return finite & (lengths > ratio * middle)
     codes = torch.unique(groups.to(lengths.device), return_inverse=True)[1]
     size = torch.bincount(codes)
-    # Sorted by length, then stably by example: each example's finite norms first, in order.
-    held = lengths.masked_fill(~finite, float("inf"))
+    # Sorted by length, then stably by group: the norms of each that count come first, in order.
+    held = lengths.masked_fill(~counted, float("inf"))
     order = held.argsort(-1)
     order = order.gather(-1, codes[order].argsort(dim=-1, stable=True))
     known = torch.zeros(*lengths.shape[:-1], len(size), dtype=torch.int64, device=lengths.device)
-    known.index_add_(-1, codes, finite.long())
+    known.index_add_(-1, codes, counted.long())
     place = size.cumsum(0) - size + (known - 1).clamp(min=0) // 2
     middle = held.gather(-1, order.gather(-1, place))
     return finite & (lengths > ratio * middle[..., codes])

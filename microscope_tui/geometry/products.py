@@ -6,8 +6,10 @@ error does not grow with the number of rows. TF32 and bf16 short cuts are switch
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ MASSIVE = 16.0
 """Rows this many times longer than the median are multiplied in float64 even where float32 is asked for."""
 
 ASKED = 128
-"""Rows, or a few more, by which it is told whether y is a small update of x."""
+"""Rows by which it is told whether y is a small update of x."""
 
 LOST = 100.0
 """Sums this many times what a subtraction leaves of them are not subtracted: two digits fewer are known of it."""
@@ -35,21 +37,73 @@ WIDE = 512
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """float32 products in float32, whatever the process has allowed (TF32 on a GPU, bf16 on some CPUs)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+def full_precision(dtype: torch.dtype) -> Iterator[None]:
+    """float32 products in float32, whatever the process has allowed (TF32 on a GPU, bf16 on some CPUs); products in
+    another `dtype` are what they are.
+
+    The switches are the process's: where several threads are inside, the first sets them and the last sets them back.
+    """
+    if dtype != torch.float32:
+        yield
+        return
+    _switches.enter()
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _switches.leave()
+
+
+class _Switch(Protocol):
+    fp32_precision: str
+
+
+class _Switches:
+    """The process's switches for products of float32, those of each library where torch (2.9) has them: once they were
+    used, it refuses to tell the setting they have in common."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[str] = []
+        self._each: tuple[_Switch, ...] = ()
+        if hasattr(torch.backends, "fp32_precision"):
+            of_cpu: _Switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # set where it is imported
+            self._each = (torch.backends.cuda.matmul, of_cpu)
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            if not self._each:
+                self._before = [torch.get_float32_matmul_precision()]
+                torch.set_float32_matmul_precision("highest")
+                return
+            self._before = [library.fp32_precision for library in self._each]
+            for library in self._each:
+                library.fp32_precision = "ieee"
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return
+            if not self._each:
+                torch.set_float32_matmul_precision(self._before[0])
+            for library, before in zip(self._each, self._before, strict=False):
+                library.fp32_precision = "none"  # which stands for that of all libraries
+                if library.fp32_precision != before:
+                    library.fp32_precision = before
+
+
+_switches = _Switches()
 
 
 def add_cross(out: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
     """out += aᵀ b for `a` (m, d), `b` (m, e), the product made in `dtype`; or for a batch of them."""
     if dtype != torch.float64:
         a, b = a.to(dtype), b.to(dtype)
-        with full_precision():
+        with full_precision(dtype):
             if out.ndim == 3:
                 out += a.mT @ b
                 return
@@ -76,7 +130,7 @@ def add_gram(out: Tensor, a: Tensor, dtype: torch.dtype) -> None:
 def add_upper(out: Tensor, a: Tensor) -> None:
     """out += aᵀ a in the blocks that hold the upper triangle, for `a` (m, d) of the type the product is made in."""
     for i, j in _blocks(len(out)):
-        with full_precision():
+        with full_precision(a.dtype):
             if a.dtype == out.dtype:
                 out[i:j, i:].addmm_(a[:, i:j].T, a[:, i:])
             else:
@@ -201,14 +255,18 @@ def gram_of(a: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def is_small_update(x: Tensor, y: Tensor) -> bool:
-    """Whether y is x plus something smaller than y in every column, as far as some of the rows show."""
+    """Whether y is x plus something that varies no more than y in any column, as far as some of the rows show.
+
+    The rows are drawn at random: those at even distances may all be the first of their example, and alike.
+    """
     if x.shape != y.shape:
         return False
-    few = slice(None, None, max(1, len(x) // ASKED))
+    few = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[:ASKED].to(x.device)
     few_x, few_y = x[few].double(), y[few].double()
     spread = (few_y - few_y.mean(0)).square().sum(0)
     update = few_y - few_x
-    return bool(((update - update.mean(0)).square().sum(0) <= spread).all())
+    left = (update - update.mean(0)).square().sum(0)
+    return bool((left <= spread).all() & (spread > 0).any())
 
 
 def add_of_update(xy: Tensor, yy: Tensor, x: Tensor, u: Tensor) -> None:
@@ -220,7 +278,7 @@ def add_of_update(xy: Tensor, yy: Tensor, x: Tensor, u: Tensor) -> None:
     """
     whole = yy.ndim == 2
     for i, j in _blocks(len(xy), 2):
-        with full_precision():
+        with full_precision(x.dtype):
             product = x[:, i:j].T @ u
         xy[i:j] += product
         if whole:

@@ -28,8 +28,11 @@ TURNED = 24
 """From this many columns for each candidate kept, products cost more than to search tiles from both sides."""
 
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-"""Whether products of float32 on a CPU may be oneDNN's: where the processor is not Intel's they take a sixth less time
-than those of the BLAS that torch comes with."""
+"""Whether products of float32 on a CPU may be oneDNN's: of wide rows, where the processor is not Intel's, they take a
+sixth less time than those of the BLAS that torch comes with."""
+
+_ONEDNN_FROM = 512
+"""Width of the rows from which oneDNN's products are the faster ones; of rows of 64 they take three times as long."""
 
 _SQUARED = 100_000
 """Numbers turned to float64 at once for their norms."""
@@ -156,8 +159,9 @@ def _nothing(q: int, keep: int, dtype: torch.dtype, device: torch.device) -> tup
 
 def _products(query: Tensor, block: Tensor) -> Tensor:
     """Of each query (a, d) with each row of a block (b, d): (a, b)."""
-    with full_precision():
-        if _ONEDNN and query.device.type == "cpu" and query.dtype == torch.float32:
+    wide = query.shape[1] >= _ONEDNN_FROM and query.dtype == torch.float32 and query.device.type == "cpu"
+    with full_precision(query.dtype):
+        if _ONEDNN and wide:
             return torch.nn.functional.linear(query.to_mkldnn(), block).to_dense()
         return query @ block.T
 

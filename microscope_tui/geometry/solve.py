@@ -27,6 +27,10 @@ CONSTANT = 1e-12
 """A column whose standard deviation is below this share of its mean is constant up to rounding."""
 
 
+NO_CHANGE = 1e-12
+"""An update with less than this share of the stream's variance is rounding."""
+
+
 BLOCK = 96
 """Columns that are factored at once on a CPU."""
 
@@ -135,6 +139,12 @@ class EigenFactor(Factor):
 
     def _back(self, white: Tensor) -> Tensor:
         return self.vectors @ (white / self.eigenvalues.sqrt()[:, None])
+
+
+def overflow(*sums: Tensor) -> str | None:
+    """Why sums of squares, of any shape, are no numbers to go on with, None if they are."""
+    fine = all(math.isfinite(4 * float(each.sum())) for each in sums)
+    return None if fine else "the squares of the rows overflow: scale them down, or make the products in float64"
 
 
 def varying(n: int | Tensor, mean: Tensor, squares: Tensor) -> Tensor:

@@ -216,6 +216,30 @@ def test_a_picture_is_no_sink_for_being_longer_than_words():
     assert sink_rows(layers, alone, modality).nonzero().squeeze(1).tolist() == [17]
 
 
+@pytest.mark.parametrize("words", [1, 3, 7])
+def test_the_first_tokens_are_sinks_where_an_example_has_few_words(words):
+    """They are most of the words there, so that no median of words tells; alone or in a batch with another example."""
+    torch.manual_seed(0)
+    modality, massive = torch.tensor([0] * words + [1] * 30), list(range(words // 2 + 1))
+    layers = [torch.randn(words + 30, 8) for _ in range(2)]
+    layers[1][massive] *= 300
+    alone = torch.zeros(words + 30, dtype=torch.int64)
+    assert sink_rows(layers, alone, modality).nonzero().squeeze(1).tolist() == massive
+    other = [torch.cat([rows, 50 * torch.randn(20, 8)]) for rows in layers]
+    number, kinds = torch.cat([alone, alone.new_ones(20)]), torch.cat([modality, modality.new_zeros(20)])
+    assert sink_rows(other, number, kinds).nonzero().squeeze(1).tolist() == massive
+
+
+@pytest.mark.parametrize("words", [3, 15])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_few_rows_of_a_picture_are_no_sinks_for_being_longer_than_words(rows, words):
+    torch.manual_seed(0)
+    modality = torch.tensor([0] * words + [1] * rows)
+    layers = [torch.randn(words + rows, 8) for _ in range(2)]
+    layers[0][words:] *= 100
+    assert not sink_rows(layers, torch.zeros(words + rows, dtype=torch.int64), modality).any()
+
+
 @pytest.mark.parametrize(("family", "causal"), [("llava", True), ("gemma3", True), ("paligemma", False)])
 def test_causal_models_are_told_from_others(tmp_path, family, causal):
     assert is_causal(open_model(str(build(family, tmp_path)))) is causal

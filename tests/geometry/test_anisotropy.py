@@ -110,13 +110,25 @@ def test_groups_are_dealt_to_as_many_folds_as_asked_for(method):
 
 
 @pytest.mark.parametrize("method", ["top-eigenvalue", "participation-ratio", "effective-rank"])
-def test_a_massive_row_leaves_the_values_without_its_fold_exact(method):
-    x, fold = rows(n=200), np.arange(200) % 10
-    x[7] *= 1e7
+@pytest.mark.parametrize("size", [1e7, 1e32])
+@pytest.mark.parametrize("at_once", [3, 10])
+def test_a_massive_row_leaves_the_values_without_its_fold_exact(method, size, at_once, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("microscope_tui.geometry.anisotropy"), "HELD", at_once * 12 * 12)
+    x, fold = rows(n=200), np.arange(200) % 7
+    x[5] *= size
     got = anisotropy(x, method=method, groups=fold)
-    without = [sure(anisotropy(x[fold != k], method=method).value) for k in range(10)]
-    assert without[7] != pytest.approx(without[0], rel=0.1)
-    assert got.influence == pytest.approx(influences(sure(got.value), without, [20] * 10), rel=1e-9)
+    without = [sure(anisotropy(x[fold != k], method=method).value) for k in range(7)]
+    assert without[5] != pytest.approx(without[0], rel=0.1)
+    assert got.influence == pytest.approx(influences(sure(got.value), without, np.bincount(fold).tolist()), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["top-eigenvalue", "participation-ratio"])
+def test_a_massive_row_among_few_leaves_the_values_without_its_fold_exact(method):
+    x, fold = np.random.default_rng(1).normal(size=(100, 300)), np.arange(100) % 7
+    x[5] *= 1e7
+    got = anisotropy(x, method=method, groups=fold)
+    without = [sure(anisotropy(x[fold != k], method=method).value) for k in range(7)]
+    assert got.influence == pytest.approx(influences(sure(got.value), without, np.bincount(fold).tolist()), rel=1e-6)
 
 
 def test_fewer_rows_than_dimensions_use_the_rows_own_products():

@@ -17,6 +17,7 @@ from microscope_tui.geometry.controls import (
     shuffle_tokens,
 )
 from microscope_tui.geometry.curves import dimension_against_size
+from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
 from microscope_tui.geometry.residuals import residuals
 from tests.sure import sure
 
@@ -61,8 +62,41 @@ def test_the_held_out_ladder_is_fitted_on_the_other_folds():
     assert got.linear.value == linearity(x, y, method="held-out", groups=groups).value
 
 
+@pytest.mark.parametrize("size", [1e3, 1e9])
+def test_a_massive_row_leaves_the_maps_of_the_other_folds_exact(size):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 12))
+    x[7] *= size
+    y = x + 0.1 * rng.normal(size=x.shape)
+    folds = np.arange(200) // 5 % 10
+    errors, totals = [], []
+    for k in range(10):
+        test, train = folds == k, folds != k
+        mx, my = x[train].mean(0), y[train].mean(0)
+        turn, scale = orthogonal_procrustes(x[train] - mx, y[train] - my)
+        fit = (x[test] - mx) @ turn * scale / ((x[train] - mx) ** 2).sum()
+        errors.append(((y[test] - my - fit) ** 2).sum())
+        totals.append(((y[test] - my) ** 2).sum())
+    without = [1 - np.delete(errors, k).sum() / np.delete(totals, k).sum() for k in range(10)]
+    value = 1 - sum(errors) / sum(totals)
+    ends = jackknife_interval(value, without, [20] * 10, forward=log_unexplained, back=from_log_unexplained)
+    got = ladder(x, y, groups=np.arange(200) // 5).orthogonal
+    assert 1 - sure(got.value) == pytest.approx(1 - value, rel=1e-4)
+    # Of a massive row the lower end is beyond all measure: the logarithm of what it leaves unexplained.
+    assert np.log(1 - sure(got.low)) == pytest.approx(np.log(1 - sure(ends[0])), rel=2e-3)
+
+
 def test_a_ladder_that_is_undefined_says_why():
     x, y = pair(n=20)
+    once = x.copy()
+    once[5:] = x[0]
+    for rung in (got := ladder(once, y, groups=np.arange(20) // 5)).identity, got.orthogonal, got.linear:
+        assert rung.reason == "outside one fold all rows of x are equal"
+    flat = y * 0 + 3
+    flat[:5] = y[:5]
+    rung = ladder(x, flat, groups=np.arange(20) // 5).scalar
+    assert (rung.low, rung.high) == (None, None)
+    assert rung.notes == ("no interval: without one fold of examples all rows of y are equal",)
     assert ladder(x[:2], y[:2]).scalar.reason == "n = 2: a linear map needs at least 3 rows"
     assert "2 examples" in sure(ladder(x, y, groups=np.zeros(20)).identity.reason)
 

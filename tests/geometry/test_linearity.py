@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from microscope_tui.geometry import linearity
-from microscope_tui.geometry.heldout import PENALTIES, HeldOut, Scored
+from microscope_tui.geometry.heldout import PENALTIES, HeldOut, Scored, Tried
 from microscope_tui.geometry.intervals import influences, jackknife_interval
 from microscope_tui.geometry.linearity import linearities, linearity_of
-from microscope_tui.geometry.moments import Moments
+from microscope_tui.geometry.moments import ChainMoments, Moments
 from microscope_tui.terms import METHODS, Metric
 from tests.geometry.counted import counted
 from tests.sure import sure
@@ -227,6 +227,17 @@ def test_a_massive_row_leaves_the_values_without_its_fold_exact(method):
     assert got.influence == pytest.approx(want, rel=1e-9)
 
 
+def test_a_massive_row_of_y_alone_leaves_the_values_without_its_fold_exact():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, 8))
+    y = x + rng.normal(size=x.shape)
+    y[7] *= 1e9
+    fold = np.arange(300) % 10
+    got = linearity(x, y, groups=fold)
+    without = [sure(linearity(x[fold != k], y[fold != k]).value) for k in range(10)]
+    assert got.influence == pytest.approx(influences(sure(got.value), without, [30] * 10), rel=1e-9)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_without_the_fold_of_a_massive_row_the_score_is_no_better_than_that_of_the_other_rows(seed, monkeypatch):
     calls: list[tuple[object, ...]] = []
@@ -251,7 +262,7 @@ def test_without_the_fold_of_a_massive_row_the_score_is_no_better_than_that_of_t
 def pooled(*folds, under_all):
     """The held-out estimate of folds of 4 rows under one map each."""
     plan = HeldOut((4,) * len(folds), (0.0,))
-    return plan.pooled(4 * len(folds), 2, [[fold] for fold in folds], lambda k, penalty: under_all)
+    return plan.pooled(4 * len(folds), 2, [Tried((fold,)) for fold in folds], lambda k, penalty: under_all)
 
 
 def test_a_fold_costs_the_others_no_more_than_all_the_error_they_have():
@@ -283,6 +294,22 @@ def test_float32_products_are_near_the_exact_score():
     for method in ("in-sample", "update", "adjusted"):
         exact = linearity(x, y, method=method).value
         assert linearity(x, y, method=method, dtype=torch.float32).value == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("first", ["equal", "drawn"])
+def test_float32_products_of_an_unrelated_small_y_are_near_the_exact_score(first):
+    """Of examples of 8 tokens, whose first tokens may be one token: they do not tell what y is of x."""
+    rng = np.random.default_rng(9)
+    x, noise = rng.normal(size=(2, 4096, 16))
+    y = 1e-4 * (x[:, ::-1] + noise)
+    if first == "equal":
+        x[::8], y[::8] = x[0], y[0]
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    for method in ("in-sample", "adjusted"):
+        exact = linearity(x, y, method=method).value
+        assert linearity(x, y, method=method, dtype=torch.float32).value == pytest.approx(exact, abs=1e-6)
+    chain = ChainMoments(2, 16, dtype=torch.float32).update(torch.tensor(np.stack([x, y])))
+    assert linearity_of(chain.block(0)).value == pytest.approx(linearity(x, y).value, abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "d"), [(900, 12), (40, 12), (10, 12)])

@@ -283,6 +283,16 @@ def test_sinks_are_rows_of_massive_norm():
     assert sinks(x[:0]).tolist() == []
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_rows_among_more_zeros_than_rows_are_no_sinks(grouped):
+    x = torch.zeros(60, 4)
+    x[:20] = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    x[3] *= 100
+    groups = torch.arange(60) % 2 if grouped else None
+    assert sinks(x, groups).nonzero()[:, 0].tolist() == [3]
+    assert not sinks(x[20:], None if groups is None else groups[20:]).any()
+
+
 def test_sinks_of_every_layer_are_relative_to_the_layer_and_the_example():
     draw = torch.Generator().manual_seed(2)
     rows = torch.randn(3, 90, 8, generator=draw) * torch.tensor([1.0, 50.0, 7.0])[:, None, None]

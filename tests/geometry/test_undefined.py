@@ -89,6 +89,64 @@ def test_a_y_that_varies_in_one_fold_only_has_a_score_and_no_interval(n, d, offs
         undefined(linearity(x, y, groups=groups), "held-out it is 0")
 
 
+@pytest.mark.parametrize("shift", [1, 1e-3, 1e-9])
+@pytest.mark.parametrize(("n", "d"), [(400, 12), (30, 50)])
+def test_a_y_that_varies_in_one_fold_about_another_mean_has_no_interval(n, d, shift):
+    """Without that fold there is nothing to explain, whatever the others miss by a mean that holds it."""
+    x, y, own = random(n, d), np.full((n, d), 5.0), np.arange(n) // 2 % 10 == 3
+    y[own] += shift * (1 + random(own.sum(), d, 1))
+    got = linearity(x, y, method="held-out", groups=np.arange(n) // 2)
+    assert got.value is not None
+    assert (got.low, got.high, got.influence) == (None, None, ())
+    assert "no interval: without one fold of examples all rows of y are equal" in got.notes
+
+
+@pytest.mark.parametrize("n", [400, 20])
+def test_an_update_in_one_fold_only_has_no_interval(n):
+    """Of y − x the sums of the other folds hold rounding, and nothing to explain."""
+    x = torch.tensor(random(n, 24)).double() + 3
+    y, own = x + 1e-8 * torch.tensor(random(n, 24, 2)), torch.arange(n) % 5 == 3
+    y[own] += torch.tensor(random(int(own.sum()), 24, 1)).double()
+    folds = [Moments.of(x[k::5], y[k::5]) for k in range(5)]
+    got = linearity_of(sum(folds[1:], start=folds[0]), method="update", folds=folds)
+    if n > 25:
+        assert sure(got.value) > 0
+        assert (got.low, got.high, got.influence) == (None, None, ())
+        assert "no interval: without one fold of examples there is no score" in got.notes
+    else:
+        assert sure(got.reason).partition("held-out it is ")[2]
+        assert "(" not in sure(got.reason)
+
+
+@pytest.mark.parametrize("method", LINEARITY)
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (30, 50)])
+def test_linearity_of_rows_whose_squares_are_beyond_every_number(method, n, d):
+    x, y, groups = random(n, d), random(n, d) + 0.5 * random(n, d, 1), np.arange(n) // 3
+    want = linearity(x, y, method=method, groups=groups)
+    for size, dtype in ((1e18, torch.float32), (1e19, torch.float32), (1e30, torch.float32)):
+        large = linearity(x * np.float32(size), y * np.float32(size), method=method, groups=groups, dtype=dtype)
+        exact = linearity(x * np.float32(size), y * np.float32(size), method=method, groups=groups)
+        assert exact.value == pytest.approx(want.value, rel=1e-6)
+        if large.value is None:
+            assert "overflow" in sure(large.reason) or large.reason == exact.reason
+        else:
+            assert large.value == pytest.approx(want.value, rel=1e-4)
+    huge = [rows.astype(np.float64) * 1e160 for rows in (x, y)]
+    undefined(linearity(*huge, method=method, groups=groups), "overflow")
+    undefined(linearity(*huge, method=method), "overflow")
+
+
+@pytest.mark.parametrize("n", [60, 10])
+@pytest.mark.parametrize("method", [m for m in ANISOTROPY if m != "mean-cosine"])
+def test_anisotropy_of_rows_whose_squares_are_large_or_beyond_every_number(method, n):
+    x = random(n, 24).astype(np.float64).clip(-3, 3)
+    want = anisotropy(x, method=method).value
+    assert anisotropy((x * 1e38).astype(np.float32), method=method).value == pytest.approx(want, rel=1e-5)
+    for groups in (None, np.arange(n) // 2):
+        for size in (1e100, 1e160):
+            undefined(anisotropy(x * size, method=method, groups=groups), "overflow")
+
+
 def test_an_update_needs_equal_widths_with_few_rows_too():
     with pytest.raises(MicroscopeError, match="of the same width"):
         linearity(random(30, 50), random(30, 40), method="update", groups=np.arange(30))

@@ -1,5 +1,6 @@
 """B − A: against intervals combined by hand and quantiles of scipy."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -176,3 +177,24 @@ def test_models_of_different_depth_are_paired_between_the_layers_too():
     found = difference(first, second, PLACES, (0.0, 0.5, 1.0), groups=10, same_examples=True)
     want = stats.ttest_rel(b[1], (a[0] + a[1]) / 2).confidence_interval(0.95)
     assert (found.profile.low[1], found.profile.high[1]) == pytest.approx((want.low, want.high), rel=1e-3)
+
+
+def test_each_model_and_layer_is_divided_by_shares_of_its_own_rows():
+    """Group 0 has most rows in A, group 9 in B; at the place between A's layers A's parts are the mean of both's."""
+    rng = np.random.default_rng(7)
+    sizes = np.array([[20] + [1] * 9, [10] + [2] * 9, [1] * 9 + [20]])
+    values = rng.normal(0.5, 0.1, size=(3, 10))
+    estimates = []
+    for each, rows in zip(values, sizes, strict=True):
+        mean = float(np.average(each, weights=rows))
+        without = [float(np.average(np.delete(each, k), weights=np.delete(rows, k))) for k in range(10)]
+        moved = influences(mean, without, rows.tolist())
+        estimates.append(replace(_sure(mean, 0.1), influence=moved, shares=tuple((rows / rows.sum()).tolist())))
+    found = difference(
+        _profile(*estimates[:2]), _profile(estimates[2]), (0.0, 1.0), (0.5,), groups=10, same_examples=True
+    )
+    first, second, other = values * sizes / sizes.sum(1, keepdims=True)
+    own = other - (first + second) / 2
+    signs = np.array(list(itertools.product((1, -1), repeat=10)))
+    assert found.profile.value[0] == pytest.approx(own.sum())
+    assert sure(found.p[0]) == pytest.approx((np.abs(signs @ own) >= abs(own.sum())).mean(), rel=0.02)

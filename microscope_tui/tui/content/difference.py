@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from microscope_tui.pairing import adjusted_p, groups_in, influences_of_difference, mean_shares, reach
+from microscope_tui.pairing import adjusted_p, difference_by_group, groups_in, parts, reach
 from microscope_tui.results import Estimate, Profile
 from microscope_tui.student import t_quantile
 from microscope_tui.tables import number
@@ -60,17 +60,17 @@ def difference(
     when 0 is outside after Bonferroni's correction for all layers of the profile that have an interval.
     """
     taken_off = [_at(a, places_a, place, b.stages[i]) for i, place in enumerate(places_b)]
-    estimates = [_less(b, i, each) for i, each in enumerate(taken_off)]
+    estimates = [_less(b, i, each.estimate) for i, each in enumerate(taken_off)]
     tested = [i for i, e in enumerate(estimates) if e.low is not None]
     known = [i for i in tested if estimates[i].influence] if same_examples else []
-    found = _paired_p([estimates[i] for i in known])
+    held = groups_in((*a.influence, *b.influence), (*a.shares, *b.shares))
+    found = _paired_p([difference_by_group(taken_off[i].parts, _estimate(b, i).parts) for i in known], held)
     p: dict[int, float] = {}
     if found is not None:
         p = {i: min(1.0, each * len(tested) / len(known)) for i, each in zip(known, found, strict=True)}
-        count = len(groups_in([estimates[i].influence for i in known]))
         for i in tested:
             e = estimates[i]
-            estimates[i] = _by_pairs(e, count) if i in p else replace(e, notes=(*e.notes, ALONE))
+            estimates[i] = _by_pairs(e, len(held)) if i in p else replace(e, notes=(*e.notes, ALONE))
     widening = _widening(len(tested), max(groups - 1, 1))
     significant = tuple(p[i] <= 1 - LEVEL if i in p else _clear_of_zero(e, widening) for i, e in enumerate(estimates))
     said = {i: f" (p {p[i]:.2g})" if i in p else "" for i in tested}
@@ -88,19 +88,18 @@ def difference(
         notes=tuple(((e.reason,) if e.reason else ()) + e.notes for e in estimates),
         facts=facts,
         influence=tuple(e.influence for e in estimates),
-        shares=tuple(e.shares for e in estimates),
+        shares=(),
     )
-    rows = tuple((one.n, n) for one, n in zip(taken_off, b.n, strict=True))
+    rows = tuple((one.estimate.n, n) for one, n in zip(taken_off, b.n, strict=True))
     return Difference(profile, significant, len(tested), found is not None, tuple(map(p.get, range(len(b.n)))), rows)
 
 
-def _paired_p(estimates: Sequence[Estimate]) -> tuple[float, ...] | None:
-    """The adjusted p of each difference, None where there is none, or they are not of the same groups or of too few."""
-    values = tuple(e.value for e in estimates if e.value is not None)
-    influences = tuple(e.influence for e in estimates)
-    if not influences or len({len(each) for each in influences}) > 1:
+def _paired_p(differences: Sequence[tuple[float, ...]], held: Sequence[int]) -> tuple[float, ...] | None:
+    """The adjusted p of differences of parts, by the groups `held` that have rows; None where there is none, or they
+    are not of the same groups or of too few."""
+    if len({len(each) for each in differences}) != 1:
         return None
-    return adjusted_p(values, influences, tuple(e.shares for e in estimates))
+    return adjusted_p(tuple(tuple(each[k] for k in held) for each in differences))
 
 
 def _by_pairs(estimate: Estimate, groups: int) -> Estimate:
@@ -109,45 +108,59 @@ def _by_pairs(estimate: Estimate, groups: int) -> Estimate:
     return replace(estimate, low=(estimate.value or 0.0) - half, high=(estimate.value or 0.0) + half)
 
 
-def _at(a: Profile, places: Sequence[float], place: float, stage: str) -> Estimate:
+@dataclass(frozen=True)
+class _Known:
+    """A value as it is known, and what of it is each group's (see `pairing.parts`)."""
+
+    estimate: Estimate
+    parts: tuple[float, ...] = ()
+
+
+def _at(a: Profile, places: Sequence[float], place: float, stage: str) -> _Known:
     """What A is at a place, interpolated where it has no layer there."""
     for i, here in enumerate(places):
         if abs(here - place) < 1e-6:
             if a.stages[i] != stage:
-                return Estimate(None, reason=f"the first has another stage here: {a.stages[i] or 'the decoder'}")
+                return _Known(
+                    Estimate(None, reason=f"the first has another stage here: {a.stages[i] or 'the decoder'}")
+                )
             return _estimate(a, i)
         after = i + 1
         if place >= 0 and here >= 0 and after < len(places) and here < place < places[after]:
             return _between(_estimate(a, i), _estimate(a, after), (place - here) / (places[after] - here), a.layers[i])
-    return Estimate(None, reason="the first has no such layer")
+    return _Known(Estimate(None, reason="the first has no such layer"))
 
 
-def _estimate(profile: Profile, i: int) -> Estimate:
-    value = profile.value[i]
+def _estimate(profile: Profile, i: int) -> _Known:
+    value, influence = profile.value[i], profile.influence[i]
     reason = None if value is not None else next(iter(profile.notes[i]), "undefined")
-    known = Estimate(value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason)
-    return replace(known, influence=profile.influence[i], shares=profile.shares[i])
+    known = Estimate(value, profile.low[i], profile.high[i], profile.n[i], profile.d, reason, influence=influence)
+    return _Known(known, () if value is None else parts(value, influence, profile.shares[i]))
 
 
-def _between(one: Estimate, other: Estimate, share: float, layer: int) -> Estimate:
+def _between(one: _Known, other: _Known, share: float, layer: int) -> _Known:
     """Interpolated; the interval as if the errors of neighbouring layers were one, which is never too narrow."""
-    if one.value is None or other.value is None:
-        return one if one.value is None else other
+    a, b = one.estimate, other.estimate
+    if a.value is None or b.value is None:
+        return one if a.value is None else other
 
     def mixed(low: float | None, high: float | None) -> float | None:
         return None if low is None or high is None else low + share * (high - low)
 
-    moved = influences_of_difference(one.influence, other.influence)
-    return Estimate(
-        mixed(one.value, other.value),
-        mixed(one.low, other.low),
-        mixed(one.high, other.high),
-        min(one.n, other.n),
-        one.d,
+    def by_group(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[float, ...]:
+        moved = difference_by_group(low, high)
+        return tuple(u + share * change for u, change in zip(low, moved, strict=True)) if moved else ()
+
+    estimate = Estimate(
+        mixed(a.value, b.value),
+        mixed(a.low, b.low),
+        mixed(a.high, b.high),
+        min(a.n, b.n),
+        a.d,
         facts=(f"between layers {layer} and {layer + 1} of the first",),
-        influence=tuple(u + share * change for u, change in zip(one.influence, moved, strict=True)) if moved else (),
-        shares=mean_shares(one.shares, other.shares),
+        influence=by_group(a.influence, b.influence),
     )
+    return _Known(estimate, by_group(one.parts, other.parts))
 
 
 def _less(b: Profile, i: int, a: Estimate) -> Estimate:
@@ -167,9 +180,8 @@ def _less(b: Profile, i: int, a: Estimate) -> Estimate:
         low_b, high_b, low_a, high_a = (bound for bound in bounds if bound is not None)
         low = value - a.value - math.hypot(value - low_b, high_a - a.value)
         high = value - a.value + math.hypot(high_b - value, a.value - low_a)
-    moved = influences_of_difference(a.influence, b.influence[i])
-    rows = mean_shares(a.shares, b.shares[i])
-    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts, influence=moved, shares=rows)
+    moved = difference_by_group(a.influence, b.influence[i])
+    return Estimate(value - a.value, low, high, n, b.d, notes=notes, facts=facts, influence=moved)
 
 
 def _widening(tested: int, degrees: int) -> float:
