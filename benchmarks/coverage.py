@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry import anisotropy, dimension, linearity
-from microscope_tui.pairing import adjusted_p, influences_of_difference, reach
+from microscope_tui.pairing import adjusted_p, difference_by_group, parts, reach
 from microscope_tui.results import Estimate
 
 RESULTS = Path(__file__).parent / "results" / "coverage.md"
@@ -165,16 +165,22 @@ def compare(name: str, examples: int, rounds: int) -> Pairs:
 def _alarms(measure: Measure, examples: int, generator: torch.Generator) -> tuple[bool, bool]:
     """Whether max-T, and whether any interval by itself, calls two like models different at some layer."""
     asked = questions(examples, generator)
-    layers = [_difference(*(measure(*rows_of(asked, generator)) for _ in range(2))) for _ in range(LAYERS)]
-    p = adjusted_p(tuple(d for d, _ in layers), tuple(moved for _, moved in layers))
+    layers = [[measure(*rows_of(asked, generator)) for _ in range(2)] for _ in range(LAYERS)]
+    p = adjusted_p(tuple(difference_by_group(*map(_parts, pair)) for pair in layers))
     assert p is not None
-    return min(p) <= 0.05, any(abs(d) > reach(moved, len(moved)) for d, moved in layers)
+    alone = [_difference(a, b) for a, b in layers]
+    return min(p) <= 0.05, any(abs(d) > reach(moved, len(moved)) for d, moved in alone)
+
+
+def _parts(estimate: Estimate) -> tuple[float, ...]:
+    assert estimate.value is not None
+    return parts(estimate.value, estimate.influence, estimate.shares)
 
 
 def _difference(a: Estimate, b: Estimate) -> tuple[float, tuple[float, ...]]:
     assert a.value is not None
     assert b.value is not None
-    return b.value - a.value, influences_of_difference(a.influence, b.influence)
+    return b.value - a.value, difference_by_group(a.influence, b.influence)
 
 
 def paired_table(rows: list[Pairs], rounds: int) -> str:
