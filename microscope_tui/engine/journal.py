@@ -23,6 +23,7 @@ from torch import Tensor
 from microscope_tui.engine.rows import below
 from microscope_tui.engine.tally import Tally
 from microscope_tui.engine.tensors import metadata_of, parts_of, tensors_of
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import Captured
 from microscope_tui.models.before import Stage
 from microscope_tui.models.quiet import is_out_of_memory
@@ -92,6 +93,11 @@ class Journal:
         self.nbytes = 0
         """The bytes of the blocks behind the sums."""
 
+    @property
+    def held(self) -> int:
+        """The bytes of what was counted and is in no block yet."""
+        return sum(tensor.nbytes for _, piece in self._pieces for tensor in piece.values())
+
     def spare_memory(self) -> None:
         """Hold no rows from now on."""
         self._roomy = False
@@ -137,6 +143,9 @@ class Journal:
             if isinstance(error, DiskFull):
                 raise
             return  # other jobs use the room: a kill costs what was measured since the last block
+        except MicroscopeError:  # a busy database, say: no walk ends for a copy that it can do without
+            self._give_up()
+            return
         size = sum(part.nbytes for part in parts)
         self._on_disk(tally, self.nbytes + size)
         self._written += size
@@ -147,12 +156,12 @@ class Journal:
         this `device` and with these `optional` libraries."""
         if start >= len(self._keys):
             return None
-        file = self._store.blob_file(self._name(start))
-        if file is None:
-            return None
         try:
+            file = self._store.blob_file(self._name(start))
+            if file is None:
+                return None
             block = _read(file, device)
-        except UNREADABLE:
+        except (*UNREADABLE, MicroscopeError):
             return None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

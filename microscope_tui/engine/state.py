@@ -158,6 +158,7 @@ class Keeper:
         except StoreFull as error:
             # The measurement itself goes on: what cannot be kept is measured again after a crash.
             kept = self._journal.tally.consumed
+            self._journal.spare_memory()
             self.notes = (
                 f"can be resumed only from its first {kept} examples: {error}" if kept else f"{LOST}: {error}",
             )
@@ -197,7 +198,7 @@ class Keeper:
         """Whether it is time for the sums, of `size` bytes: blocks shall not take more room than they do."""
         share = SHARE if self._journal.whole else ALONE
         late = time.monotonic() >= self._last + self._cost / share
-        return late or self._journal.nbytes > size or consumed in self._ends
+        return late or self._journal.nbytes + self._journal.held > size or consumed in self._ends
 
     @property
     def _ends(self) -> tuple[int, int]:

@@ -365,13 +365,17 @@ def test_a_disk_without_room_for_rows_but_for_sums_lets_the_work_go_on(tmp_path,
     assert len(captured) == 40
 
 
-def test_a_cache_without_room_for_one_batch_costs_what_comes_before_the_next_sums(tmp_path, captured, monkeypatch):
-    """Other jobs use the room at the moment of the third batch: what is behind it cannot follow on the second."""
+@pytest.mark.parametrize("error", [StoreFull("All of it is in use."), MicroscopeError("It is kept busy.")])
+def test_a_cache_that_does_not_take_one_batch_costs_what_comes_before_the_next_sums(
+    tmp_path, captured, monkeypatch, error
+):
+    """At the moment of the third batch other jobs use the room, or the database: what is behind it cannot follow on
+    the second."""
     put = Store.put_blob
 
     def full(self, key, value):
         if "-16-24-" in key:
-            raise StoreFull("All of it is in use.")
+            raise error
         put(self, key, value)
 
     monkeypatch.setattr(state, "ALONE", 1e-9)
