@@ -23,6 +23,7 @@ from textual.command import CommandPalette, SearchIcon
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
+from textual.notifications import Notification, Notify
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -98,6 +99,7 @@ class ExplorerApp(App[int], inherit_bindings=False):
         self._keys: deque[events.Key] = deque()
         self._sent_to: WeakKeyDictionary[events.Key, Screen[Any]] = WeakKeyDictionary()
         self._kept = self.explorer.session, self.explorer.remembered
+        self._warned: Notification | None = None
 
     async def on_event(self, event: events.Event) -> None:
         """A key is for the screen that the keys before it have opened, however fast they come.
@@ -113,6 +115,19 @@ class ExplorerApp(App[int], inherit_bindings=False):
                 await self._send_keys()
         else:
             await super().on_event(event)
+
+    def on_notify(self, event: Notify) -> None:
+        """One thing is told at a time, the last one, for there is room for no more; but a warning is not lost behind
+        what is told while it stands: that is told beside it."""
+        told = event.notification
+        warned = self._warned
+        if told.severity != "information":
+            self._warned = replace(told)
+        elif warned and not warned.has_expired:
+            told.message, told.severity, told.markup = f"{warned.message}\n{told.message}", warned.severity, False
+        self._notifications.clear()
+        for holder in self.screen.query("ToastHolder"):
+            holder.remove()
 
     async def on_dialog_opened(self) -> None:
         await self._send_keys()

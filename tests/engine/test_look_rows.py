@@ -181,6 +181,7 @@ def test_a_slice_without_a_walk_is_mapped_from_the_same_rows(store, tmp_path):
     assert again == run_now
     of = f"rows of {len(set(run_now.example))} of {COUNT} examples, run for this map"
     assert of in run_now.notes[0]
+    assert "no measurement had kept a sample when it was made" in run_now.notes[0]  # true for as long as it is kept
     assert sorted(run_now.modality) == sorted(kept.modality)
     assert run_now.share == pytest.approx(kept.share, rel=1e-3)
 

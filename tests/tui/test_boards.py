@@ -298,3 +298,21 @@ async def test_a_log_that_comes_while_the_window_changes_stays():
         await e.pilot.pause()
         await e.pilot.pause()
         assert "the newest line" in text_of(e, "#log")
+
+
+async def test_a_job_of_a_curve_that_is_shown_is_looked_at_in_the_comparison_and_another_takes_its_place():
+    source = FakeSource()
+    session = Session(NAMES, SLICE)
+    async with explorer(source, size=(140, 40), session=session) as e:
+        await opened(e)
+        source.submit(Request("demo:d", SLICE))
+        await e.press("down", "enter")
+        await e.until(lambda: e.app.screen is e.explorer)
+        assert e.session.models == NAMES
+        assert e.session.top == e.session.slots[1]
+        assert e.notes == ""
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 4)
+        await e.press("down", "down", "down", "enter")
+        await e.until(lambda: e.session.models == ("demo:d",))
+        await e.until(lambda: "the place of the 3 curves that were compared: c lays others over it" in e.notes)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.widgets import Label
 
 from microscope_tui.results import Estimate, Measurement, Profile, Skipped
 from microscope_tui.terms import METHODS, Metric, Modality, Request, Stream
@@ -316,3 +317,16 @@ async def test_k_lists_the_differences_of_two_curves(source: FakeSource):
         await filled(e)
         await e.press("k")
         assert "are the same" in _open(e).text
+
+
+async def test_the_title_of_the_differences_names_every_model_to_its_end():
+    names = ("demo:llava-next", "demo:omnifusion", "demo:llava-next@init", "demo:llava-next-base")
+    source = FakeSource([made_up(name) for name in names])
+    async with explorer(source, size=(80, 24), session=Session(names, SLICE, layer=5)) as e:
+        await filled(e)
+        await e.press("k")
+        title = e.here(Card).query_one("#title", Label)
+        lines = [title.render_line(y).text.strip() for y in range(title.size.height)]
+        said = "llava-next against omnifusion against llava-next@init against llava-next-base"
+        assert " ".join(lines).strip() == said
+        assert title.region.right <= e.here(Card).query_one("#page").region.right

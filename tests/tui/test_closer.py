@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.terms import JobKind, JobState, Progress
+from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
 from microscope_tui.tui.keys import deeds
 from microscope_tui.tui.screens.examples import Examples
 from microscope_tui.tui.screens.help import Help
@@ -199,6 +199,20 @@ async def test_any_size_does_no_harm(source: FakeSource, key: str, kind):
         assert bar(e, "footer").strip()
 
 
+async def test_a_window_that_is_too_small_says_so_in_its_middle(source: FakeSource):
+    async with explorer(source, session=BOTH) as e:
+        screen = await opened(e, "M", Map)
+        await e.pilot.resize_terminal(45, 12)
+        await e.pilot.pause()
+        small = screen.query_one("#small")
+        lines = [small.render_line(y).text for y in range(small.size.height)]
+        assert (len(lines), len(lines[0])) == (12, 45)
+        (at,) = [y for y, line in enumerate(lines) if "This window is 45x12" in line]
+        assert 3 <= at <= 5
+        text = lines[at]
+        assert abs((len(text) - len(text.lstrip())) - (len(text) - len(text.rstrip()))) <= 1
+
+
 async def test_long_names_many_layers_and_foreign_letters_do_no_harm():
     name = "demo:" + "x" * 200
     given = looked.table(name, layers=100)
@@ -231,3 +245,25 @@ async def test_palette_offers_the_deeds_of_the_screen(source: FakeSource):
         titles = [command.title for command in e.app.get_system_commands(screen)]
         assert any(title.startswith("Unfold") for title in titles)
         assert not any(title.startswith("Compare") for title in titles)
+
+
+async def test_r_starts_the_worker_for_a_look_that_waits_and_is_not_doubled(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+):
+    source.looks.pop((MODELS[0], JobKind.TOKENS, 0))
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        await e.press("T")
+        await e.until(lambda: "queued: the worker takes it up now" in canvas(e, "heat"))
+        (job,) = source.worked.values()
+        asked: list[int | None] = []
+
+        def found(request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
+            asked.append(example)
+            return job
+
+        monkeypatch.setattr(source, "submit", found)
+        await e.press("r")
+        await e.until(lambda: asked == [0])
+        await e.until(lambda: "queued: the worker takes it up now" in canvas(e, "heat"))
+        assert source.cancelled == []

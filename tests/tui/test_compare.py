@@ -12,6 +12,7 @@ from microscope_tui.results import Measurement, Profile
 from microscope_tui.terms import JobState, Metric, Modality, Progress, Stream
 from microscope_tui.tui.content.difference import difference
 from microscope_tui.tui.session import Session
+from microscope_tui.tui.themes import MARKERS
 from microscope_tui.tui.widgets.pane import Pane
 from tests.sure import sure
 from tests.tui.driving import Driven, explorer, filled
@@ -288,6 +289,8 @@ async def test_stages_before_the_decoder_can_be_reached_by_the_cursor():
         assert "vision tower" in e.pane(3).splitlines()[-1]
         await e.press("right", "right")
         assert " connector " in e.pane(3).splitlines()[-1]
+        await e.press("home", "shift+tab", "shift+tab", "shift+tab")
+        assert f"vision tower: no anisotropy measured for {_shown(e)[0]}" in e.bar("inspector")
 
 
 async def test_little_is_drawn_for_a_slow_line(source: FakeSource):
@@ -381,6 +384,19 @@ async def test_curves_without_a_line_of_values_are_counted():
         await e.pilot.resize_terminal(120, 40)
         await e.pilot.pause()
         assert "more" not in e.pane(0)
+
+
+async def test_of_four_curves_in_three_columns_every_title_has_the_signs():
+    names = ("demo:a", "demo:b", "demo:c", "demo:d")
+    source = FakeSource([made_up(name) for name in names])
+    async with explorer(source, size=(80, 24), session=Session(names, SLICE, layer=12)) as e:
+        await filled(e)
+        await e.press("a")
+        await e.until(lambda: len(_shown(e)) > 4)
+        for number, title in enumerate(_shown(e)):
+            head = e.pane(number).splitlines()[0]
+            assert title in head
+            assert all(sign in head for sign in MARKERS[:4]), head
 
 
 def _with_rows(measured: Measurement, n: Mapping[Modality, int]) -> Measurement:

@@ -84,3 +84,18 @@ def test_news_that_overtook_each_other_do_not_revive_a_job_that_has_ended(desk: 
     desk.job(JOB)
     assert desk.of(REQUEST).job == done
     assert desk.jobs["1"] == done
+
+
+def test_what_was_asked_for_anew_is_not_given_its_old_job_when_a_worker_is_back(desk: Desk):
+    other = Request(MODELS[1], SLICE)
+    desk.forget(other)
+    desk.job(replace(JOB, state=JobState.RUNNING))
+    desk.job(replace(JOB, id="2", request=other))
+    desk.worker_gone("The worker has died.")
+    desk.forget(other)
+    desk.failed(other, "no such model")
+    desk.worker_back()
+    assert desk.worker is None
+    assert desk.of(REQUEST).waiting
+    assert desk.of(REQUEST).error is None
+    assert desk.of(other).error == "no such model"

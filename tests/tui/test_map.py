@@ -10,11 +10,12 @@ from microscope_tui.terms import JobKind, JobState, Modality, Stream
 from microscope_tui.tui.screens.map import Map
 from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.screens.worst import Worst
+from microscope_tui.tui.session import Session
 from tests.sure import sure
 from tests.tui import looked
 from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
 from tests.tui.driving import explorer, filled
-from tests.tui.fake import MODELS, FakeSource, Shape, made_up
+from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
 
 @pytest.fixture
@@ -108,9 +109,28 @@ async def test_the_map_moves_with_the_layer_and_says_its_share(source: FakeSourc
         assert "outside" not in canvas(e, "map-0")
         await e.press("f")
         assert "image" not in canvas(e, "map-0").splitlines()[0]
-        await e.press("c")
+        await e.press("v")
         assert canvas(e, "map-1").startswith(" ◆ omnifusion")
         assert screen.at_layer == 6
+
+
+async def test_of_four_models_the_one_that_is_come_from_is_shown_first_and_c_goes_on_to_the_others():
+    names = ("demo:a", "demo:b", "demo:c", "demo:d")
+    source = FakeSource([made_up(name, shape=Shape(layers=12)) for name in names])
+    for name in names:
+        source.looks[name, JobKind.TOKENS, 0] = looked.table(name, 0)
+        source.looks[name, JobKind.MAP, None] = looked.cloud(name)
+    async with explorer(source, session=Session(names, SLICE, layer=5), size=(80, 24)) as e:
+        await opened(e, "T", TokenScreen)
+        await e.press("c", "c", "M")
+        screen = e.here(Map)
+        for shown, said in (("cd", "3, 4 of 4"), ("da", "4, 1 of 4"), ("ab", "1, 2 of 4")):
+            await e.until(lambda: all(screen.clouds))
+            await e.pilot.pause()
+            assert [canvas(e, f"map-{number}").split()[0] for number in (0, 1)] == list(shown)
+            assert f"models {said}" in bar(e, "title")
+            assert f"models {said} are shown" in str(screen.card()[-1])
+            await e.press("c")
 
 
 async def test_u_asks_for_the_map_of_another_stream(source: FakeSource):

@@ -164,7 +164,7 @@ async def test_a_slice_is_judged_while_it_is_typed(source: FakeSource):
         await e.press("enter")
         assert e.here(Picker)
         await e.until(lambda: any("filter=image" in line for line in lines(e)))
-        await e.press("down", "tab")
+        await e.press("tab")
         assert box(e).value == "demo:scienceqa?filter=image"
         assert "no filter" not in text_of(e, "#said")
         box(e).value = "demo:scienceqa?count=5"
@@ -175,13 +175,23 @@ async def test_a_slice_is_judged_while_it_is_typed(source: FakeSource):
         assert source.submitted == []
 
 
+async def test_what_is_known_to_be_no_name_stands_after_what_it_finds(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "c", "demo:omni")
+        assert "no demo model" in text_of(e, "#said").lower()
+        assert "demo:omnifusion" in lines(e)[0]
+        assert "use demo:omni" in lines(e)[-1]
+        await e.press("enter")
+        await e.until(lambda: e.session.models == MODELS)
+
+
 async def test_a_folder_is_completed_and_described(source: FakeSource, tmp_path: Path):
     (tmp_path / "llava").mkdir()
     (tmp_path / "llava" / "config.json").write_text('{"model_type": "llava", "architectures": ["LlavaForX"]}')
     async with explorer(source) as e:
         await opened(e, "m", f"{tmp_path}/ll")
-        await e.until(lambda: any(str(tmp_path / "llava") in line for line in lines(e)))
-        await e.press("down", "tab")
+        await e.until(lambda: str(tmp_path / "llava") in lines(e)[0])
+        await e.press("tab")
         assert box(e).value == str(tmp_path / "llava")
         await e.until(lambda: "LlavaForX" in text_of(e, "#plan"))
         await e.press("enter")

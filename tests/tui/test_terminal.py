@@ -62,3 +62,11 @@ def test_without_colours_series_differ_by_their_signs():
         assert terminal.text.count("●") > 12
     finally:
         terminal.child.close(force=True)
+
+
+def test_what_was_told_twice_is_gone_from_the_terminal_when_its_time_is_over(terminal: Terminal):
+    terminal.until(lambda: terminal.braille > 80)
+    terminal.press("Y", lambda: "copied" in terminal.text and "(CSV)" not in terminal.text)
+    terminal.press("\x19", lambda: "copied the table (CSV)" in terminal.text)
+    terminal.until(lambda: "copied" not in terminal.text)
+    assert "worker idle" in terminal.text

@@ -144,3 +144,28 @@ async def test_long_names_leave_room_for_the_progress(many: int):
         e.explorer.change(replace(e.session, models=("/short", *names[1:])))
         assert e.session.models[0] == "/short"
         await e.until(lambda: "measuring 344/700 ex" in e.bar("header"))
+
+
+async def test_what_was_paused_before_it_began_and_is_left_is_withdrawn(source: FakeSource):
+    async with explorer(source, session=BOTH) as e:
+        await filled(e)
+        await _busy(e)
+        await e.press("D")
+        await e.until(lambda: len(waiting(source)) == 3)
+        source.pause("job-3")
+        await e.until(lambda: e.explorer.desk.jobs["job-3"].state is JobState.PAUSED)
+        await e.press("D")
+        await e.until(lambda: sorted(source.cancelled) == ["job-2", "job-3"])
+        assert [request.model for request in waiting(source)] == ["demo:else"]
+
+
+async def test_what_was_paused_half_way_and_is_left_stays_and_is_named(source: FakeSource):
+    async with explorer(source) as e:
+        await filled(e)
+        await e.press("D")
+        await e.until(lambda: source.worked)
+        source.move(source.worked["job-1"], JobState.PAUSED, Progress("paused", 7, 20))
+        await e.until(lambda: e.explorer.desk.jobs["job-1"].state is JobState.PAUSED)
+        await e.press("D")
+        await e.until(lambda: "Paused half-way: without duplicates: j, then x cancels it." in e.notes)
+        assert source.cancelled == []

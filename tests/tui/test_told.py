@@ -48,3 +48,37 @@ async def test_what_is_told_reaches_the_edge_and_is_whole(said: str):
         lines = [strip.text for strip in app.screen._compositor.render_strips()[: toast.region.height]]
         shown = "".join(line[toast.region.x + 1 :] for line in lines)
         assert shown.replace(" ", "") == said.replace(" ", "")
+
+
+def painted(app: ExplorerApp) -> str:
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+async def test_what_is_told_while_something_else_stands_goes_in_its_turn():
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE, layer=12), FakeSource([made_up()]))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        e = Driven(app, pilot, FakeSource())
+        await filled(e)
+        app.notify("copied the first thing", timeout=1.0)
+        await e.until(lambda: "copied the first thing" in painted(app))
+        app.notify("copied the second thing", timeout=1.0)
+        await e.until(lambda: "copied the second thing" in painted(app))
+        assert "first thing" not in painted(app)
+        await e.until(lambda: "copied the" not in painted(app))
+        assert "worker idle" in painted(app)
+        assert not app.screen.query("ToastHolder")
+
+
+async def test_a_warning_stays_beside_what_is_told_after_it():
+    app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE, layer=12), FakeSource([made_up()]))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        e = Driven(app, pilot, FakeSource())
+        await filled(e)
+        app.notify("Still measuring [it]", severity="warning", markup=False)
+        for said in ("one thing", "two"):
+            app.notify(said)
+            await e.until(partial(lambda said: said in e.notes, said))
+        assert e.notes == "Still measuring [it]\ntwo"
+        await e.until(lambda: "Still measuring [it]" in painted(app))
+        app.notify("another warning", severity="warning")
+        await e.until(lambda: e.notes == "another warning")

@@ -288,3 +288,41 @@ async def test_models_are_submitted_in_their_order_however_long_each_takes_to_lo
     async with explorer(source, session=Session(names, SLICE)) as e:
         await e.until(lambda: len(source.submitted) == 3)
         assert tuple(request.model for request in source.submitted) == names
+
+
+async def test_a_look_that_starts_another_worker_brings_back_what_waited_for_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 0.05)
+    source = FakeSource()
+    async with explorer(source) as e:
+        await _measuring(e)
+        source.news.put(MicroscopeError(DIED))
+        await e.until(lambda: "worker gone: r starts it again" in e.bar("header"))
+        await e.press("T")
+        await e.until(lambda: source.looked_at)
+        await e.until(lambda: "measuring 12/60" in e.bar("header"))
+        assert len(source.submitted) == 1
+        await e.until(lambda: source.follows == 2)
+        source.stored[MODELS[0], str(SLICE)] = made_up()
+        source.worked["job-1"] = replace(source.worked["job-1"], state=JobState.DONE)  # without a word
+        await filled(e)
+
+
+async def test_r_that_starts_another_worker_brings_back_what_is_not_looked_at_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 60.0)
+    source = FakeSource()
+    async with explorer(source) as e:
+        await _measuring(e)
+        left = e.explorer.requests[0]
+        e.explorer.change(Session(MODELS[1:], SLICE))
+        await e.until(lambda: len(source.submitted) == 2)
+        source.news.put(MicroscopeError(DIED))
+        await e.until(lambda: "worker gone: r starts it again" in e.bar("header"))
+        await e.press("r")
+        await e.until(lambda: len(source.submitted) == 3)
+        await e.until(lambda: e.explorer.desk.of(left).waiting)
+        assert e.explorer.desk.of(left).error is None
+        source.stored[MODELS[0], str(SLICE)] = made_up()
+        source.move(source.worked["job-1"], JobState.DONE)
+        await e.until(lambda: e.explorer.desk.of(left).complete)

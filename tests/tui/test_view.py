@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.results import Measurement
-from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.measured import methods_measured
 from microscope_tui.tui.content.names import labels_of
-from microscope_tui.tui.content.standing import worker_state
+from microscope_tui.tui.content.standing import told_from, worker_state
 from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
@@ -179,6 +179,20 @@ def test_a_job_for_something_else_is_named():
     other = Request("demo:other", SLICE)
     desk.job(Job("7", other, JobState.RUNNING, Progress("measuring", 1, 9), created=1.0))
     assert worker_state(desk, [REQUEST], 60) == ("other: measuring 1/9 ex", "busy")
+
+
+def test_of_a_job_for_something_else_the_name_gives_way_before_what_tells_it_apart():
+    progress = Progress("measuring", 448, 700)
+    one, other = Request("demo:llava-next", SLICE), Request("demo:omnifusion", SLICE)
+    desk = Desk()
+    desk.job(Job("7", replace(one, without=("sinks",)), JobState.RUNNING, progress, created=1.0))
+    assert worker_state(desk, [one, other], 36) == ("without sinks: measuring 448/700 ex", "busy")
+    assert worker_state(desk, [one, other], 60) == ("llava-next without sinks: measuring 448/700 ex", "busy")
+    assert worker_state(desk, [one, other], 45)[0].startswith("llav…next without sinks: measuring")
+    assert worker_state(desk, [one], 36) == ("without sinks: measuring 448/700 ex", "busy")
+    job = Job("8", replace(one, model="demo:" + "x" * 50), kind=JobKind.WORST)
+    assert told_from(job, [one], 15) == "worst tokens"
+    assert told_from(job, [one], 24) == "worst tokens of xxx…xxxx"
 
 
 def test_titles_name_modality_and_stream():

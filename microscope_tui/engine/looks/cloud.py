@@ -168,4 +168,7 @@ def _tsne_note(count: int) -> str:
 def _run_note(sampled: Sequence[Rows], slice_: Slice) -> str:
     """Where rows come from that no walk has sampled."""
     examples = len({key for rows in sampled for key in rows.example})
-    return f"rows of {examples:,} of {len(slice_):,} examples, run for this map: no measurement has kept a sample"
+    return (
+        f"rows of {examples:,} of {len(slice_):,} examples, run for this map, as no measurement had kept a sample when "
+        "it was made: once one has, ask for the map again"
+    )

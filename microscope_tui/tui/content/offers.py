@@ -9,7 +9,15 @@ from typing import Final
 
 from textual.fuzzy import FuzzySearch
 
-from microscope_tui.catalogue import Entry, describe_model, describe_slice, is_path, size_text
+from microscope_tui.catalogue import (
+    Entry,
+    describe_model,
+    describe_slice,
+    is_path,
+    locate_model,
+    locate_slice,
+    size_text,
+)
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.memory import free_gpus, free_host
 from microscope_tui.settings import Settings
@@ -217,8 +225,9 @@ class Shop:
         return offer if self.slices else fitted(offer, self._room())
 
     def wrong(self, name: str) -> str:
-        """Why a name can be none, whatever is on the disk, as a sentence; empty when it can."""
-        return (wrong_slice(name) if self.slices else "") or wrong_home(name)
+        """Why a name can be none, whatever the user has on the disk, as a sentence; empty when it can."""
+        demo = "" if self.source.read_only else wrong_demo(name, slices=self.slices)
+        return (wrong_slice(name) if self.slices else "") or wrong_home(name) or demo
 
     def kept(self, name: str) -> str:
         """Why a key cannot make a name a favourite or take that away, as a sentence; empty when it can."""
@@ -271,6 +280,17 @@ def wrong_slice(text: str) -> str:
         filter_terms(SliceSpec.parse(text).filter)
     except MicroscopeError as error:
         return str(error)
+    return ""
+
+
+def wrong_demo(name: str, *, slices: bool) -> str:
+    """Why a name that begins with `demo:` is of nothing that comes with the program, as a sentence; empty for any
+    other name."""
+    if name.startswith("demo:"):
+        try:
+            locate_slice(SliceSpec.parse(name).source) if slices else locate_model(name)
+        except MicroscopeError as error:
+            return str(error)
     return ""
 
 

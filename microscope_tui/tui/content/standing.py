@@ -8,7 +8,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Modality, Request, Stream
 from microscope_tui.tui.content.measured import unlike
 from microscope_tui.tui.content.names import short_name, slice_names
-from microscope_tui.tui.content.readout import progress, shorten
+from microscope_tui.tui.content.readout import progress, shorten, shorten_end
 from microscope_tui.tui.content.work import what_of
 from microscope_tui.tui.data.desk import Desk, Known
 from microscope_tui.tui.data.looks import Seen
@@ -19,6 +19,9 @@ LEAST = (60, 20)
 """Columns and rows below which nothing can be read but a pane alone."""
 LEAST_ALONE = (40, 10)
 """Columns and rows below which that cannot be read either."""
+
+LEAST_NAME = 6
+"""Cells in which a name can still be told from another one."""
 
 REMEDIES = {"pick_model": "other model", "pick_slice": "other slice", "cache": "cache", "jobs": "log"}
 """The deeds that may mend what is wrong, and what they give, in two words."""
@@ -113,18 +116,29 @@ def status_of_look(seen: Seen, desk: Desk) -> tuple[str, bool]:
     return progress(seen.job), False
 
 
-def told_from(job: Job, requests: Sequence[Request]) -> str:
-    """What a job that is not for what is looked at makes, in few words: how it differs from that."""
+def told_from(job: Job, requests: Sequence[Request], width: int = 200) -> str:
+    """What a job that is not for what is looked at makes, in few words and at most `width` cells: how it differs from
+    that."""
     asked, models = job.request, {request.model for request in requests}
     name = short_name(asked.model)
     if job.kind is not JobKind.MEASURE:
-        return f"{what_of(job)} of {name}"
+        return _named(what_of(job), " of ", name, "", width)
     same = next((request for request in requests if (request.model, request.slice) == (asked.model, asked.slice)), None)
     if same:
         variant = unlike(asked, same) or "with other settings"
-        return variant if len(models) == 1 else f"{name} {variant}"
+        return _named("", "", "" if len(models) == 1 else name, f" {variant}", width)
     known = asked.slice in {request.slice for request in requests}
-    return name if known else f"{name} on {slice_names([asked.slice])[0]}"
+    on = "" if known else f" on {shorten(slice_names([asked.slice])[0], width // 2)}"
+    return _named("", "", name, on, width)
+
+
+def _named(before: str, of: str, name: str, after: str, width: int) -> str:
+    """A name with what is said of it, in at most `width` cells: the name is cut in its middle, or left out where
+    nothing could be told from what is left of it, before a word of the rest is."""
+    room = width - len(before + of + after)
+    if not name or room < min(len(name), LEAST_NAME):
+        return shorten_end((before + after).strip(), width)
+    return f"{before}{of}{shorten(name, room)}{after}"
 
 
 def worker_state(desk: Desk, requests: Sequence[Request], width: int) -> tuple[str, str]:
@@ -140,7 +154,7 @@ def worker_state(desk: Desk, requests: Sequence[Request], width: int) -> tuple[s
         return name + progress(mine, max(width - len(name), 10)), "busy"
     if job := desk.running():
         room = max(width - 22, 10)  # what it is, and how far
-        said = f"{shorten(told_from(job, requests), room)}: "
+        said = f"{told_from(job, requests, room)}: "
         return said + progress(job, max(width - len(said), 10)), "busy"
     if error := next((k.error for k in known if k.error), None):
         return f"failed: {error}", "failed"

@@ -118,7 +118,9 @@ def said_of(view: PaneView, series: Series, position: int) -> list[tuple[int, st
         return [(0, series.status)]
     layer = series.layer(position)
     if layer < 0 and layer not in series.profile.layers:
-        return [(NOTHING, f"{view.axes.label(position)}: not measured for this")]
+        others = any(s.profile and layer in s.profile.layers for s in view.series)
+        of = "this model" if others else view.title
+        return [(NOTHING, f"{view.axes.label(position)}: no {series.profile.metric} measured for {of}")]
     said = pieces(series.profile, layer, sinks=series.sinks, signed=bool(view.less))
     return [said[0], (2, f"layer {layer}"), *said[1:]] if view.axes.depth and len(said) > 1 else said
 

@@ -70,6 +70,12 @@ class Clerk:
         self._want(requests)
         self._ask([request for request in requests if not self._desk.of(request).waiting])
 
+    def worker_asked(self) -> None:
+        """The worker was asked for something: it is there again if it was not."""
+        self._desk.worker_back()
+        self.inbox.follow()
+        self._check_later()
+
     def arrived(self) -> None:
         """There is news: file it now, or when a quarter of a second has passed since the last time."""
         wait = self._delivered + INTERVAL - time.monotonic()
@@ -80,15 +86,16 @@ class Clerk:
             self._pump.set_timer(wait, self._deliver)
 
     def left(self) -> Job | None:
-        """A job that runs because this screen asked for it, and that it does not look at any more."""
+        """A job that has begun because this screen asked for it, and that it does not look at any more."""
         own = (self._desk.jobs.get(job) for job in self._own)
-        return next((j for j in own if j and j.state is JobState.RUNNING and j.request not in self._wanted), None)
+        return next((j for j in own if j and _begun(j) and j.request not in self._wanted), None)
 
     def _want(self, requests: Sequence[Request]) -> None:
         self._wanted = tuple(requests)
         for job, request in list(self._own.items()):
             listed = self._desk.jobs.get(job)
-            if request not in self._wanted and listed and listed.state is JobState.QUEUED:
+            waits = listed and listed.state in (JobState.QUEUED, JobState.PAUSED) and not _begun(listed)
+            if listed and waits and request not in self._wanted:
                 self._withdraw(listed)
 
     def _withdraw(self, job: Job) -> None:
@@ -171,12 +178,10 @@ class Clerk:
 
         def submitted(answer: tuple[Job, bool, Measurement | None]) -> None:
             job, new, partial = answer
-            self._desk.worker = None
             self._desk.job(job)
             if new:
                 self._own[job.id] = request
-            self.inbox.follow()
-            self._check_later()
+            self.worker_asked()
             if (now := self._desk.of(request).job) and now.state is JobState.DONE:
                 self._recall(request)
             if partial:
@@ -259,3 +264,8 @@ class Clerk:
         self._desk.list_jobs(jobs)
         self._check_later()
         self._changed()
+
+
+def _begun(job: Job) -> bool:
+    """Whether something would be lost with it: it runs, or was set aside after its first batch."""
+    return job.state is JobState.RUNNING or (job.state is JobState.PAUSED and job.progress.done > 0)

@@ -40,6 +40,8 @@ class Desk:
     jobs: dict[str, Job] = field(default_factory=dict)
     worker: str | None = None
     """A sentence when the worker is gone, else None."""
+    cut_off: dict[Request, Job] = field(default_factory=dict)
+    """The jobs that were awaited when it went."""
     read_only: bool = False
     """Whether there is no worker, and will be none."""
 
@@ -53,6 +55,7 @@ class Desk:
     def forget(self, request: Request) -> None:
         """Ask for it anew: what was measured stays on the screen meanwhile, an error does not."""
         self.known[request] = Known(measurement=self.of(request).measurement)
+        self.cut_off.pop(request, None)
 
     def drop(self, request: Request) -> None:
         """It was not asked for after all."""
@@ -94,6 +97,17 @@ class Desk:
         for request, known in self.known.items():
             if known.waiting:
                 self.known[request] = replace(known, error=sentence, job=None)
+                if known.job:
+                    self.cut_off[request] = known.job
+
+    def worker_back(self) -> None:
+        """A worker is there, which goes on with what the last one has left: that is awaited again."""
+        for request, job in self.cut_off.items():
+            known = self.known.get(request)
+            if known and known.job is None:
+                self.known[request] = replace(known, error=None, job=job)
+        self.worker = None
+        self.cut_off.clear()
 
     def running(self) -> Job | None:
         return next((job for job in self.jobs.values() if job.state is JobState.RUNNING), None)

@@ -55,6 +55,8 @@ class Inbox:
     def follow(self) -> None:
         """Follow from now on, unless it does already."""
         if not self.following:
+            with self._lock:
+                self._post.ended = None  # of the worker before
             self._thread = threading.Thread(target=self._run, daemon=True, name="inbox")
             self._thread.start()
 

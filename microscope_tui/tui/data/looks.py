@@ -53,8 +53,9 @@ class Seen:
 class Looks:
     """All looks of one screen, `pump`; `changed` is called when there is more to show."""
 
-    def __init__(self, source: Source, pump: MessagePump, changed: Callable[[], None], follow: Callable[[], None]):
-        self._source, self._pump, self._changed, self._follow = source, pump, changed, follow
+    def __init__(self, source: Source, pump: MessagePump, changed: Callable[[], None], asked: Callable[[], None]):
+        """`asked` is called when the worker was asked for something, which starts it where it has ended."""
+        self._source, self._pump, self._changed, self._worker_asked = source, pump, changed, asked
         self._seen: dict[Look, Seen] = {}
         self._awaited: dict[object, frozenset[Look]] = {}
         self._given_up: set[str] = set()
@@ -73,8 +74,10 @@ class Looks:
         return self._seen[look]
 
     def again(self, look: Look) -> None:
-        """Ask for it once more, unless it is under way."""
-        if not (seen := self.of(look)).waiting:
+        """Ask for it once more, unless that is being done: a job that is on its way is found, not doubled, and a worker
+        that has died meanwhile is started."""
+        seen = self.of(look)
+        if not seen.waiting or seen.job is not None:
             self._ask(look, anew=seen.value is not None)
 
     def wait(self, who: object, looks: Iterable[Look]) -> None:
@@ -119,7 +122,7 @@ class Looks:
             if isinstance(answer, Job) and look not in self._seen:
                 self._cancel(answer)
             elif isinstance(answer, Job):
-                self._follow()
+                self._worker_asked()
                 self._job(answer)
                 self._check_later()
             else:

@@ -43,6 +43,13 @@ class Closer(Leaving[None]):
     Closer { layout: vertical; background: $background; }
     Closer #body { height: 1fr; }
     Closer #footer { background: $bar; }
+    Closer #small {
+        width: 1fr;
+        height: 1fr;
+        content-align: center middle;
+        text-align: center;
+        color: $warning;
+    }
     """
     KEYS: ClassVar[str]
     """The name of its table of keys."""

@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, Request
+from microscope_tui.terms import Job, JobState, Request
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
 from microscope_tui.tui.content.measured import first_layer, last_layer, methods_measured, modalities_measured, shown
@@ -64,7 +64,7 @@ class Explorer(Choosing):
         self.remembered = remembered or Remembered()
         self.desk = Desk(read_only=source.read_only)
         self.clerk = Clerk(source, self.desk, self, self._changed)
-        self.looks = Looks(source, self, self._told, self.clerk.inbox.follow)
+        self.looks = Looks(source, self, self._told, self._worker_asked)
         self.watchers: list[Callable[[], None]] = []
         self.example = 0
         self._composed = False
@@ -178,7 +178,9 @@ class Explorer(Choosing):
             self._turn_back()
             if (job := self.clerk.left()) and job != left:
                 cancel = f"{key_of('jobs')}, then {key_of('cancel', 'jobs')}"
-                self.notify(f"Still measuring {told_from(job, self.requests)}: {cancel} cancels it.", markup=False)
+                still = "Still measuring" if job.state is JobState.RUNNING else "Paused half-way:"
+                said = f"{still} {told_from(job, self.requests)}: {cancel} cancels it."
+                self.notify(said, severity="warning", markup=False)
         self.show()
 
     def _turn_back(self) -> None:
@@ -289,8 +291,8 @@ class Explorer(Choosing):
 
     def _worker_asked(self) -> None:
         """The worker was asked for something by another screen: it is there again if it was not."""
-        self.desk.worker = None
-        self.clerk.inbox.follow()
+        self.clerk.worker_asked()
+        self.show()
 
     def _told(self) -> None:
         """There is more to see for the screens that look closer."""
@@ -319,11 +321,22 @@ class Explorer(Choosing):
 
         def chosen(job: Job | None) -> None:
             if job:
-                session = moves.choose_model(moves.alone(self.session), job.request.model)
-                self.change(moves.choose_slice(session, job.request.slice))
+                self._look_at(job)
 
         self._board = Jobs(self.source, list(self.desk.jobs.values()), self.desk.list_jobs, self._worker_asked)
         self.app.push_screen(self._board, chosen)
+
+    def _look_at(self, job: Job) -> None:
+        """Show the model and slice of a job: its curve on top where that is shown, else it alone, which is said."""
+        asked, left = job.request, len(self.session.curves)
+        shown = next((c for c in self.session.curves if (c.model, c.slice) == (asked.model, asked.slice)), None)
+        if shown:
+            self.change(replace(self.session, top=shown.slot))
+            return
+        self.change(moves.choose_slice(moves.choose_model(moves.alone(self.session), asked.model), asked.slice))
+        if left > 1:
+            again = f"{key_of('compare')} lays others over it"
+            self.notify(f"It takes the place of the {left} curves that were compared: {again}.", markup=False)
 
     def action_examples(self) -> None:
         self.app.push_screen(self.closer("examples"))

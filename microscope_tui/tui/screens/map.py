@@ -15,8 +15,8 @@ from textual.containers import Horizontal
 from textual.strip import Strip
 
 from microscope_tui.inspection import Cloud
-from microscope_tui.terms import JobKind, Modality, Stream
-from microscope_tui.tui.content.cards import Section
+from microscope_tui.terms import JobKind, Modality, Request, Stream
+from microscope_tui.tui.content.cards import Row, Section
 from microscope_tui.tui.content.closer_cards import map_card, massive_rows
 from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.readout import shorten
@@ -24,7 +24,7 @@ from microscope_tui.tui.content.spans import Ends, Part, Span
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, cloud_records
-from microscope_tui.tui.screens.closer import Closer
+from microscope_tui.tui.screens.onemodel import OneModel
 from microscope_tui.tui.themes import MARKERS
 from microscope_tui.tui.widgets.canvas import Canvas, row
 from microscope_tui.tui.widgets.scatter import Scatter
@@ -39,8 +39,8 @@ ROOMY = (58, 18)
 STREAMS = (Stream.RESIDUAL, Stream.UPDATE, Stream.MAIN)
 
 
-class Map(Closer):
-    """One field a model, all at the layer under the cursor."""
+class Map(OneModel):
+    """One field a model, all at the layer under the cursor: that of `request` first, then those after it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("map")]
     KEYS = "map"
@@ -61,9 +61,24 @@ class Map(Closer):
                 yield Canvas(id=f"map-{number}")
 
     @property
+    def side_by_side(self) -> tuple[Request, ...]:
+        """The requests that are shown."""
+        requests = self.requests
+        first = requests.index(self.request)
+        return (requests[first:] + requests[:first])[:MOST]
+
+    @property
+    def which(self) -> str:
+        """Which of the models are shown, where there is no room for all: `2, 3 of 4`."""
+        requests = self.requests
+        if len(requests) <= MOST:
+            return ""
+        return f"{', '.join(str(requests.index(r) + 1) for r in self.side_by_side)} of {len(requests)}"
+
+    @property
     def asked(self) -> Sequence[Look]:
         kind = JobKind.TSNE if self.tsne else JobKind.MAP
-        return [Look(replace(r, streams=(self.stream,)), kind) for r in self.requests[:MOST]]
+        return [Look(replace(r, streams=(self.stream,)), kind) for r in self.side_by_side]
 
     @property
     def clouds(self) -> tuple[Cloud | None, ...]:
@@ -80,6 +95,9 @@ class Map(Closer):
             Span(f" {self.key('projection')} ", palette.key, False, "projection"),
             Span("t-SNE " if self.tsne else "PCA ", palette.text, True, "projection"),
         ]
+        if self.which:
+            left.append(Span(f" {self.key('model')} ", palette.key, False, "model"))
+            left.append(Span(f"models {self.which} ", palette.text, True, "model"))
         right = [Span(f" {self.key('filter')} {self.modality or 'all'} ", palette.faint, False, "filter")]
         right.append(Span(f" {self.key('whole')} {'whole' if self.whole else 'core'} ", palette.faint, False, "whole"))
         return left, right
@@ -100,7 +118,7 @@ class Map(Closer):
             return self.waiting_for(look, width, height)
         if not cloud.points:
             return self.message("No rows were sampled: there is nothing to show.", False, width, height)
-        palette, request = self.palette, self.requests[number]
+        palette, request = self.palette, self.side_by_side[number]
         if self.at_layer >= len(cloud.points):
             return self.message(f"layer {self.at_layer}: the {self.stream} stream ends before it", False, width, height)
         slot = self.slot(request)
@@ -138,8 +156,12 @@ class Map(Closer):
         return parts
 
     def card(self) -> Sequence[Section]:
-        shown = [(self.slot(r), r, cloud) for r, cloud in zip(self.requests, self.clouds, strict=False) if cloud]
-        return map_card(shown, self.at_layer) if shown else self.no_card(self.asked[0])
+        shown = [(self.slot(r), r, cloud) for r, cloud in zip(self.side_by_side, self.clouds, strict=True) if cloud]
+        told = map_card(shown, self.at_layer) if shown else self.no_card(self.asked[0])
+        if not self.which:
+            return told
+        said = f"models {self.which} are shown: {self.key('model')} goes on to the next"
+        return [*told, Section("Side by side", (Row("", said),))]
 
     def records(self, *, everything: bool) -> Iterable[Record]:
         clouds = [cloud for cloud in self.clouds if cloud]

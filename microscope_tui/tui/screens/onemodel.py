@@ -11,7 +11,7 @@ from microscope_tui.tui.screens.closer import Closer
 
 
 class OneModel(Closer):
-    """Shows what `request` gives, of one of the models on the slice."""
+    """Shows what `request` gives, of one of the models on the slice, or that before others."""
 
     @property
     def request(self) -> Request:

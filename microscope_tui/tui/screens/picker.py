@@ -91,12 +91,12 @@ class Picker(Dialog[str]):
         self._typed, self._refusal, self._more, self._doubted = None, "", (), ""
         self._entered, self._steps = False, 0
         self._asked += 1
-        self._fill()
         name = event.value.strip()
         if self._is_name(name):
             self._refusal = self._shop.wrong(name)
             asked = self._asked
             self.set_timer(PAUSE, lambda: self._look(name, asked))
+        self._fill()
         self.refuse(self._refusal)
 
     def _is_name(self, typed: str) -> bool:
@@ -116,6 +116,7 @@ class Picker(Dialog[str]):
 
         def refused(sentence: str) -> None:
             self._refusal = sentence
+            self._fill(stay=self._highlighted() != name)
             self.refuse(sentence)
 
         def completed(names: Sequence[str]) -> None:
@@ -177,19 +178,19 @@ class Picker(Dialog[str]):
 
     def _fill(self, *, stay: bool = False) -> None:
         """What is typed itself where it is a name, then the offers that it finds, the best first; the cursor on the
-        first of them, or where it was if it shall `stay`."""
+        first of them, or where it was if it shall `stay`. What is known to be no name stands last."""
         typed = self.query_one(Input).value.strip()
         found = search(list(self._offers.values()), typed)
         options = self.query_one(OptionList)
         kept = self._highlighted()
         options.clear_options()
-        if self._is_name(typed):
+        if self._is_name(typed) and not self._refusal:
             options.add_option(self._use(typed))
         names = [name for name in self._more if name != typed]
         options.add_options([Option(Text.assemble("  ", ("… ", "dim"), name, no_wrap=True), id=name) for name in names])
         lines = [(offer, places) for offer, places in found if offer.name not in names]
         options.add_options([Option(self._prompt(offer, places), id=offer.name) for offer, places in lines])
-        if typed and not options.option_count:
+        if typed and (self._refusal or not options.option_count):
             options.add_option(self._use(typed))
         if options.option_count:
             wanted = (kept, self._current) if stay or not typed else (kept if kept in names else "",)

@@ -90,6 +90,7 @@ class Face:
         widest = max(view.widest + 1, _length(title))
         room = max((min(self.width, self.least) - widest - _length(brief)) // len(view.series) - 4, 5)
         signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
+        close = [(f"{' ' * (not i)}{_sign(s)}", palette.of(s.number), s.pinned) for i, s in enumerate(view.series)]
         legend = [
             (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), series.pinned)
             for series in view.series
@@ -99,6 +100,7 @@ class Face:
             ([title, partial], legend),
             ([title, brief], legend),
             ([title, brief], signs),
+            ([title, brief], close),
             ([title, _cut(brief, self.width - _length(title))], []),
         ):
             spare = self.width - _length(*left, *right)
