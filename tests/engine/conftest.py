@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from microscope_tui.engine import walk
+from microscope_tui.models.base import Captured
+from microscope_tui.slices import Example
 from tests.models.builders import WORDS, build_llava_next, build_omnifusion, picture
 
 
@@ -47,3 +51,17 @@ def tiny_next(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def tiny_fusion(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(build_omnifusion(tmp_path_factory.mktemp("checkpoints") / "omnifusion"))
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the examples that go through the model, as they do."""
+    seen: list[str] = []
+    count = walk.Walk._count
+
+    def counted(self: walk.Walk, captured: Captured, examples: Sequence[tuple[int, Example]]) -> None:
+        seen.extend(example.key for _, example in examples)
+        count(self, captured, examples)
+
+    monkeypatch.setattr(walk.Walk, "_count", counted)
+    return seen

@@ -29,20 +29,6 @@ def sums_once(monkeypatch):
     monkeypatch.setattr(state, "SHARE", 1e-9)
 
 
-@pytest.fixture
-def captured(monkeypatch):
-    """The keys of the examples that go through the model, as they do."""
-    seen: list[str] = []
-    count = walk.Walk._count
-
-    def counted(self, captured, examples):
-        seen.extend(example.key for _, example in examples)
-        count(self, captured, examples)
-
-    monkeypatch.setattr(walk.Walk, "_count", counted)
-    return seen
-
-
 def request(count=40, **changes):
     spec = SliceSpec("demo:scienceqa", count=count, seed=0)
     return Request("demo:omnifusion", spec, folds=3, sample_tokens=512, **changes)
