@@ -21,7 +21,7 @@ from unittest.mock import MagicMock
 
 import numpy as np
 
-SHORT = 20.0
+SHORT = 10.0
 """Calls shorter than this many seconds are repeated, to leave out what only a first call does."""
 
 WARM = 64

@@ -47,7 +47,7 @@ DADAPY_PACKAGES = (
     *("fonttools", "kiwisolver", "packaging", "pillow", "pyparsing", "python-dateutil", "six"),
 )
 
-SHAPES = ((4000, 1024), (8192, 2048), (4000, 4096))
+SHAPES = ((4000, 1024), (8192, 2048), (4000, 4096), (20000, 96))
 
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "linearity": (

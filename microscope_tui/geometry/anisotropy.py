@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -33,7 +32,8 @@ from microscope_tui.geometry.kernel import (
 )
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Spread
-from microscope_tui.geometry.products import cancels, column_squares
+from microscope_tui.geometry.paired import without_each
+from microscope_tui.geometry.products import cancels, column_squares, combination
 from microscope_tui.geometry.rows import (
     FOLDS,
     ArrayLike,
@@ -45,8 +45,9 @@ from microscope_tui.geometry.rows import (
 )
 from microscope_tui.geometry.solve import overflow, varying
 from microscope_tui.geometry.spectrum import SMALL, top_eigenvalue
+from microscope_tui.methods import METHODS
 from microscope_tui.results import Estimate
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.terms import Metric
 
 HELD = 1_000_000
 """Numbers of the scatters without one fold that are held at once, where one has fewer."""
@@ -246,6 +247,8 @@ def _without_each(spread: Spread, folds: Sequence[Spread], d: int, methods: Sequ
 def _scatters_without_each(spread: Spread, folds: Sequence[Spread]) -> Iterator[tuple[Tensor, bool]]:
     """The scatters (b, m, m) without one fold at a time, and whether there is spread left in all of them."""
     size = max(1, HELD // spread.scatter.numel())
+    lost = [k for k, fold in enumerate(folds) if _loses(spread, fold)]
+    others = without_each(folds, lost)
     for start in range(0, len(folds), size):
         part = folds[start : start + size]
         rest = [spread.n - fold.n for fold in part]
@@ -260,12 +263,18 @@ def _scatters_without_each(spread: Spread, folds: Sequence[Spread]) -> Iterator[
         torch.sub(spread.scatter, scatters, out=scatters)
         scatters.baddbmm_((-spread.n * taken / count * delta)[:, :, None], delta[:, None, :])
         means = spread.mean - taken / count * delta
-        squares = scatters.diagonal(dim1=-2, dim2=-1)
         for i, k in enumerate(range(start, start + len(part))):
-            if cancels(spread.scatter.diagonal(), squares[i]):  # one fold holds nearly all there is: add up the others
-                others = functools.reduce(operator.add, (*folds[:k], *folds[k + 1 :]))
-                scatters[i], means[i] = others.scatter, others.mean
-        yield scatters, bool(varying(count, means, squares).any(1).all())
+            if k in lost:  # one fold holds nearly all there is: the others are added up instead
+                other = next(others)
+                scatters[i], means[i] = other.scatter, other.mean
+        yield scatters, bool(varying(count, means, scatters.diagonal(dim1=-2, dim2=-1)).any(1).all())
+
+
+def _loses(spread: Spread, fold: Spread) -> bool:
+    """Whether too few digits are left when `fold` is subtracted: told from the diagonals."""
+    weight = combination(spread.n, fold.n, -1)[2]
+    whole, delta = spread.scatter.diagonal(), fold.mean - spread.mean
+    return cancels(whole, whole - fold.scatter.diagonal() + weight * delta.square())
 
 
 def _mean_cosine(spread: Spread, folds: Sequence[Spread], d: int, notes: tuple[str, ...]) -> Estimate:

@@ -159,7 +159,7 @@ def _held_out(moments: Moments, folds: Sequence[Moments], error: MapError) -> Es
     for fold, rest in zip(folds, Rest.each(moments, folds), strict=True):
         if not rest.varies():
             return Estimate(None, n=n, d=d, reason="outside one fold all rows of x are equal")
-        varies = varies and rest.has_target(is_update=moments.is_update)
+        varies = varies and rest.has_target()
         found = error(rest, fold.about(rest.mean_x, rest.mean_y))
         wrong.append(found.error)
         total.append(found.total)

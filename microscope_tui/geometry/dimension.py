@@ -41,8 +41,9 @@ from microscope_tui.geometry.rows import (
     nonfinite_reason,
 )
 from microscope_tui.geometry.twonn import FORMULAS, Formula, marked_ratios
+from microscope_tui.methods import METHODS
 from microscope_tui.results import Estimate
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.terms import Metric
 
 DIFFERENT_ROWS = ("mle", "facco", "gride")
 """The methods that first remove rows which repeat an earlier one."""

@@ -23,8 +23,9 @@ from microscope_tui.geometry.intervals import (
     shares,
 )
 from microscope_tui.geometry.moments import Moments
+from microscope_tui.geometry.paired import without_each
 from microscope_tui.geometry.products import cancels, combination
-from microscope_tui.geometry.solve import NO_CHANGE, Factor, factor, varying
+from microscope_tui.geometry.solve import Factor, factor, varying
 from microscope_tui.results import Estimate
 
 PENALTIES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -59,7 +60,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Rest:
-    """The rows outside one fold, or all of them: what `Moments` holds, but of yy only the diagonal, `squares`."""
+    """The rows outside one fold, or all of them: what `Moments` holds, but of yy only the diagonal, `squares`.
+
+    `spent`: xx and xy are not needed any more once there is what is made of them, which may take their memory.
+    """
 
     n: int
     mean_x: Tensor
@@ -67,6 +71,8 @@ class Rest:
     xx: Tensor
     xy: Tensor
     squares: Tensor
+    noise: float = 0.0
+    spent: bool = False
 
     @classmethod
     def of(cls, moments: Moments, fold: Moments) -> Rest:
@@ -81,43 +87,51 @@ class Rest:
             (moments.xx - fold.xx).addr_(dx, dx, alpha=weight),
             (moments.xy - fold.xy).addr_(dx, dy, alpha=weight),
             moments.squares - fold.squares + weight * dy.square(),
+            moments.noise - fold.noise,
         )
 
     @classmethod
-    def whole(cls, moments: Moments) -> Rest:
+    def whole(cls, moments: Moments, *, spent: bool = False) -> Rest:
         """Without nothing."""
-        return cls(moments.n, moments.mean_x, moments.mean_y, moments.xx, moments.xy, moments.squares)
+        means, squares = (moments.mean_x, moments.mean_y), moments.squares
+        return cls(moments.n, *means, moments.xx, moments.xy, squares, moments.noise, spent)
 
     @classmethod
     def each(cls, moments: Moments, folds: Sequence[Moments]) -> Iterator[Rest]:
         """Without each of the `folds`, which add up to `moments`. Where one holds nearly all of a column's scatter,
         that of a massive row say, the others are added up instead."""
+        lost = [k for k, fold in enumerate(folds) if cls._loses(moments, fold)]
+        others = without_each([replace(fold, yy=fold.squares) for fold in folds], lost)
         for k, fold in enumerate(folds):
-            rest = cls.of(moments, fold)
-            if cancels(moments.xx.diagonal(), rest.xx.diagonal()) or cancels(moments.squares, rest.squares):
-                others = (replace(each, yy=each.squares) for each in (*folds[:k], *folds[k + 1 :]))
-                rest = cls.whole(functools.reduce(Moments.merge, others))
-            yield rest
+            yield cls.whole(next(others)) if k in lost else cls.of(moments, fold)
+
+    @staticmethod
+    def _loses(moments: Moments, fold: Moments) -> bool:
+        """Whether too few digits are left when `fold` is subtracted: told from the diagonals."""
+        weight = combination(moments.n, fold.n, -1)[2]
+        dx, dy = fold.mean_x - moments.mean_x, fold.mean_y - moments.mean_y
+        xx, own = moments.xx.diagonal(), fold.xx.diagonal()
+        return cancels(xx, xx - own + weight * dx.square()) or cancels(
+            moments.squares, moments.squares - fold.squares + weight * dy.square()
+        )
 
     @functools.cached_property
     def fitted(self) -> Factor:
         """xx, factored."""
-        return factor(self.n, self.mean_x, self.xx)
+        return factor(self.n, self.mean_x, self.xx, overwrite=self.spent)
 
     @functools.cached_property
     def white(self) -> Tensor:
         """`fitted.whiten` of xy: its squares add up to what the least-squares map explains."""
-        return self.fitted.whiten(self.xy)
+        return self.fitted.whiten(self.xy, overwrite=self.spent)
 
     def varies(self) -> bool:
         """Whether there is an x to fit on."""
         return bool(varying(self.n, self.mean_x, self.xx.diagonal()).any())
 
-    def has_target(self, *, is_update: bool) -> bool:
+    def has_target(self) -> bool:
         """Whether there is a y to explain: it varies, and as an update of x by more than rounding."""
-        if is_update and float(self.squares.sum()) <= NO_CHANGE * float(self.xx.trace()):
-            return False
-        return bool(varying(self.n, self.mean_y, self.squares).any())
+        return float(self.squares.sum()) > self.noise and bool(varying(self.n, self.mean_y, self.squares).any())
 
 
 UnderAll = Callable[[int, float], Scored]
@@ -149,7 +163,7 @@ class HeldOut:
         if not rest.varies():
             return None
         scored = tuple(_scored(rest, _map(rest, penalty, d), fold) for penalty in self.penalties)
-        return Tried(scored, rest.has_target(is_update=fold.is_update))
+        return Tried(scored, rest.has_target())
 
     def pooled(self, n: int, d: int, table: Sequence[Tried | None], under_all: UnderAll, left_out: int = 0) -> Estimate:
         """The estimate from what `score` gave for each fold; `left_out` rows were not finite.

@@ -9,10 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from microscope_tui.student import t_quantile
-
-LEVEL = 0.95
-"""Nominal coverage of every interval."""
+from microscope_tui.student import LEVEL, t_quantile
 
 MIN_GROUPS = 3
 """With fewer groups there is no interval."""

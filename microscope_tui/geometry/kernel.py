@@ -12,7 +12,7 @@ from torch import Tensor
 
 from microscope_tui.geometry.products import CHUNK
 from microscope_tui.geometry.rows import chunks
-from microscope_tui.geometry.spectrum import largest_eigenvalue, top_eigenvalue
+from microscope_tui.geometry.spectrum import SMALL, largest_eigenvalue, top_eigenvalue
 
 PATIENCE = 32
 """Products with all the rows before a largest eigenvalue is sought in a Gram matrix instead."""
@@ -46,9 +46,11 @@ def compact(x: Tensor) -> Tensor:
 def top_eigenvalue_of_rows(centred: Tensor) -> float:
     """The largest eigenvalue of X̃ᵀX̃ for float64 rows (n, d), without making that matrix where it can.
 
-    Lanczos on v ↦ X̃ᵀ(X̃v); where the largest eigenvalues are so close that this needs many steps, in the
-    smaller Gram matrix.
+    Lanczos on v ↦ X̃ᵀ(X̃v); in the smaller Gram matrix where that is small, or where the largest eigenvalues are so
+    close that Lanczos needs many steps.
     """
+    if min(centred.shape) <= SMALL:
+        return top_eigenvalue(smaller_gram(centred))
     parts = chunks(centred, CHUNK // 8)
 
     def apply(v: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ from microscope_tui.geometry.intervals import (
 )
 from microscope_tui.geometry.masks import screen
 from microscope_tui.geometry.moments import Moments
-from microscope_tui.geometry.products import CHUNK, column_squares
+from microscope_tui.geometry.paired import rounding
+from microscope_tui.geometry.products import CHUNK, STRIP, column_squares
 from microscope_tui.geometry.rows import (
     ArrayLike,
     as_pair,
@@ -42,8 +43,9 @@ from microscope_tui.geometry.rows import (
     nonfinite_reason,
 )
 from microscope_tui.geometry.solve import NO_CHANGE, Factor, overflow, varying
+from microscope_tui.methods import METHODS
 from microscope_tui.results import Estimate
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.terms import Metric
 
 SMALL_UPDATE = 0.1
 """Below this ρ the score of a block says little: lin(X→Y) = 1 − ρ (1 − lin(X→Y−X))."""
@@ -74,16 +76,26 @@ def update_share(moments: Moments) -> float:
 
 def undefined(moments: Moments) -> str | None:
     """Why no linearity can be made of these rows, whatever the method; None if it can."""
+    return _undefined(moments, update=False)
+
+
+def _undefined(moments: Moments, *, update: bool) -> str | None:
+    """The same, `update`: of the update y − x."""
+    x, y, noise = (moments.mean_x, moments.xx.diagonal()), (moments.mean_y, moments.squares), moments.noise
+    if update:
+        y, noise = moments.change(), NO_CHANGE * float(x[1].sum())
     if moments.nonfinite:
         return nonfinite_reason(moments.nonfinite, moments.n + moments.left_out)
-    x, y = (moments.mean_x, moments.xx.diagonal()), (moments.mean_y, moments.squares)
     if reason := overflow(moments.xx, moments.xy):
         return reason
-    return _why_undefined(moments.n, x, y, is_update=moments.is_update)
+    return _why_undefined(moments.n, x, y, noise if update or moments.is_update else None)
 
 
-def _why_undefined(n: int, x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], *, is_update: bool) -> str | None:
-    """The same of `n` finite rows, of whose columns the means and the sums of squares about them are known."""
+def _why_undefined(
+    n: int, x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], noise: float | None = None
+) -> str | None:
+    """The same of `n` finite rows, of whose columns the means and the sums of squares about them are known. `noise`: y
+    is an update, and its squares may be rounding up to that sum."""
     if n == 0:
         return "there are no rows"
     if n <= 2:
@@ -92,7 +104,7 @@ def _why_undefined(n: int, x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor], *
         return reason
     if not bool(varying(n, *x).any()):
         return "all rows of x are equal"
-    if is_update and float(y[1].sum()) <= NO_CHANGE * float(x[1].sum()):
+    if noise is not None and float(y[1].sum()) <= noise:
         return "y equals x: there is no update to explain"
     if not bool(varying(n, *y).any()):
         return "all rows of y are equal"
@@ -110,14 +122,24 @@ def linearity_of(moments: Moments, *, method: str = "in-sample", folds: Sequence
 
 
 def linearities(
-    moments: Moments, methods: Sequence[str], *, folds: Sequence[Moments] | None = None
+    moments: Moments,
+    methods: Sequence[str],
+    *,
+    folds: Sequence[Moments] | None = None,
+    spent: bool = False,
+    carried: bool = True,
 ) -> dict[str, Estimate]:
-    """`linearity_of` by several methods: x is factored once for all of them, and once without each fold."""
+    """`linearity_of` by several methods: x is factored once for all of them, and once without each fold.
+
+    `carried`: y is x with something added to it; ρ, how much that is, stands beside the scores of no other rows.
+    `spent`: the moments are not needed afterwards, and without folds their memory is used for the solution.
+    """
     for method in methods:
         _check(method)
     n, d = moments.n, len(moments.mean_x)
-    target = {method: moments.difference() if method == "update" else moments for method in methods}
-    found = {m: Estimate(None, n=n, d=d, reason=reason) for m in methods if (reason := undefined(target[m]))}
+    left_out = _left_out(moments)
+    reasons = {method: _undefined(moments, update=method == "update") for method in methods}
+    found = {m: Estimate(None, n=n, d=d, reason=reason) for m, reason in reasons.items() if reason}
     asked = [m for m in methods if m not in found]
     in_sample = [m for m in asked if m == "llm-microscope" or (m != "held-out" and n > d + 1)]
     refused = [m for m in asked if m not in in_sample and m != "held-out"]
@@ -133,23 +155,29 @@ def linearities(
             table.append(plan.score(rest, fold, d))
         for method in in_sample if spared else ():
             without[method].append(_score_without(rest, method))
-    whole = Rest.whole(moments)
+    whole = Rest.whole(moments, spent=spent and not used)
     held: Estimate | None = None
     if held_out or plan.reason:
         held = plan.pooled(n, d, table, under_all(whole, used, d), moments.left_out)
     if "held-out" in asked and held is not None:
         found["held-out"] = held
     for method in refused:
-        own = heldout_of(target[method], [f.difference() for f in used]) if method == "update" and used else held
+        own = held
+        if method == "update" and used:
+            own = heldout_of(moments.difference(), [f.difference() for f in used])
         reason = _too_few(n, d, own if folds is not None else None)
-        found[method] = Estimate(None, n=n, d=d, reason=reason, notes=_left_out(moments))
+        found[method] = Estimate(None, n=n, d=d, reason=reason, notes=left_out)
     if in_sample:
+        # Before their memory is used for the solution.
+        share = update_share(moments) if carried and _paired(moments) else None
+        totals = {method: moments.change()[1] if method == "update" else moments.squares for method in in_sample}
         solved, white = whole.fitted, whole.white
         condition = solved.condition
         for method in in_sample:
-            share = _explained(solved, white, method) / float(target[method].squares.sum())
-            fitted = Fit(min(share, 1.0), solved.rank, condition)
-            found[method] = _in_sample(target[method], fitted, method, without[method], used)
+            score = min(_explained(solved, white, method) / float(totals[method].sum()), 1.0)
+            fitted = Fit(score, solved.rank, condition)
+            rho = None if method == "update" else share
+            found[method] = _in_sample(n, d, fitted, method, rho, left_out, without[method], used)
     return {method: found[method] for method in methods}
 
 
@@ -195,22 +223,27 @@ def _of_rows(x: Tensor, y: Tensor, method: str, codes: Tensor | None, dtype: tor
         codes = consecutive_blocks(len(x))
     if codes is None:
         few = 2 < len(x) <= x.shape[1] + 1 and x.shape == y.shape and bool((finite_rows(x) & finite_rows(y)).all())
-        return (
-            _refused(x, y, method)
-            if few
-            else linearity_of(Moments.of(x, y, dtype=dtype, squares_only=True), method=method)
-        )
+        if few:
+            return _refused(x, y, method)
+        moments, method = _moments(x, y, method, dtype)
+        return linearities(moments, (method,), spent=True)[method]
     members = fold_members(codes.to(x.device))
     estimate = _of_few_rows(x, y, method, members) if 2 < len(x) < x.shape[1] else None
     if estimate is None:
-        folds = [Moments.of(x[where], y[where], dtype=dtype, squares_only=True) for where in members]
-        start = Moments.empty(x.shape[1], y.shape[1], device=x.device, squares_only=True)
-        total = sum(folds, start=start)
-        estimate = linearity_of(total, method=method, folds=folds)
+        start, asked = _moments(x[:0], y[:0], method, dtype)
+        folds = [_moments(x[where], y[where], method, dtype)[0] for where in members]
+        estimate = linearity_of(sum(folds, start=start), method=asked, folds=folds)
     if blocks and estimate.value is not None:
         note = "no groups given: folds are blocks of consecutive rows, and there is no interval"
         estimate = replace(estimate, low=None, high=None, notes=(*estimate.notes, note), influence=(), shares=())
     return estimate
+
+
+def _moments(x: Tensor, y: Tensor, method: str, dtype: torch.dtype) -> tuple[Moments, str]:
+    """The moments of paired rows that a method needs, and by which method it is then to be found: the update is taken
+    of the rows, for sums may have lost it to what is carried through."""
+    make, asked = (Moments.of_update, "in-sample") if method == "update" else (Moments.of, method)
+    return make(x, y, dtype=dtype, squares_only=True), asked
 
 
 def _refused(x: Tensor, y: Tensor, method: str) -> Estimate:
@@ -222,12 +255,14 @@ def _refused(x: Tensor, y: Tensor, method: str) -> Estimate:
 
 def _undefined_rows(x: Tensor, y: Tensor, *, update: bool) -> str | None:
     """`undefined` of finite rows, from their columns alone."""
-    known = []
-    for rows in (x, y.double() - x if update else y):
+
+    def columns(rows: Tensor) -> tuple[Tensor, Tensor]:
         mean = rows.mean(0, dtype=torch.float64)
-        squares = [column_squares(part.double() - mean) for part in chunks(rows, CHUNK)]
-        known.append((mean, torch.stack(squares).sum(0)))
-    return _why_undefined(len(x), known[0], known[1], is_update=update)
+        return mean, torch.stack([column_squares(part.double() - mean) for part in chunks(rows, CHUNK)]).sum(0)
+
+    known = columns(x), columns(y.double() - x if update else y)
+    noise = rounding(x.dtype, y.dtype) * sum(float((squares + len(x) * mean.square()).sum()) for mean, squares in known)
+    return _why_undefined(len(x), *known, noise if update else None)
 
 
 def _of_few_rows(x: Tensor, y: Tensor, method: str, members: Sequence[Tensor]) -> Estimate | None:
@@ -260,8 +295,10 @@ def _left_out(moments: Moments) -> tuple[str, ...]:
 
 def _explained(solved: Factor, white: Tensor, method: str) -> float:
     """tr C_yx C_xx⁺ C_xy; for the update the same of y − x, whose products with x are C_xy − C_xx."""
-    left = white - solved.own() if method == "update" else white
-    return float(torch.linalg.vector_norm(left)) ** 2
+    if method != "update":
+        return float(torch.linalg.vector_norm(white)) ** 2
+    strips = (slice(start, start + STRIP) for start in range(0, len(white), STRIP))
+    return sum(float((white[rows] - solved.own(rows)).square_().sum()) for rows in strips)
 
 
 def _score_without(rest: Rest, method: str) -> float | None:
@@ -271,16 +308,23 @@ def _score_without(rest: Rest, method: str) -> float | None:
         mean, squares = mean - rest.mean_x, squares - 2 * rest.xy.diagonal() + rest.xx.diagonal()
         if float(squares.sum()) <= NO_CHANGE * float(rest.xx.trace()):
             return None
-    if not bool(varying(rest.n, mean, squares).any()):
+    if float(squares.sum()) <= rest.noise or not bool(varying(rest.n, mean, squares).any()):
         return None
     score = min(_explained(rest.fitted, rest.white, method) / float(squares.sum()), 1.0)
     return adjusted(score, rest.n, rest.fitted.rank) if method == "adjusted" else score
 
 
 def _in_sample(
-    moments: Moments, fitted: Fit, method: str, without: Sequence[float | None], folds: Sequence[Moments]
+    n: int,
+    d: int,
+    fitted: Fit,
+    method: str,
+    share: float | None,
+    left_out: tuple[str, ...],
+    without: Sequence[float | None],
+    folds: Sequence[Moments],
 ) -> Estimate:
-    n, d = moments.n, len(moments.mean_x)
+    """`share`: ρ, None where y − x means nothing."""
     value = adjusted(fitted.score, n, fitted.rank) if method == "adjusted" else fitted.score
     known = [v for v in without if v is not None]
     low: float | None = None
@@ -290,32 +334,28 @@ def _in_sample(
         sizes = [f.n for f in folds]
         low, high = jackknife_interval(value, known, sizes, forward=log_unexplained, back=from_log_unexplained)
         moved = influences(value, known, sizes)
-    notes = [*_left_out(moments), *_notes(moments, fitted, d, method)]
+    notes = [*left_out, *_notes(n, d, fitted, method, share)]
     if folds and not moved and len(folds) >= MIN_GROUPS:
         notes.append("no interval: without one fold of examples there is no score")
     if n <= d + 1:
-        notes.insert(len(_left_out(moments)), f"n = {n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
-    estimate = Estimate(value, low, high, n, d, notes=tuple(notes), facts=_facts(moments, fitted, d))
+        notes.insert(len(left_out), f"n = {n} ≤ d + 1 = {d + 1}: this score says nothing about the data")
+    # What always stands beside the score: ρ and the rank of x.
+    facts = (*(() if share is None else (f"ρ {share:.3g}",)), f"rank {fitted.rank} of {d}")
+    estimate = Estimate(value, low, high, n, d, notes=tuple(notes), facts=facts)
     return replace(estimate, influence=moved, shares=shares([f.n for f in folds])) if moved else estimate
 
 
-def _notes(moments: Moments, fitted: Fit, d: int, method: str) -> list[str]:
+def _notes(n: int, d: int, fitted: Fit, method: str, share: float | None) -> list[str]:
     notes = []
     if fitted.condition > 1e4:
         notes.append(f"condition number {fitted.condition:.1e}")
-    if method != "adjusted" and moments.n < 10 * d:
-        notes.append(f"n/d = {moments.n / d:.1f}: independent rows would score {fitted.rank / (moments.n - 1):.2g}")
-    if _paired(moments) and (share := update_share(moments)) < SMALL_UPDATE:
+    if method != "adjusted" and n < 10 * d:
+        notes.append(f"n/d = {n / d:.1f}: independent rows would score {fitted.rank / (n - 1):.2g}")
+    if share is not None and share < SMALL_UPDATE:
         notes.append(
             f"ρ = {share:.2g}: y is nearly x, so that even an update of pure noise would score {1 - share:.3g}"
         )
     return notes
-
-
-def _facts(moments: Moments, fitted: Fit, d: int) -> tuple[str, ...]:
-    """What always stands beside the score: ρ and the rank of x."""
-    rho = (f"ρ {update_share(moments):.3g}",) if _paired(moments) else ()
-    return (*rho, f"rank {fitted.rank} of {d}")
 
 
 def _paired(moments: Moments) -> bool:

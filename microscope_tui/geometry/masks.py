@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry.rows import chunks, lengths_of
-
-SINK_RATIO = 10.0
-"""A row this many times longer than the median of the rows that are not zero is a sink."""
+from microscope_tui.terms import SINK_RATIO
 
 _INTEGERS = {
     torch.float64: torch.int64,

@@ -5,29 +5,33 @@ See `microscope_tui.geometry.moments` for the formulas and for what happens to r
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.geometry.columns import Part, parts
 from microscope_tui.geometry.products import (
     CHUNK,
-    add_cross,
     add_gram,
     add_of_update,
+    add_product,
     add_upper,
     centred,
     column_squares,
     combination,
-    deviations,
     is_small_update,
+    massive_rows,
     mirror,
     parts_of,
     sum_of_directions,
 )
-from microscope_tui.geometry.rows import as_pair, as_rows, finite_rows
+from microscope_tui.geometry.rows import as_pair, as_rows, finite_rows, lengths_of
+from microscope_tui.geometry.solve import NO_CHANGE
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class Moments:
     """Moments of paired rows x (n, d) and y (n, e): means, and centred scatter sums xx, xy, yy, float64.
 
     xy[i, j] = Σ (x_i − m_i)(y_j − m_j). Divide by n − 1 for covariances. yy is (e, e), or only its diagonal (e,).
-    `is_update`: y is the update that is added to x, not the next state.
+    `is_update`: y is the update that is added to x, not the next state. Its squares up to a sum of `noise` may be
+    rounding.
     """
 
     n: int
@@ -107,6 +112,7 @@ class Moments:
     nonfinite: int = 0
     left_out: int = 0
     is_update: bool = False
+    noise: float = 0.0
 
     @classmethod
     def empty(
@@ -130,6 +136,22 @@ class Moments:
         start = cls.empty(x.shape[1], y.shape[1], device=x.device, squares_only=squares_only)
         return start.update(x, y, dtype=dtype)
 
+    @classmethod
+    def of_update(cls, x: Tensor, y: Tensor, *, dtype: torch.dtype = torch.float64, squares_only: bool = False) -> Self:
+        """Moments of rows x (n, d) and their update y − x, as `of(x, y).difference()`, but as exact as the rows: what x
+        carries into y, a massive row say, takes no digits from the update."""
+        x, y = as_pair(x, y)
+        both = cls.empty(x.shape[1], y.shape[1], device=x.device, squares_only=squares_only)
+        both._check_difference()
+        both._take(x, y, dtype, less=True)
+        both.is_update = True
+        size = sum(
+            float(c.sum() + both.n * m.square().sum())
+            for m, c in ((both.mean_x, both.xx.diagonal()), (both.mean_y, both.squares))
+        )
+        both.noise = rounding(x.dtype, y.dtype) * size
+        return both
+
     @property
     def squares(self) -> Tensor:
         """The diagonal of yy (e,)."""
@@ -143,24 +165,29 @@ class Moments:
                 f"rows of widths {x.shape[1]} and {y.shape[1]} cannot be added to moments of widths "
                 f"{self.xy.shape[0]} and {self.xy.shape[1]}."
             )
-        finite = finite_rows(x) & finite_rows(y)
-        bad = int((~finite).sum())
+        self._take(x, y, dtype, less=False)
+        return self
+
+    def _take(self, x: Tensor, y: Tensor, dtype: torch.dtype, *, less: bool) -> None:
+        """Adds paired rows, `less`: of x and y − x."""
+        keep = finite_rows(x) & finite_rows(y)
+        bad = int((~keep).sum())
         self.nonfinite += bad
         self.left_out += bad
         of_update = False
-        before: Tensor | None = None
+        few: Iterable[Part] = ()
+        if dtype != torch.float64:
+            massive = massive_rows(torch.stack([lengths_of(x), lengths_of(y)]), keep)
+            keep &= ~massive
+            of_update = not less and is_small_update(x, y, keep.nonzero()[:CHUNK, 0])
+            few = parts(x[massive], y[massive], massive[massive], torch.float64, less=less or of_update)
+        before = self.xx.clone() if of_update and self.n else None
         merges: list[tuple[Tensor, Tensor]] = []
-        for k, ((rows_x, rows_y), kind) in enumerate(parts_of([x, y], finite, dtype)):
-            if k == 0 and kind != torch.float64:
-                of_update = is_small_update(rows_x, rows_y)
-                before = self.xx.clone() if of_update and self.n else None
-            cx, mean_x = deviations(rows_x, kind)
-            cy, mean_y = deviations(rows_y, kind, less=rows_x if of_update else None)
-            self._add(cx, cy, of_update)
-            del cx, cy  # before there are those of the next part
-            n, shift, weight = combination(self.n, len(rows_x), 1)
-            dx = mean_x - self.mean_x
-            dy = mean_y + mean_x - self.mean_y if of_update else mean_y - self.mean_y
+        for part in itertools.chain(parts(x, y, keep, dtype, less=less or of_update), few):
+            self._add(part.x, part.y, of_update)
+            n, shift, weight = combination(self.n, part.n, 1)
+            dx = part.mean_x - self.mean_x
+            dy = part.mean_y + part.mean_x - self.mean_y if of_update else part.mean_y - self.mean_y
             merges.append((weight**0.5 * dx, weight**0.5 * (dy - dx if of_update else dy)))
             self.mean_x = self.mean_x + shift * dx
             self.mean_y = self.mean_y + shift * dy
@@ -175,7 +202,6 @@ class Moments:
             self.yy += grown if self.yy.ndim == 2 else grown.diagonal()
         if self.yy.ndim == 2:
             mirror(self.yy)
-        return self
 
     def _add(self, x: Tensor, y: Tensor, of_update: bool) -> None:
         """Adds the products of centred rows, made in the rows' type; of what is symmetric the upper triangle. With
@@ -184,7 +210,7 @@ class Moments:
         if of_update:
             add_of_update(self.xy, self.yy, x, y)
             return
-        add_cross(self.xy, x, y, x.dtype)
+        add_product(self.xy, x, y)
         if self.yy.ndim == 2:
             add_upper(self.yy, y)
         else:
@@ -222,6 +248,7 @@ class Moments:
             self.nonfinite + sign * other.nonfinite,
             self.left_out + sign * other.left_out,
             self.is_update,
+            self.noise + sign * other.noise,
         )
 
     def about(self, mean_x: Tensor, mean_y: Tensor) -> Moments:
@@ -237,27 +264,72 @@ class Moments:
             self.nonfinite,
             self.left_out,
             self.is_update,
+            self.noise,
         )
 
     def difference(self) -> Moments:
         """Moments of (x, y − x), without a second pass: C_xΔ = C_xy − C_xx, C_ΔΔ = C_yy − C_xy − C_xyᵀ + C_xx."""
+        mean, squares = self.change()
+        return Moments(
+            self.n,
+            self.mean_x,
+            mean,
+            self.xx,
+            self.xy - self.xx,
+            squares if self.yy.ndim == 1 else self.yy - self.xy - self.xy.T + self.xx,
+            self.nonfinite,
+            self.left_out,
+            is_update=True,
+            noise=NO_CHANGE * float(self.xx.trace()),
+        )
+
+    def change(self) -> tuple[Tensor, Tensor]:
+        """Of the update y − x the mean (d,) and the sums of squares of its centred columns (d,)."""
+        self._check_difference()
+        return self.mean_y - self.mean_x, self.squares - 2 * self.xy.diagonal() + self.xx.diagonal()
+
+    def _check_difference(self) -> None:
         if self.is_update:
             raise MicroscopeError("these are moments of an update already.")
         if self.xy.shape[0] != self.xy.shape[1]:
             raise MicroscopeError("the update y − x needs x and y of the same width.")
-        return Moments(
-            self.n,
-            self.mean_x,
-            self.mean_y - self.mean_x,
-            self.xx,
-            self.xy - self.xx,
-            self.squares - 2 * self.xy.diagonal() + self.xx.diagonal()
-            if self.yy.ndim == 1
-            else self.yy - self.xy - self.xy.T + self.xx,
-            self.nonfinite,
-            self.left_out,
-            is_update=True,
-        )
+
+
+class _Addable(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+Sums = TypeVar("Sums", bound=_Addable)
+
+
+def without_each(each: Sequence[Sums], wanted: Sequence[int]) -> Iterator[Sums]:
+    """The sum of all but one, for each one that is `wanted`, in ascending order.
+
+    By halves: what is outside a half is added up once for all that are in it, so that n of n take n log n additions.
+    """
+    return _inside(each, wanted, 0, len(each), ())
+
+
+def _inside(
+    each: Sequence[Sums], wanted: Sequence[int], first: int, end: int, outside: tuple[Sums, ...]
+) -> Iterator[Sums]:
+    """The same for those from `first` to `end`; `outside`: the sum of the others, if there are any."""
+    if end - first == 1:
+        yield from outside
+        return
+    left, right = range(first, (first + end) // 2), range((first + end) // 2, end)
+    for here, there in ((left, right), (right, left)):
+        if any(k in here for k in wanted):
+            added = (*outside, *each[there.start : there.stop])
+            total = added[0]
+            for one in added[1:]:
+                total = total + one
+            yield from _inside(each, wanted, here.start, here.stop, (total,))
+
+
+def rounding(*types: torch.dtype) -> float:
+    """The share of the squares of rows of these types that differences of such rows may have by rounding alone."""
+    return min(NO_CHANGE, max(torch.finfo(each).eps for each in types) ** 2)
 
 
 def _with_product(yy: Tensor, delta: Tensor, weight: float) -> Tensor:

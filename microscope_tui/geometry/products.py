@@ -35,6 +35,9 @@ LOST = 100.0
 WIDE = 512
 """Below this width a symmetric product is made whole: the blocks would be too small to be fast."""
 
+STRIP = 256
+"""Rows of a product in less than float64 that are added to its sum at once: a processor's cache holds them."""
+
 
 @contextmanager
 def full_precision(dtype: torch.dtype) -> Iterator[None]:
@@ -99,20 +102,26 @@ class _Switches:
 _switches = _Switches()
 
 
+def add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    """out += aᵀ b for `a` (m, d), `b` (m, e), made in their type."""
+    if a.dtype == out.dtype:
+        out.addmm_(a.T, b)
+        return
+    with full_precision(a.dtype):
+        for i, j in _blocks(len(out), max(STRIP, -(-len(out) // BLOCKS))):
+            out[i:j] += a[:, i:j].T @ b
+
+
 def add_cross(out: Tensor, a: Tensor, b: Tensor, dtype: torch.dtype) -> None:
     """out += aᵀ b for `a` (m, d), `b` (m, e), the product made in `dtype`; or for a batch of them."""
-    if dtype != torch.float64:
-        a, b = a.to(dtype), b.to(dtype)
-        with full_precision(dtype):
-            if out.ndim == 3:
-                out += a.mT @ b
-                return
-            for i, j in _blocks(len(out), 2):
-                out[i:j] += a[:, i:j].T @ b
-    elif out.ndim == 3:
+    a, b = a.to(dtype), b.to(dtype)
+    if out.ndim == 2:
+        add_product(out, a, b)
+    elif dtype == torch.float64:
         out.baddbmm_(a.mT, b)
     else:
-        out.addmm_(a.T, b)
+        with full_precision(dtype):
+            out += a.mT @ b
 
 
 def add_gram(out: Tensor, a: Tensor, dtype: torch.dtype) -> None:
@@ -129,8 +138,8 @@ def add_gram(out: Tensor, a: Tensor, dtype: torch.dtype) -> None:
 
 def add_upper(out: Tensor, a: Tensor) -> None:
     """out += aᵀ a in the blocks that hold the upper triangle, for `a` (m, d) of the type the product is made in."""
-    for i, j in _blocks(len(out)):
-        with full_precision(a.dtype):
+    with full_precision(a.dtype):
+        for i, j in _blocks(len(out)):
             if a.dtype == out.dtype:
                 out[i:j, i:].addmm_(a[:, i:j].T, a[:, i:])
             else:
@@ -143,8 +152,9 @@ def mirror(out: Tensor) -> None:
         out[j:, i:j] = out[i:j, j:].T
 
 
-def _blocks(d: int, count: int = BLOCKS) -> list[tuple[int, int]]:
-    step = -(-d // count) if d >= WIDE else d
+def _blocks(d: int, size: int | None = None) -> list[tuple[int, int]]:
+    """Strips of `size` of a matrix with `d` rows, or those that make a symmetric product cheap."""
+    step = size or (-(-d // BLOCKS) if d >= WIDE else d)
     return [(i, min(i + step, d)) for i in range(0, d, step)]
 
 
@@ -166,21 +176,24 @@ def cancels(whole: Tensor, rest: Tensor) -> bool:
     return bool((whole > LOST * rest).any())
 
 
-def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> Iterator[tuple[list[Tensor], torch.dtype]]:
-    """The kept rows of each (…, n, d) in parts small enough to centre in float64, each with the type of its products.
+def massive_rows(lengths: Tensor, keep: Tensor) -> Tensor:
+    """Which of the kept tokens have a massive norm in any of the (…, n) `lengths`, bool (n,).
 
-    For float32 products, tokens with a massive norm at any layer make a float64 part of their own: squared,
-    they would bury the rest under float32 rounding.
+    For float32 products they make a float64 part of their own: squared, they would bury the rest under rounding.
     """
+    if not bool(keep.any()):
+        return torch.zeros_like(keep)
+    known = lengths if bool(keep.all()) else lengths[:, keep]
+    return (lengths > MASSIVE * known.median(dim=1, keepdim=True).values).any(0) & keep
+
+
+def parts_of(rows: Sequence[Tensor], keep: Tensor, dtype: torch.dtype) -> Iterator[tuple[list[Tensor], torch.dtype]]:
+    """The kept rows of each (…, n, d) in parts small enough to centre in float64, with the types of their products."""
     some = None if bool(keep.all()) else keep
     if dtype == torch.float64:
         yield from ((part, dtype) for part in _paired_chunks(rows, some))
         return
-    if not bool(keep.any()):
-        return
-    lengths = torch.cat([lengths_of(r).reshape(-1, r.shape[-2]) for r in rows])
-    known = lengths if some is None else lengths[:, some]
-    massive = (lengths > MASSIVE * known.median(dim=1, keepdim=True).values).any(0) & keep
+    massive = massive_rows(torch.cat([lengths_of(r).reshape(-1, r.shape[-2]) for r in rows]), keep)
     if not bool(massive.any()):
         yield from ((part, dtype) for part in _paired_chunks(rows, some, CHUNK))
         return
@@ -210,28 +223,6 @@ def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
     return out
 
 
-def deviations(rows: Tensor, dtype: torch.dtype, *, less: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The rows (m, d), `less` others, less their mean, in `dtype`; and that mean (d,), float64.
-
-    Centred in `dtype` where the rows are no finer, so that nothing is lost to the size of the mean, and once more for
-    what rounding has left of it.
-    """
-    out = torch.empty(rows.shape, dtype=dtype, device=rows.device)
-    wide = torch.promote_types(rows.dtype, dtype)
-    if less is not None:
-        wide = torch.promote_types(less.dtype, wide)
-        rows = torch.sub(rows.to(wide), less.to(wide), out=out if wide == dtype else None)
-    elif rows.dtype != wide == dtype:
-        rows = out.copy_(rows)  # what follows would make such a copy at every step
-    mean = rows.mean(0, dtype=wide)
-    torch.sub(rows, mean, out=out)
-    if dtype == torch.float64:
-        return out, mean
-    left = out.mean(0)
-    out -= left
-    return out, mean.double() + left
-
-
 def column_squares(rows: Tensor) -> Tensor:
     """The sum of squares of each column of rows (m, d), (d,), float64; as with products, few rows in the rows' type."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
@@ -254,18 +245,21 @@ def gram_of(a: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def is_small_update(x: Tensor, y: Tensor) -> bool:
+def is_small_update(x: Tensor, y: Tensor, among: Tensor | None = None) -> bool:
     """Whether y is x plus something that varies no more than y in any column, as far as some of the rows show.
 
-    The rows are drawn at random: those at even distances may all be the first of their example, and alike.
+    The rows are drawn at random, of all or of those `among` them: those at even distances may all be the first of their
+    example, and alike.
     """
     if x.shape != y.shape:
         return False
-    few = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))[:ASKED].to(x.device)
+    count = len(x if among is None else among)
+    few = torch.randperm(count, generator=torch.Generator().manual_seed(count))[:ASKED].to(x.device)
+    few = few if among is None else among[few]
     few_x, few_y = x[few].double(), y[few].double()
-    spread = (few_y - few_y.mean(0)).square().sum(0)
     update = few_y - few_x
-    left = (update - update.mean(0)).square().sum(0)
+    spread = few_y.sub_(few_y.mean(0)).square_().sum(0)
+    left = update.sub_(update.mean(0)).square_().sum(0)
     return bool((left <= spread).all() & (spread > 0).any())
 
 
@@ -276,20 +270,18 @@ def add_of_update(xy: Tensor, yy: Tensor, x: Tensor, u: Tensor) -> None:
     and xᵀx cancels exactly from the moments of the update. Of `yy` (d, d) the upper triangle is filled, see `mirror`;
     or it is the diagonal (d,).
     """
-    whole = yy.ndim == 2
-    for i, j in _blocks(len(xy), 2):
+    if yy.ndim == 1:
+        add_product(xy, x, u)
+        for here, more in zip(chunks(x, CHUNK // 8), chunks(u, CHUNK // 8), strict=True):
+            yy += torch.add(more, here, alpha=2).mul_(more).sum(0)
+        return
+    for i, j in _blocks(len(xy), STRIP):
         with full_precision(x.dtype):
             product = x[:, i:j].T @ u
         xy[i:j] += product
-        if whole:
-            yy[i:j] += product
-            yy[:, i:j] += product.T
-        else:
-            yy[i:j] += 2 * product.diagonal(i)
-    if whole:
-        add_upper(yy, u)
-    else:
-        yy += column_squares(u)
+        yy[i:j] += product
+        yy[:, i:j] += product.T
+    add_upper(yy, u)
 
 
 def rounded_pair(x: Tensor, y: Tensor, xx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import Request
 
-FOLDS = 10
+FOLDS = Request.folds
 """Piles of examples for held-out scores and intervals when none are given."""
 
 
@@ -87,7 +88,11 @@ def consecutive_blocks(n: int, blocks: int = FOLDS) -> Tensor:
 
 def finite_rows(x: Tensor) -> Tensor:
     """Which rows of x (…, n, d) hold only finite numbers, bool (…, n)."""
-    return x.amax(-1).isfinite() & x.amin(-1).isfinite()
+    finite = lengths_of(x).isfinite()
+    if not bool(finite.all()):  # squares may overflow where the numbers do not
+        doubtful = x[~finite]
+        finite[~finite] = doubtful.amax(-1).isfinite() & doubtful.amin(-1).isfinite()
+    return finite
 
 
 def lengths_of(x: Tensor) -> Tensor:

@@ -47,19 +47,21 @@ class Factor(ABC):
     active: Tensor
     scale: Tensor
 
-    def whiten(self, c: Tensor) -> Tensor:
-        """W (rank, e) with WᵀW = cᵀ G⁺ c, for c (d, e)."""
-        held = c if len(self.active) == self.d else c[self.active]
-        return self._forward(held / self.scale[:, None])
+    def whiten(self, c: Tensor, *, overwrite: bool = False) -> Tensor:
+        """W (rank, e) with WᵀW = cᵀ G⁺ c, for c (d, e), whose memory may be used for it with `overwrite`."""
+        whole = len(self.active) == self.d
+        held = c if whole else c[self.active]
+        return self._forward(torch.div(held, self.scale[:, None], out=held if overwrite or not whole else None))
 
     def solve(self, c: Tensor) -> Tensor:
         """The map A = G⁺ c (d, e), zero on constant columns."""
         return self.unwhiten(self.whiten(c))
 
-    def own(self) -> Tensor:
-        """`whiten` of G itself, W (rank, d) with WᵀW = G, without solving for it."""
-        out = torch.zeros(self.rank, self.d, dtype=self.scale.dtype, device=self.scale.device)
-        out[:, self.active] = self._root() * self.scale
+    def own(self, rows: slice) -> Tensor:
+        """Some rows of `whiten` of G itself, W (rank, d) with WᵀW = G, without solving for it."""
+        root = self._root(rows)
+        out = torch.zeros(len(root), self.d, dtype=root.dtype, device=root.device)
+        out[:, self.active] = root * self.scale
         return out
 
     def unwhiten(self, white: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ class Factor(ABC):
         """Condition number of the equilibrated rows on the directions kept: the square root of G's."""
 
     @abstractmethod
-    def _root(self) -> Tensor: ...
+    def _root(self, rows: slice) -> Tensor: ...
 
     @abstractmethod
     def _forward(self, scaled: Tensor) -> Tensor:
@@ -104,12 +106,12 @@ class CholeskyFactor(Factor):
 
         product = 1.0
         for apply in (forward, inverse):
-            end = largest_eigenvalue(apply, self.rank, device=self.lower.device, tolerance=1e-4, steps=self.rank)
+            end = largest_eigenvalue(apply, self.rank, device=self.lower.device, tolerance=1e-3, steps=self.rank)
             product *= math.nan if end is None else end
         return math.sqrt(product)
 
-    def _root(self) -> Tensor:
-        return self.lower.T
+    def _root(self, rows: slice) -> Tensor:
+        return self.lower.T[rows]
 
     def _forward(self, scaled: Tensor) -> Tensor:
         out: Tensor = torch.linalg.solve_triangular(self.lower, scaled, upper=False, out=scaled)
@@ -131,8 +133,8 @@ class EigenFactor(Factor):
     def condition(self) -> float:
         return float((self.eigenvalues[-1] / self.eigenvalues[0]).sqrt()) if self.rank else 1.0
 
-    def _root(self) -> Tensor:
-        return self.eigenvalues.sqrt()[:, None] * self.vectors.T
+    def _root(self, rows: slice) -> Tensor:
+        return self.eigenvalues.sqrt()[rows, None] * self.vectors.T[rows]
 
     def _forward(self, scaled: Tensor) -> Tensor:
         return (self.vectors.T @ scaled) / self.eigenvalues.sqrt()[:, None]
@@ -156,30 +158,34 @@ def varying(n: int | Tensor, mean: Tensor, squares: Tensor) -> Tensor:
     return moves
 
 
-def factor(n: int, mean: Tensor, scatter: Tensor, *, ridge: float = 0.0) -> Factor:
+def factor(n: int, mean: Tensor, scatter: Tensor, *, ridge: float = 0.0, overwrite: bool = False) -> Factor:
     """Factors the centred scatter (d, d) of `n` rows with that `mean`.
 
-    `ridge` is added to the diagonal first.
+    `ridge` is added to the diagonal first. With `overwrite` the memory of the scatter may be used for it.
     """
     d = len(mean)
     active = varying(n, mean, scatter.diagonal()).nonzero()[:, 0]
     width = len(active)
-    g, scale = _equilibrated(scatter, active, ridge)
+    g = scatter[active][:, active] if width < d else scatter
+    scale = (g.diagonal() + ridge).sqrt()
+    g = torch.div(g, scale[:, None], out=g if overwrite or width < d else None).div_(scale)
+    g.diagonal().fill_(1)
     if width == 0:
         return EigenFactor(d, 0, active, scale, scale, g)
     if ridge or n > width:
         # In place, for these matrices are most of what linearity needs memory for.
-        lower = _cholesky(g)
-        if lower is not None and float(lower.diagonal().min()) ** 2 > TOLERANCE * d:
-            return CholeskyFactor(d, width, active, scale, lower)
-        g, scale = _equilibrated(scatter, active, ridge)
+        if _cholesky(g) and float(g.diagonal().min()) ** 2 > TOLERANCE * d:
+            return CholeskyFactor(d, width, active, scale, g.tril_())
+        upper = g.triu(1)
+        torch.add(upper, upper.T, out=g).diagonal().fill_(1)
     values, vectors = torch.linalg.eigh(g)
     keep = values > TOLERANCE * d * values[-1]
     return EigenFactor(d, int(keep.sum()), active, scale, values[keep], vectors[:, keep])
 
 
-def _cholesky(g: Tensor) -> Tensor | None:
-    """The lower factor of a symmetric matrix, made in its place; None, and g is lost, if it is not positive definite.
+def _cholesky(g: Tensor) -> bool:
+    """Puts the lower factor of a symmetric matrix into its lower triangle, as far as it is positive definite, and tells
+    whether it is; what is above the diagonal stays.
 
     Left-looking, by blocks: nearly all of it is products, which on a CPU take two thirds of the time of LAPACK's potrf.
     """
@@ -187,21 +193,13 @@ def _cholesky(g: Tensor) -> Tensor | None:
     for i in range(0, len(g), size):
         j = min(i + size, len(g))
         panel = g[i:, i:j]
+        above = g[i:j, i:j].triu(1)
         if i:
             panel.addmm_(g[i:, :i], g[i:j, :i].T, alpha=-1)
         corner, failed = torch.linalg.cholesky_ex(g[i:j, i:j])
+        g[i:j, i:j] = above if failed else above.add_(corner)
         if failed:
-            return None
-        g[i:j, i:j] = corner
+            return False
         if j < len(g):
             g[j:, i:j] = torch.linalg.solve_triangular(corner.T, g[j:, i:j], upper=True, left=False)
-    return g.tril_()
-
-
-def _equilibrated(scatter: Tensor, active: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """The scatter of the active columns with a diagonal of 1, and the square roots of the diagonal it had."""
-    g = scatter if len(active) == len(scatter) else scatter[active][:, active]
-    scale = (g.diagonal() + ridge).sqrt()
-    g = (g / scale[:, None]).div_(scale)
-    g.diagonal().fill_(1)
-    return g, scale
+    return True

@@ -16,7 +16,8 @@ from microscope_tui.geometry.anisotropy import spread_anisotropies, spread_aniso
 from microscope_tui.geometry.intervals import from_logit, influences, jackknife_interval, logit
 from microscope_tui.geometry.moments import Spread
 from microscope_tui.geometry.spectrum import top_eigenvalue
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.methods import METHODS
+from microscope_tui.terms import Metric
 from tests.sure import sure
 
 
@@ -145,6 +146,17 @@ def test_fewer_rows_than_dimensions_use_the_rows_own_products():
         assert few.value == pytest.approx(whole.value, rel=1e-9)
         assert few.low == pytest.approx(whole.low, rel=1e-6)
         assert anisotropy(x, method=method).value == pytest.approx(whole.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_the_fold_of_a_massive_row_the_others_are_about_their_own_mean(seed):
+    """What a mean loses when one of 1e38 is taken away would pass for the size of the others: they would be equal."""
+    x, fold = rows(n=200, d=2, seed=seed), np.arange(200) % 7
+    x[5] *= 1e40
+    got = anisotropy(x, method="participation-ratio", groups=fold)
+    without = [sure(anisotropy(x[fold != k], method="participation-ratio").value) for k in range(7)]
+    want = influences(sure(got.value), without, [int((fold == k).sum()) for k in range(7)])
+    assert got.influence == pytest.approx(want, rel=1e-9)
 
 
 @pytest.mark.parametrize("d", [5, 150])

@@ -13,7 +13,8 @@ from microscope_tui.geometry.heldout import PENALTIES, HeldOut, Scored, Tried
 from microscope_tui.geometry.intervals import influences, jackknife_interval
 from microscope_tui.geometry.linearity import linearities, linearity_of
 from microscope_tui.geometry.moments import ChainMoments, Moments
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.methods import METHODS
+from microscope_tui.terms import Metric
 from tests.geometry.counted import counted
 from tests.sure import sure
 
@@ -227,6 +228,31 @@ def test_a_massive_row_leaves_the_values_without_its_fold_exact(method):
     assert got.influence == pytest.approx(want, rel=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("groups", [None, np.arange(200) // 4])
+def test_a_massive_row_that_is_carried_through_does_not_hide_the_update(groups, dtype):
+    """In sums its squares, 18 a column, would be the difference of squares of 1e14."""
+    rng = np.random.default_rng(4)
+    x, change = rng.normal(size=(200, 5)), 0.3 * rng.normal(size=(200, 5))
+    x[7] *= 1e7
+    got = linearity(x, x + change, method="update", groups=groups, dtype=dtype)
+    want = linearity(x, change, groups=groups)
+    near = 1e-9 if dtype == torch.float64 else 1e-6
+    assert got.value == pytest.approx(sure(want.value), abs=near)
+    if groups is not None:
+        assert (got.low, got.high) == pytest.approx((want.low, want.high), abs=10 * near)
+    tiny = linearity(x[8:], x[8:] + 1e-9 * change[8:], method="update", dtype=dtype)
+    assert tiny.value == pytest.approx(sure(linearity(x[8:], change[8:]).value), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_what_rounding_leaves_of_an_update_is_none(kind):
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(6)).to(kind)
+    shifted = x + 0.75 if kind != torch.bfloat16 else x.clone()
+    for same in (x, shifted):
+        assert linearity(x, same, method="update").reason == "y equals x: there is no update to explain"
+
+
 def test_a_massive_row_of_y_alone_leaves_the_values_without_its_fold_exact():
     rng = np.random.default_rng(3)
     x = rng.normal(size=(300, 8))
@@ -310,6 +336,20 @@ def test_float32_products_of_an_unrelated_small_y_are_near_the_exact_score(first
         assert linearity(x, y, method=method, dtype=torch.float32).value == pytest.approx(exact, abs=1e-6)
     chain = ChainMoments(2, 16, dtype=torch.float32).update(torch.tensor(np.stack([x, y])))
     assert linearity_of(chain.block(0)).value == pytest.approx(linearity(x, y).value, abs=1e-6)
+
+
+@pytest.mark.parametrize("column", [3, 90, 149])
+def test_columns_that_depend_on_others_leave_the_score_of_the_others(column):
+    """The factorisation stops early, late or at its end, in the memory of the sums themselves."""
+    rng = np.random.default_rng(12)
+    x = rng.normal(size=(400, 150)) + 2
+    x[:, column] = x[:, :3] @ [1.0, -2.0, 0.5]
+    y = 0.3 * x + rng.normal(size=(400, 150))
+    centred, target = x - x.mean(0), y - y.mean(0)
+    left = target - centred @ np.linalg.lstsq(centred, target, rcond=1e-10)[0]
+    got = linearity(x, y)
+    assert got.value == pytest.approx(1 - (left**2).sum() / (target**2).sum(), rel=1e-9)
+    assert "rank 149 of 150" in got.facts
 
 
 @pytest.mark.parametrize(("n", "d"), [(900, 12), (40, 12), (10, 12)])

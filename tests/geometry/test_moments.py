@@ -14,6 +14,8 @@ from safetensors.torch import load, save
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.linearity import linearity_of, update_share
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
+from microscope_tui.geometry.paired import without_each
+from tests.geometry.counted import counted
 from tests.sure import sure
 
 
@@ -115,6 +117,40 @@ def test_linearity_of_the_state_follows_from_that_of_the_update(seed, size):
     assert whole == pytest.approx(1 - update_share(m) * (1 - update), abs=1e-12)
     assert update_share(m.difference()) == pytest.approx(update_share(m), rel=1e-9)
     assert update == pytest.approx(linearity_of(Moments.of(x, y - x)).value, rel=1e-7)
+
+
+@pytest.mark.parametrize("wanted", [[], [0], [6], [2, 5], list(range(7))])
+def test_all_but_one_are_added_up_without_a_subtraction_and_each_half_once(wanted, monkeypatch):
+    x, y, _ = chain_rows(8, 70)
+    folds = [Moments.of(x[k::7], y[k::7]) for k in range(7)]
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Moments, "_combine", counted(Moments._combine, calls))
+    got = list(without_each(folds, wanted))
+    assert all(sign == 1 for _, _, sign in calls)
+    assert len(calls) <= {0: 0, 1: 6, 2: 12, 7: 20}[len(wanted)]  # one by one, all seven would take 35
+    assert len(got) == len(wanted)
+    for k, rest in zip(wanted, got, strict=True):
+        others = torch.arange(70) % 7 != k
+        want = Moments.of(x[others], y[others])
+        assert rest.n == 60
+        for name in ("mean_x", "mean_y", "xx", "xy", "yy"):
+            torch.testing.assert_close(getattr(rest, name), getattr(want, name), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("squares_only", [True, False])
+def test_moments_of_an_update_are_those_of_the_difference(dtype, squares_only):
+    x, y, _ = chain_rows(9, 1500, offset=3.0)
+    y[70] = float("nan")
+    whole = Moments.of(x, y, squares_only=squares_only).difference()
+    got = Moments.of_update(x, y, dtype=dtype, squares_only=squares_only)
+    assert (got.n, got.nonfinite, got.is_update) == (1499, 1, True)
+    for name in ("mean_x", "mean_y", "xx", "xy", "yy"):
+        want = getattr(whole, name)
+        rel = 1e-11 if dtype == torch.float64 else 1e-6
+        torch.testing.assert_close(getattr(got, name), want, rtol=0, atol=rel * float(want.abs().max()))
+    with pytest.raises(MicroscopeError, match="same width"):
+        Moments.of_update(x, y[:, :4])
 
 
 def test_blocks_and_layers_of_a_chain_are_those_of_the_rows():

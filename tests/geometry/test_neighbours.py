@@ -20,7 +20,8 @@ from microscope_tui.geometry.links import link_inflation
 from microscope_tui.geometry.masks import duplicate_of, duplicates, sinks
 from microscope_tui.geometry.neighbours import nearest
 from microscope_tui.geometry.twonn import FORMULAS
-from microscope_tui.terms import METHODS, Metric
+from microscope_tui.methods import METHODS
+from microscope_tui.terms import Metric
 from tests.geometry.counted import counted
 from tests.sure import sure
 
