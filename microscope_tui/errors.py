@@ -34,3 +34,28 @@ def lost_device(error: BaseException) -> bool:
     """
     text = str(error)
     return type(error).__name__ == "AcceleratorError" or ("CUDA error" in text and "out of memory" not in text)
+
+
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "out of memory")
+"""What a plain RuntimeError says when memory ran out in a library below torch."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of a GPU or of this machine ran out. Torch's is told by name, as above."""
+    return (
+        isinstance(error, MemoryError)
+        or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY))
+    )
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """What an error says in one line, short enough for a sentence: its first line, and what a colon there leads to."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = lines.pop(0)
+    while text.endswith(":") and lines:
+        text = f"{text} {lines.pop(0)}"
+    if isinstance(error, KeyError):  # which says no more than the key
+        text = f"there is no {text}"
+    text = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return text.rstrip(".,")

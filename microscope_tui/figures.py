@@ -7,29 +7,34 @@ suffix says. Of the program's own it needs the words of `terms` only.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.results import Profile
+from microscope_tui.results import Profile, unbroken
+from microscope_tui.settings import how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EXTRA: Final = "pip install 'microscope_tui[figures]'"
-
 SECONDS: Final = 120.0
+
+UNWRITABLE: Final = 2
+"""What the program that draws ends with where the file cannot be written."""
 
 # Okabe & Ito's colours for white paper; line styles and markers tell the series apart in print without colour.
 COLOURS: Final = ("#0072b2", "#d55e00", "#882255", "#000000")
-STYLES: Final = ("-", "--", "-.", ":")
+DASHES: Final[Sequence[tuple[float, ...]]] = ((), (4, 2), (5, 2, 1, 2), (1, 2))
+"""Lengths of the strokes and the gaps of a line, in its widths."""
 MARKS: Final = ("o", "D", "^", "s")
 
 PANE_INCHES: Final = (3.25, 2.3)
@@ -104,7 +109,7 @@ class Figure:
 def missing(format: str) -> str:
     """What must be installed to write this format, as a command; empty when all is there."""
     needed = {"pdf": ("matplotlib",), "svg": ("matplotlib",), "png": ("resvg_py", "matplotlib")}[format]
-    return EXTRA if any(find_spec(name) is None for name in needed) else ""
+    return how_to_install("figures") if any(find_spec(name) is None for name in needed) else ""
 
 
 def write_figure(figure: Figure, file: Path) -> None:
@@ -118,10 +123,12 @@ def write_png(svg: str, file: Path) -> None:
 
 
 def _run(file: Path, text: str) -> None:
+    """Have a program of its own write `file`, as a whole or not at all."""
     format = file.suffix.lstrip(".")
+    part = file.with_name(f".{file.stem}.part{file.suffix}")
     if command := missing(format):
         raise MicroscopeError(f"A {format.upper()} needs libraries that are not installed: {command}.")
-    command_line = [sys.executable, "-P", "-m", "microscope_tui.figures", str(file)]
+    command_line = [sys.executable, "-P", "-m", "microscope_tui.figures", str(part)]
     # -P and PYTHONPATH: found where this program was found, whatever lies in the current folder.
     found = os.pathsep.join(filter(None, (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH"))))
     environment = os.environ | {"PYTHONPATH": found}
@@ -129,13 +136,24 @@ def _run(file: Path, text: str) -> None:
         done = subprocess.run(
             command_line, input=text, capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
         )
+        if done.returncode == 0:
+            part.replace(file)
     except subprocess.TimeoutExpired:
         raise MicroscopeError(
             f"{file} was not drawn within {SECONDS:.0f} s: try again when there is less to do."
         ) from None
+    except OSError as error:
+        raise MicroscopeError(f"{file} cannot be written ({error.strerror}): name another folder.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    if done.returncode == UNWRITABLE:
+        raise MicroscopeError(f"{file} cannot be written ({last}): name another folder.")
+    if done.returncode < 0:
+        raise MicroscopeError(f"{file} was not drawn, for its program was killed: free some memory and try again.")
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-        raise MicroscopeError(f"{file} cannot be written: {last}")
+        raise MicroscopeError(f"{file} cannot be drawn, which is a defect here ({last}): save another format.")
 
 
 def draw(figure: Figure, file: Path) -> None:
@@ -162,8 +180,10 @@ def draw(figure: Figure, file: Path) -> None:
             axis.set_xlabel(figure.xlabel)
         metadata = {"Title": figure.ylabel, "Subject" if file.suffix == ".pdf" else "Description": figure.caption}
         stamp = {"CreationDate": None} if file.suffix == ".pdf" else {"Date": None}
-        drawn.savefig(file, metadata={**metadata, **stamp})
+        # By way of memory: over a disk that is full matplotlib stumbles in ways of its own.
+        drawn.savefig(written := io.BytesIO(), format=file.suffix[1:], metadata={**metadata, **stamp})
         plt.close(drawn)
+    file.write_bytes(written.getvalue())
 
 
 def draw_panel(axis: Axes, panel: Panel) -> None:
@@ -173,11 +193,15 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
         axis.set_yscale("log")
     for track in panel.tracks:
         profile, places = track.profile, track.places
-        colour, style, mark = (each[track.number % len(each)] for each in (COLOURS, STYLES, MARKS))
-        axis.plot(places, _nan(profile.value), style, color=colour, marker=mark, label=track.label)
-        bounded = [low is not None and high is not None for low, high in zip(profile.low, profile.high, strict=True)]
-        low, high = _nan(profile.low), _nan(profile.high)
-        axis.fill_between(places, low, high, where=bounded, color=colour, alpha=0.18, linewidth=0)
+        colour, mark = COLOURS[track.number % len(COLOURS)], MARKS[track.number % len(MARKS)]
+        style = (0, DASHES[track.number % len(DASHES)]) if track.number % len(DASHES) else "-"
+        value, low, high = _nan(profile.value), _nan(profile.low), _nan(profile.high)
+        for n, run in enumerate(unbroken((y == y for y in value), profile.stages)):
+            xs, ys = [places[i] for i in run], [value[i] for i in run]
+            axis.plot(xs, ys, linestyle=style, color=colour, marker=mark, label="" if n else track.label)
+        for run in unbroken((a == a and b == b for a, b in zip(low, high, strict=True)), profile.stages):
+            xs, below, above = [places[i] for i in run], [low[i] for i in run], [high[i] for i in run]
+            axis.fill_between(xs, below, above, color=colour, alpha=0.18, linewidth=0)
     if len(panel.tracks) > 1:
         axis.legend(frameon=False)
 
@@ -214,7 +238,7 @@ def main() -> int:
             draw(Figure.from_json(data["figure"]), file)
     except OSError as error:
         print(error.strerror or error, file=sys.stderr)
-        return 2
+        return UNWRITABLE
     return 0
 
 

@@ -176,8 +176,8 @@ class TokenTable:
     ‖ỹ−x̃A‖²/mean‖ỹ‖², with the map, the means and the scale of all rows of its modality but this example's: 0 is
     linear, 1 as bad as guessing the mean. (Of a model too large for its sums to be kept, this example's rows are among
     them; `notes` says so.) It is None for a token whose modality has no map, and empty when no map is at hand (`notes`
-    says why). `fitted` are the examples that the map was fitted on: 0 without one; when a measurement of the slice has
-    more of them, it is worth asking again.
+    says why). `fitted` are the examples that the map was fitted on: 0 without one. `walked` are those whose sums were
+    there when the table was made: a measurement of more of them makes a better one.
 
     `lens[l][t]` are the likeliest words of the logit lens at layer l = 0 … L (final norm and output head on h_l), the
     likeliest first, each with its probability; empty for a model without an output head. The word at t is a guess at
@@ -197,6 +197,7 @@ class TokenTable:
     patches: tuple[Patch | None, ...]
     fitted: int = 0
     notes: tuple[str, ...] = ()
+    walked: int = 0
 
     def to_json(self) -> dict[str, Any]:
         # Field by field: a copy of every number, as `asdict` makes, takes seconds.
@@ -207,7 +208,7 @@ class TokenTable:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        values = {f.name: data[f.name] for f in fields(cls)}
+        values = {f.name: data[f.name] for f in fields(cls) if f.name != "walked"} | {"walked": data.get("walked", 0)}
         values["slice"] = SliceSpec.parse(values["slice"])
         values["card"] = ExampleCard.from_json(values["card"])
         values["modality"] = tuple(Modality(word) for word in values["modality"])
@@ -246,7 +247,7 @@ class WorstTokens:
 
     They are looked for in the `rows` sampled rows of each modality, and each modality has as many of its own, or all
     it has: `worst_of`, not `layers`, says which are the worst of all. The map is fitted on all folds of examples but
-    the one that the token's example is in. `fitted` is as in `TokenTable`.
+    the one that the token's example is in. `fitted` is as in `TokenTable`: a measurement of more examples makes others.
     """
 
     model: str
@@ -255,6 +256,11 @@ class WorstTokens:
     rows: Mapping[str, int]
     fitted: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def walked(self) -> int:
+        """As in `TokenTable`."""
+        return self.fitted
 
     def worst_of(self, layer: int, modality: Modality | None = None) -> tuple[WorstToken, ...]:
         """The worst tokens of one modality at a block, or of all of them together.
@@ -290,13 +296,15 @@ class Projection(StrEnum):
 class Cloud:
     """A sample of rows of one stream, on a plane at each of its layers.
 
-    There are L+1 layers, L of the update stream. `points[l][i]` is (x, y) of row i at layer l on its first and second
-    principal axis, in the units of the rows. Each layer has axes of its own, which have no sign: each points to where
-    it fits that of the layer before better. `share[l]` is the share of the variance on the plane. By t-SNE the axes
-    mean nothing, and there is no share. `modality` and `example` (its key) are of each row.
+    There are L+1 `layers`, L of the update stream; while a map is being made, or when that was stopped, there are the
+    first of them only. `points[l][i]` is (x, y) of row i at layer l on its first and second principal axis, in the
+    units of the rows. Each layer has axes of its own, which have no sign: each points to where it fits that of the
+    layer before better. `share[l]` is the share of the variance on the plane. By t-SNE the axes mean nothing, and there
+    is no share. `modality` and `example` (its key) are of each row.
 
     `massive[modality][l]` is how many of the rows at layer l are over ten times as long as the median of those of
-    their modality (`geometry.masks.sinks`, as the profiles of dimension count them).
+    their modality (`geometry.masks.sinks`, as the profiles of dimension count them). `walked` is as in `TokenTable`,
+    for the sample that the rows are from.
     """
 
     model: str
@@ -309,6 +317,13 @@ class Cloud:
     notes: tuple[str, ...] = ()
     projection: Projection = Projection.PCA
     massive: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    walked: int = 0
+    layers: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer is there."""
+        return self.layers is None or len(self.points) == self.layers
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "slice": str(self.slice)}
@@ -326,4 +341,6 @@ class Cloud:
             notes=tuple(data["notes"]),
             projection=Projection(data["projection"]),
             massive={modality: tuple(counts) for modality, counts in data["massive"].items()},
+            walked=data.get("walked", 0),
+            layers=data.get("layers"),
         )

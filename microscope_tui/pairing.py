@@ -11,9 +11,7 @@ import functools
 import math
 from collections.abc import Sequence
 
-from microscope_tui.student import t_quantile
-
-LEVEL = 0.95
+from microscope_tui.student import LEVEL, t_quantile
 
 FEWEST = 6
 """With fewer groups no pattern of signs is rarer than 5 %: 2/2⁵ = 6 %."""

@@ -5,11 +5,12 @@ Everything here is a frozen value that goes through JSON unchanged: `x == type(x
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from microscope_tui.terms import FORMULAS, METHODS, Metric, Modality, Request, SliceSpec, Stream
+from microscope_tui.methods import METHODS, method_of
+from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,6 @@ class Estimate:
     facts: tuple[str, ...] = ()
     influence: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
-
-    @property
-    def rows_per_dimension(self) -> float | None:
-        """n/d, the first thing to look at beside a linearity."""
-        return self.n / self.d if self.d else None
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Profile:
 
     @property
     def formula(self) -> str:
-        return FORMULAS.get((self.metric, self.method), self.method)
+        return method_of(self.metric, self.method).formula
 
     @classmethod
     def of(
@@ -133,7 +129,7 @@ class Profile:
         for name in LISTS:
             values[name] = tuple(values[name])
         for name in ("notes", "facts", "influence", "shares"):
-            values[name] = tuple(tuple(said) for said in values[name])
+            values[name] = tuple(map(tuple, values[name]))
         values["metric"] = Metric(values["metric"])
         values["modality"] = Modality(values["modality"])
         values["stream"] = Stream(values["stream"])
@@ -142,6 +138,20 @@ class Profile:
 
 LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence", "shares")
 """The fields of a profile with one entry a layer."""
+
+
+def unbroken(known: Iterable[bool], stages: Sequence[str]) -> Iterator[list[int]]:
+    """The runs of places that are `known`, for lines without a gap. Each of the `stages` before the decoder begins a
+    new one: its rows have nothing to do with those of the one before."""
+    run: list[int] = []
+    for i, is_known in enumerate(known):
+        if run and (not is_known or (stages and stages[i] != stages[i - 1])):
+            yield run
+            run = []
+        if is_known:
+            run.append(i)
+    if run:
+        yield run
 
 
 @dataclass(frozen=True)

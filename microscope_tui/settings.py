@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Self
 import platformdirs
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.terms import DTYPES, Request
 
 PREFIX = "MICROSCOPE_"
 
@@ -37,11 +39,11 @@ class Settings:
     """cpu, cuda, cuda:1, … or auto: a GPU when there is one."""
     attention: str = "auto"
     """Attention implementation of transformers (eager, sdpa, …), or auto: its own choice."""
-    sample_tokens: int = 4096
+    sample_tokens: int = Request.sample_tokens
     """Rows of each modality and stream kept for what needs points (dimension)."""
-    folds: int = 10
+    folds: int = Request.folds
     """Groups of examples for held-out scores and intervals."""
-    max_batch: int = 8
+    max_batch: int = Request.max_batch
     """Examples in one forward pass, at most."""
     without: tuple[str, ...] = ()
     """Rows that do not count: sinks, duplicates, or groups of positions that every model in use has."""
@@ -118,6 +120,13 @@ SETTING_TYPES: Mapping[str, type] = {
     for f in fields(Settings)
 }
 
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "figures": ("matplotlib", "resvg-py"),
+    "maps": ("scikit-learn",),
+    "media": ("av", "soundfile"),
+}
+"""The libraries that few need, by the name of the extra that has them."""
+
 REQUEST_SETTINGS = (
     *("dtype", "device", "attention", "sample_tokens", "folds", "max_batch"),
     *("without", "before", "reference"),
@@ -136,6 +145,18 @@ def checkout() -> Path | None:
     """The root of the source checkout that this package runs from, or None when it is installed."""
     root = Path(__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").is_file() and (root / "cache").is_dir() else None
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs the libraries of an optional extra, by their names: that works wherever it is typed,
+    in the environment that this program runs in."""
+    pip = Path(sys.prefix, "bin", "pip")
+    root = checkout()
+    if root and pip.is_relative_to(root):
+        pip = pip.relative_to(root)  # as the documents write it
+    elif sys.prefix == sys.base_prefix:
+        pip = Path("pip")
+    return f"{pip} install {' '.join(EXTRAS[extra])}"
 
 
 def default_cache() -> Path:
@@ -184,6 +205,8 @@ def _typed(name: str, value: Any, where: str) -> Any:
         typed = kind(value)
     except (TypeError, ValueError):
         raise wrong from None
+    if name == "dtype" and typed not in ("auto", *DTYPES):
+        raise MicroscopeError(f"dtype = {value!r} {where} is no precision: use {', '.join(DTYPES)} or auto.")
     if value == "" or (isinstance(typed, float) and not math.isfinite(typed)):
         raise wrong
     if isinstance(typed, int | float) and typed <= 0:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+LEVEL = 0.95
+"""Nominal coverage of every interval, and 1 less the level of every test."""
+
 
 def t_quantile(p: float, degrees: int) -> float:
     """The p-quantile of Student's t with a whole number of degrees of freedom.

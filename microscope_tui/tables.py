@@ -1,5 +1,5 @@
-"""Profiles as text: CSV with one row per layer, a table for people, and how a number is written, here and on the
-screen."""
+"""Profiles as text: CSV with one row per layer, a table for people; and how numbers, sizes, times, progress and what
+a request counts are written, here and on the screen."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import csv
 import io
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from microscope_tui.results import Measurement, Profile
-from microscope_tui.terms import Metric
+from microscope_tui.terms import Metric, Progress, Request
 
 DECIMALS = {Metric.LINEARITY: 4, Metric.DIMENSION: 2, Metric.ANISOTROPY: 4}
 
@@ -36,6 +37,63 @@ def interval(low: float | None, high: float | None, metric: Metric, *, signed: b
     if low is None or high is None:
         return ""
     return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
+
+
+def counted(request: Request) -> str:
+    """Which rows a request counts, in few words: `all rows`, `without sinks, one tile`."""
+    said = [f"without {', '.join(request.without)}"] if request.without else []
+    said += ["one tile"] * request.one_tile
+    return ", ".join(said) or "all rows"
+
+
+def unlike(one: Request, other: Request) -> str:
+    """What a request counts or measures, in few words, by which it differs from another one."""
+    said = [counted(replace(one, one_tile=False))] if one.without != other.without else []
+    if one.one_tile != other.one_tile:
+        said.append("one tile" if one.one_tile else "every tile")
+    if one.matched != other.matched:
+        said.append(f"{one.matched:,} different rows at most" if one.matched else "all different rows")
+    if one.before != other.before:
+        said.append("from the vision tower on" if one.before else "the decoder alone")
+    if one.reference != other.reference:
+        said.append("with the reference's values" if one.reference else "without the reference's values")
+    return ", ".join(said)
+
+
+def variant_of(request: Request) -> str:
+    """What a request counts or measures that is not as usual, in few words; empty for nothing."""
+    return unlike(request, replace(request, without=(), one_tile=False, matched=None, before=False, reference=False))
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: `14.5 GB`, `350.0 kB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 0:41, 12:05 or 3:07:00."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def progress_pieces(now: Progress) -> list[tuple[int, str]]:
+    """What there is to say of work under way, in reading order, each with its rank (0: say it first):
+    `measuring 120/600 ex`, `12.3 ex/s`, `ETA 0:41`, `2 skipped`."""
+    counts = now.phase != now.stage  # the phase counts by itself, and something else than examples
+    unit = "ex" if now.unit == "examples" else now.unit
+    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} {unit}")]
+    if now.rate and not counts:
+        said.append((2, f"{now.rate:.3g} ex/s"))
+    if now.eta is not None and not counts:
+        said.append((1, f"ETA {duration(now.eta)}"))
+    if now.skipped:
+        said.append((3, f"{now.skipped} skipped"))
+    return said
 
 
 def profile_csv(profiles: Iterable[tuple[Measurement, Profile]]) -> str:

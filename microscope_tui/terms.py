@@ -56,6 +56,17 @@ class JobKind(StrEnum):
     WORST = "worst"
 
 
+KIND_WORDS: Mapping[JobKind, str] = {
+    JobKind.MEASURE: "measure",
+    JobKind.TOKENS: "tokens",
+    JobKind.PREVIEW: "examples",
+    JobKind.MAP: "map",
+    JobKind.TSNE: "t-SNE map",
+    JobKind.WORST: "worst tokens",
+}
+"""What people call what a job of each kind makes."""
+
+
 class JobState(StrEnum):
     """Where a job stands. A paused one keeps what it has and waits until it is told to go on."""
 
@@ -70,41 +81,40 @@ class JobState(StrEnum):
     def ended(self) -> bool:
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
+    @property
+    def waits(self) -> bool:
+        return self in (JobState.QUEUED, JobState.PAUSED)
 
-_METHODS: Mapping[Metric, Mapping[str, str]] = {
-    Metric.LINEARITY: {
-        "in-sample": "R² of the best linear map: 1 − min_A ‖X̃A − Ỹ‖²_F, fitted and scored on all rows",
-        "held-out": "R² of the best linear map, fitted on some examples and scored on the others (ridge and shrinkage "
-        "chosen there)",
-        "adjusted": "in-sample R² less what n and rank r alone explain: 1 − (1 − R²)(n − 1)/(n − r − 1)",
-        "update": "R² of the best linear map from h_l to the update h_{l+1} − h_l",
-        "llm-microscope": "in-sample R² as LLM-Microscope reports it, also where n ≤ d + 1 makes it 1",
-    },
-    Metric.DIMENSION: {
-        "mle": "TwoNN, maximum likelihood: (n − 1)/Σ log(r₂/r₁) on de-duplicated rows",
-        "facco": "TwoNN, slope of −log(1 − i/n) on log(r₂/r₁), lowest 90 % of the ratios, on de-duplicated rows",
-        "llm-microscope": "TwoNN as LLM-Microscope: that slope on the lowest 20 %, ranks counted with duplicates",
-        "dadapy": "TwoNN as DADApy: as facco, undefined where a row has a duplicate",
-        "scikit-dimension": "TwoNN as scikit-dimension: as facco on all rows, ratios with r₁ = 0 left out",
-        "gride": "Gride: maximum likelihood of r₂ₖ/rₖ at k = 8, on de-duplicated rows",
-    },
-    Metric.ANISOTROPY: {
-        "top-eigenvalue": "share of the largest eigenvalue of the centred covariance: λ₁/Σλ",
-        "mean-cosine": "mean cosine of two different rows, not centred: (‖Σ x̂‖² − n)/(n(n − 1))",
-        "participation-ratio": "directions that take part, 1 to d: (Σλ)²/Σλ² of the centred covariance",
-        "effective-rank": "directions that take part, 1 to d: exp(−Σ p log p), p = λ/Σλ of the centred covariance",
-        "isoscore": "evenness of directions, 0 to 1: ((Σλ)²/Σλ² − 1)/(d − 1)",
-        "llm-microscope": "share of the largest squared singular value of the centred rows: σ₁²/Σσ²",
-    },
+
+SINK_RATIO = 10.0
+"""A row so many times longer than the median of the rows that are not zero is a sink: much attention may go to it, and
+it rules whatever it counts in."""
+
+PARTIAL_SECONDS = 2.0
+"""Partial results are made, go to the disk and are announced at most so often."""
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What the options of a question are called, in their order."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""Precisions that a model can be opened in."""
+
+NUMBER_BYTES: Mapping[str, int] = {
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "float8_e4m3fn": 1,
+    "int8": 1,
+    "uint8": 1,
 }
+"""Bytes of a number, by the names that configurations give."""
 
-METHODS: Mapping[Metric, tuple[str, ...]] = {metric: tuple(said) for metric, said in _METHODS.items()}
-"""The methods of each metric, the default first."""
 
-FORMULAS: Mapping[tuple[Metric, str], str] = {
-    (metric, method): text for metric, said in _METHODS.items() for method, text in said.items()
-}
-"""One line for each method: its name on the screen and in JSON output."""
+def check_dtype(dtype: str) -> None:
+    """Raise `MicroscopeError` unless a model can be opened in this precision, or in its own."""
+    if dtype not in ("auto", *DTYPES):
+        raise MicroscopeError(f"There is no precision {dtype!r}: use {', '.join(DTYPES)} or auto.")
 
 
 COLUMN_ROLES = ("image", "video", "audio", "question", "choices", "answer", "hint")
@@ -194,6 +204,8 @@ class SliceSpec:
         for name, value in parse_qsl(query, keep_blank_values=True):
             if name in COLUMN_ROLES:
                 columns.append((name, value))
+            elif name in values:
+                raise MicroscopeError(f"{name}= stands twice in the slice: leave out one of them.")
             elif name not in SLICE_OPTIONS:
                 options = ", ".join((*sorted(SLICE_OPTIONS), *COLUMN_ROLES))
                 raise MicroscopeError(f"A slice has no option {name!r}: use {options}.")
@@ -266,6 +278,7 @@ class Request:
                 raise MicroscopeError(f"{name} = {getattr(self, name)} must be 1 or more.")
         if self.matched is not None and self.matched < 1:
             raise MicroscopeError(f"matched = {self.matched} must be 1 or more.")
+        check_dtype(self.dtype)
         # A set has no order, and equal requests must compare equal.
         object.__setattr__(self, "without", tuple(sorted(set(self.without))))
 
@@ -282,7 +295,8 @@ class Request:
 def words(given: Sequence[str], kind: type[W], name: str) -> tuple[W, ...]:
     """The words of an enum as given, each once; `MicroscopeError` for an unknown one, or when there are none."""
     once = dict.fromkeys((given,) if isinstance(given, str) else given)
-    if unknown := next((word for word in once if word not in tuple(kind)), None):
+    unknown = next((word for word in once if word not in tuple(kind)), None)
+    if unknown is not None:
         raise MicroscopeError(f"{unknown!r} is none of the {name}: use {', '.join(kind)}.")
     if not once:
         raise MicroscopeError(f"No {name} are asked for: use {', '.join(kind)}.")
@@ -318,6 +332,7 @@ class Job:
     """One request to the worker, and where it stands. Times are seconds since the epoch.
 
     `kind` is what it makes; `example` the index in the slice of the one example that a job of kind `tokens` looks at.
+    With `memory_check` it fails before a model is loaded that cannot fit into the free memory.
     """
 
     id: str
@@ -330,6 +345,11 @@ class Job:
     ended: float | None = None
     kind: JobKind = JobKind.MEASURE
     example: int | None = None
+    memory_check: bool = True
+
+    def is_older(self, known: Job) -> bool:
+        """Whether it is an earlier job than one that is `known`, or an earlier state of one that has ended since."""
+        return self.created < known.created or (self.id == known.id and known.state.ended and not self.state.ended)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -6,17 +6,9 @@ import sys
 
 import pytest
 
-from microscope_tui.catalogue import (
-    describe_model,
-    describe_slice,
-    full_name,
-    hub_cache,
-    known_models,
-    known_slices,
-    locate_model,
-    locate_slice,
-    moving_reference,
-)
+from microscope_tui.catalogue.checkpoints import omnifusion_folder
+from microscope_tui.catalogue.listing import describe_model, describe_slice, known_models, known_slices
+from microscope_tui.catalogue.locate import full_name, hub_cache, locate_model, locate_slice, moving_reference, namesake
 from microscope_tui.errors import MicroscopeError
 from tests.sure import sure
 
@@ -90,6 +82,21 @@ def test_a_full_name_means_the_same_from_any_folder(tmp_path, monkeypatch):
     assert full_name("owner/name@main") == "owner/name@main"
 
 
+def test_what_has_the_form_of_a_hub_id_or_a_demo_means_that_whatever_lies_here(hub, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    for name in ("ann/small", "bob/rows/train@main", "demo:llava-next", "data/rows.parquet", "a/b/c/d"):
+        (here / name).mkdir(parents=True)
+    monkeypatch.chdir(here)
+    assert full_name("ann/small") == "ann/small"
+    assert locate_model("ann/small") == hub / "models--ann--small" / "snapshots" / "abc123"
+    assert full_name("bob/rows/train@main") == "bob/rows/train@main"
+    assert full_name("demo:llava-next") == "demo:llava-next"
+    assert sure(locate_model("demo:llava-next")).parent.name == "models"
+    assert full_name("a/b/c/d") == str(here / "a/b/c/d")  # no hub id has so many parts
+    assert namesake("data/rows.parquet") == " There is a data/rows.parquet here: write ./data/rows.parquet to mean it."
+    assert [namesake(name) for name in ("./ann/small", "a/b/c/d", "ann/other")] == ["", "", ""]
+
+
 def test_what_a_hub_id_means_now_can_be_watched(hub):
     assert sure(moving_reference("ann/small")).read_text() == "abc123"
     assert moving_reference("ann/small@abc123") is None
@@ -141,7 +148,7 @@ def test_a_whole_model_is_described(hub):
     )
     assert found.size == 4000 + len(shown) + len(INDEX)
     assert (found.missing, found.refused, found.here) == ((), "", True)
-    assert found.detail == "in the local hub cache, 0.0 MB"
+    assert found.detail == "in the local hub cache, 4.5 kB"
 
 
 def test_missing_shards_are_named(hub):
@@ -177,7 +184,7 @@ def test_missing_shards_are_named(hub):
     ],
 )
 def test_what_cannot_be_measured_says_why(hub, monkeypatch, model_type, more, reason):
-    monkeypatch.setattr("microscope_tui.catalogue.find_spec", lambda name: None)
+    monkeypatch.setattr("microscope_tui.catalogue.families.find_spec", lambda name: None)
     put(hub, "models", "ann/some", {"config.json": config(model_type, **more), "model.safetensors": "0"})
     found = entry(hub, "ann/some")
     assert reason in found.refused
@@ -187,7 +194,7 @@ def test_what_cannot_be_measured_says_why(hub, monkeypatch, model_type, more, re
 
 
 def test_torchvision_lifts_a_refusal(hub, monkeypatch):
-    monkeypatch.setattr("microscope_tui.catalogue.find_spec", lambda name: name)
+    monkeypatch.setattr("microscope_tui.catalogue.families.find_spec", lambda name: name)
     put(hub, "models", "ann/some", {"config.json": config("mistral3"), "model.safetensors": "0"})
     assert entry(hub, "ann/some").refused == ""
 
@@ -205,6 +212,28 @@ def test_omnifusion_is_known_by_its_layout(hub):
     found = entry(hub, "AIRI-Institute/OmniFusion")
     assert (found.architecture, found.here, found.tried, found.refused) == ("OmniFusion", True, True, "")
     assert found.missing == ("special_embeddings.pt",)
+
+
+@pytest.mark.parametrize("lacking", ["tokenizer", "tuned-model"])
+def test_the_list_and_who_opens_a_model_agree_on_what_is_one_of_omnifusion(hub, lacking):
+    """What an interrupted download left: the list calls it incomplete, and who would open it downloads the rest."""
+    files = {
+        "tuned-model/config.json": config("mistral"),
+        "tuned-model/model.safetensors": "0",
+        "tokenizer/tokenizer.json": "{}",
+        "projection.safetensors": "0",
+        "special_embeddings.safetensors": "0",
+    }
+    put(hub, "models", "ann/whole", {f"release/{name}": content for name, content in files.items()})
+    assert entry(hub, "ann/whole").missing == ()
+    assert sure(omnifusion_folder(sure(locate_model("ann/whole")))).name == "release"
+    put(hub, "models", "ann/deep", {f"a/b/{name}": content for name, content in files.items()})
+    assert omnifusion_folder(sure(locate_model("ann/deep"))) is None
+    assert "ann/deep" not in {e.name for e in known_models()}
+    put(hub, "models", "ann/begun", {name: text for name, text in files.items() if not name.startswith(lacking)})
+    found = {e.name: e for e in known_models()}.get("ann/begun")
+    assert omnifusion_folder(sure(locate_model("ann/begun"))) is None
+    assert (found.missing if found else None) == {"tokenizer": ("tokenizer",), "tuned-model": None}[lacking]
 
 
 def test_weights_and_precision_tell_what_a_load_takes(hub):
@@ -275,7 +304,7 @@ def test_data_sets_have_a_size_and_may_lack_their_data(hub):
 
 LISTING = """
 import json, sys, time
-from microscope_tui.catalogue import known_models, known_slices
+from microscope_tui.catalogue.listing import known_models, known_slices
 started = time.perf_counter()
 entries = (*known_models(), *known_slices())
 seconds = time.perf_counter() - started

@@ -1,8 +1,8 @@
 """Figures for papers and pictures of the screen, drawn by a program of their own."""
 
-import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -53,14 +53,28 @@ def test_the_curve_is_that_of_the_profile():
 
     drawn, axis = plt.subplots()
     figures.draw_panel(axis, FIGURE.panels[0])
-    line = axis.lines[0]
-    assert [None if y != y else y for y in np.asarray(line.get_ydata())] == list(GAPPED.value)
-    assert list(np.asarray(line.get_xdata())) == list(GAPPED.layers)
+    drawn_of = [each for each in axis.lines if each.get_color() == figures.COLOURS[0]]
+    assert len(drawn_of) == 2, "there is a gap"
+    known = [(layer, value) for layer, value in zip(GAPPED.layers, GAPPED.value, strict=True) if value is not None]
+    drawn_at = [np.column_stack(each.get_data()) for each in drawn_of]
+    assert [tuple(point) for point in np.concatenate(drawn_at)] == known
+    assert [text.get_text() for text in sure(axis.get_legend()).get_texts()] == ["llava", "omni"]
     styles = {(each.get_linestyle(), each.get_marker()) for each in axis.lines}
     assert len(styles) == 2
-    band = np.asarray(axis.collections[1].get_paths()[0].vertices)
+    band = np.asarray(axis.collections[-1].get_paths()[0].vertices)
     assert band[:, 1].min() == pytest.approx(min(map(sure, OTHER.low)))
     assert band[:, 1].max() == pytest.approx(max(map(sure, OTHER.high)))
+    plt.close(drawn)
+
+
+def test_a_line_breaks_where_a_stage_before_the_decoder_ends():
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    staged = replace(OTHER, stages=("tower",) * 2 + ("",) * (len(OTHER.layers) - 2))
+    drawn, axis = plt.subplots()
+    figures.draw_panel(axis, Panel("p", (Track("omni", 1, tuple(map(float, staged.layers)), staged),)))
+    assert [len(np.asarray(line.get_xdata())) for line in axis.lines] == [2, len(OTHER.layers) - 2]
     plt.close(drawn)
 
 
@@ -76,13 +90,36 @@ def test_a_png_has_the_pixels_of_the_svg(tmp_path: Path):
 @pytest.mark.parametrize("format", ["pdf", "svg", "png"])
 def test_what_is_not_installed_is_said_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str):
     monkeypatch.setattr(figures, "find_spec", lambda name: None)
-    with pytest.raises(MicroscopeError, match=re.escape("pip install 'microscope_tui[figures]'")):
+    with pytest.raises(MicroscopeError, match="pip install matplotlib resvg-py"):
         write_figure(FIGURE, tmp_path / f"a.{format}")
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path):
     with pytest.raises(MicroscopeError, match="No such file"):
         write_png(SVG, tmp_path / "none" / "a.png")
+
+
+def test_a_disk_that_fills_leaves_the_file_that_was_there(tmp_path: Path):
+    file = tmp_path / "a.pdf"
+    write_figure(FIGURE, file)
+    before = file.read_bytes()
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from microscope_tui.errors import MicroscopeError\n"
+        "from tests.test_figures import FIGURE, write_figure\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try: write_figure(FIGURE, Path(sys.argv[1]))\n"
+        "except MicroscopeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{file} cannot be written (File too large): name another folder.\n"
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_defect_of_what_draws_is_not_put_to_the_users_account(tmp_path: Path):
+    with pytest.raises(MicroscopeError, match=r"cannot be drawn, which is a defect here .*: save another format"):
+        write_png("<svg", tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_slow_is_imported_by_who_asks_for_a_figure():

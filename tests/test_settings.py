@@ -1,9 +1,12 @@
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.settings import Settings, checkout, default_cache
+from microscope_tui.settings import EXTRAS, Settings, checkout, default_cache, how_to_install
 
 
 def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_default(tmp_path):
@@ -48,6 +51,7 @@ def test_the_environment_can_name_the_file(tmp_path):
         ("favourite_models = [3]", ("favourite_models", "a list of texts")),
         ('keys = "q"', ("keys", "a table")),
         ("[themes]\nmine = 3", ("themes", "a table")),
+        ('dtype = "flot16"', ("dtype = 'flot16'", "config.toml", "float32, bfloat16, float16 or auto")),
         ('theme = "mine"', ("'mine'", "microscope-contrast")),
     ],
 )
@@ -72,6 +76,21 @@ def test_the_console_of_linux_gets_ascii_unless_somebody_says_otherwise(tmp_path
 def test_a_wrong_variable_is_named():
     with pytest.raises(MicroscopeError, match="MICROSCOPE_MAX_BATCH"):
         Settings.load(None, {"MICROSCOPE_MAX_BATCH": "three"})
+    with pytest.raises(MicroscopeError, match="dtype = 'flot16' in MICROSCOPE_DTYPE is no precision"):
+        Settings.load(None, {"MICROSCOPE_DTYPE": "flot16"})
+
+
+def test_an_extra_is_installed_by_the_names_of_its_libraries_where_this_program_runs(monkeypatch, tmp_path):
+    declared = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    extras = {name: tuple(re.split("[<>=]", each)[0] for each in libraries) for name, libraries in
+              declared["optional-dependencies"].items()}  # fmt: skip
+    assert extras == EXTRAS
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert how_to_install("maps") == f"{tmp_path}/bin/pip install scikit-learn"
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert how_to_install("media") == "pip install av soundfile"
+    monkeypatch.setattr(sys, "prefix", str(Path(__file__).parent.parent / ".venv"))
+    assert how_to_install("figures") == ".venv/bin/pip install matplotlib resvg-py"
 
 
 def test_switches_and_lists_mean_the_same_from_the_file_the_environment_and_a_flag(tmp_path):

@@ -57,6 +57,8 @@ def test_what_has_its_default_is_left_out_of_the_text_form():
         ("a?stream=1", "needs to know where to end"),
         ("a?stream=1&count=3&seed=1", "leave out the seed"),
         ("a?stream=yes&count=3", "stream=yes"),
+        ("a?count=5&count=3", "count= stands twice"),
+        ("a?filter=image&filter=text-only", "filter= stands twice in the slice"),
     ],
 )
 def test_a_wrong_slice_is_refused_by_naming_the_part(text, part):
@@ -77,6 +79,16 @@ def test_columns_prompt_and_stream_are_options_of_the_text_form():
 
 def test_a_slice_without_the_newer_fields_is_still_read():
     assert SliceSpec.from_json({"source": "a", "count": 3}) == SliceSpec("a", count=3)
+
+
+def test_a_precision_that_is_none_is_refused_before_anything_is_opened():
+    with pytest.raises(MicroscopeError, match="no precision 'flot16': use float32, bfloat16, float16 or auto"):
+        Request("demo:llava-next", SliceSpec("demo:scienceqa"), dtype="flot16")
+
+
+def test_an_empty_word_is_refused_like_any_other():
+    with pytest.raises(MicroscopeError, match="'' is none of the metrics: use linearity, dimension, anisotropy"):
+        Request("demo:llava-next", SliceSpec("demo:scienceqa"), metrics=("",))  # type: ignore[arg-type]
 
 
 @given(specs, st.sampled_from(["auto", "cuda:1"]))
