@@ -130,7 +130,7 @@ def loss(
     With `drill` every choice follows the end of the answer in random order, and its letter is asked: which letter
     goes with which word is learned many times faster from all choices than from the right one alone.
     """
-    letters = [words.ids(letter)[0] for letter in words.LETTERS]
+    letters = [words.ids(letter)[0] for letter in words.OPTIONS]
     sequences: list[list[int]] = []
     row: list[int] = []
     column: list[int] = []
@@ -161,7 +161,7 @@ def accuracy(model: Joint, items: Sequence[Item], features: Features | None) -> 
     """Share of right answers by word and by letter, of each family."""
     right: dict[str, list[tuple[bool, bool]]] = {}
     ordered = sorted(items, key=lambda it: len(it.before))
-    letters = [words.ids(letter)[0] for letter in words.LETTERS]
+    letters = [words.ids(letter)[0] for letter in words.OPTIONS]
     for start in range(0, len(ordered), 64):
         batch = ordered[start : start + 64]
         states = model.states([it.before for it in batch], pictures_of(batch, features))

@@ -20,8 +20,7 @@ from microscope_tui.demo.answering import Answerer, Prompt
 from microscope_tui.demo.families import FAMILIES
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices import Example, open_slice, question_text
-from microscope_tui.slices.examples import LETTERS
-from microscope_tui.terms import SliceSpec
+from microscope_tui.terms import LETTERS, SliceSpec
 
 MODELS = Path(__file__).parent / "models"
 SLICES = Path(__file__).parent / "slices"

@@ -19,8 +19,9 @@ from typing import Any
 from PIL.Image import Image
 
 from microscope_tui.demo.families import FAMILIES
-from microscope_tui.slices.examples import LETTERS, Example
+from microscope_tui.slices.examples import Example
 from microscope_tui.slices.prompts import question_text
+from microscope_tui.terms import LETTERS
 
 
 class Split(StrEnum):

@@ -15,10 +15,11 @@ from transformers import PreTrainedTokenizerFast
 
 from microscope_tui.demo.families import FAMILIES
 from microscope_tui.demo.questions import Question, question
+from microscope_tui.terms import LETTERS
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 PAD, BOS, EOS, UNK, IMAGE = range(len(SPECIALS))
-LETTERS = "ABCDE"
+OPTIONS = LETTERS[:5]
 BREAK = "⏎"
 CONTEXT_LENGTH = 2048
 
@@ -34,13 +35,13 @@ CHAT_TEMPLATE = (
 )
 """Pictures first, then the words: the customary order, and that of LLaVA-NeXT's own template."""
 
-_HOLD = {letter: chr(0xE000 + i) for i, letter in enumerate(LETTERS)}  # private-use stand-ins survive lower-casing
+_HOLD = {letter: chr(0xE000 + i) for i, letter in enumerate(OPTIONS)}  # private-use stand-ins survive lower-casing
 
 
 @cache
 def vocabulary() -> dict[str, int]:
     """Token to id: the special tokens, then every word that the questions, answers and templates use."""
-    words = set(_pieces([SYSTEM, "USER: ASSISTANT: because"])) | set(LETTERS)
+    words = set(_pieces([SYSTEM, "USER: ASSISTANT: because"])) | set(OPTIONS)
     for family in FAMILIES:
         drawn = [question(family, seed) for seed in range(1000)]
         words.update(_pieces([text for q in drawn for text in (q.prompt(), q.solution)]))

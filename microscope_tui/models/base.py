@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.inspection import Patch
-from microscope_tui.models.before import CONNECTOR, TOWER, Stage, Tower
+from microscope_tui.models.before import CONNECTOR, CONNECTORS, TOWER, TOWERS, Stage, Tower, named
 from microscope_tui.models.blocks import Decoder
 from microscope_tui.models.identity import identify
 from microscope_tui.models.modality import CODES
@@ -125,6 +125,10 @@ class OpenModel(ABC):
     groups: tuple[str, ...]
     context: int | None
     attention: str
+    tiles: bool = False
+    """Whether it cuts pictures into tiles."""
+    one_tile: bool = False
+    """Whether it gets each as one that it would cut else."""
     notes: tuple[str, ...] = ()
     refused: Mapping[Stream, str]
     shapes: Mapping[str, tuple[int, int]]
@@ -167,6 +171,11 @@ class OpenModel(ABC):
         return len(self.decoder.layers)
 
     @property
+    def modules(self) -> tuple[nn.Module | None, nn.Module | None, nn.Module]:
+        """The vision encoder, the connector and the decoder; None for what it has not, or not by a known name."""
+        return named(self.network, TOWERS), named(self.network, CONNECTORS), self.decoder.module
+
+    @property
     def before(self) -> tuple[str, ...]:
         """Stages before the decoder, in order; empty for a model whose tower cannot be followed."""
         return () if self.tower is None else (TOWER, CONNECTOR)
@@ -202,9 +211,10 @@ class OpenModel(ABC):
         """Rows of the embedding table as the model itself looks them up: int64 (…) to (…, d)."""
 
     @property
-    @abstractmethod
     def head(self) -> nn.Module | None:
         """The output head, whose input is cut to the last position."""
+        head = self.network.get_output_embeddings()
+        return head if isinstance(head, nn.Module) else None
 
     def group_codes(self, names: Sequence[str]) -> tuple[int, ...]:
         """The codes of groups by name. Raises `MicroscopeError` for a name that the model has not."""

@@ -4,6 +4,8 @@ The main flow calls the decoder a second time with the very arguments that it go
 positions, windows and offloading are the model's own. In every block two things are changed: the norm before the
 feed-forward reads the attention's output alone, and the block gives the feed-forward's output alone:
 m_{l+1} = FFN(norm(Attn(norm(m_l)))), with m_0 = h_0.
+
+A change that gives other rows for the same examples raises `versions.CAPTURE`.
 """
 
 from __future__ import annotations
@@ -15,16 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, lost_device
+from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, is_out_of_memory, lost_device, one_line
 from microscope_tui.models.base import Batch, Captured, OpenModel, Part
 from microscope_tui.models.before import Seen, Stage, Tower, joined, record_before, stages_of
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
 from microscope_tui.models.modality import CODES, check_counts, check_embeddings
-from microscope_tui.models.quiet import is_out_of_memory, one_line, quiet
+from microscope_tui.models.quiet import quiet
 from microscope_tui.terms import Modality, Stream
-
-CAPTURE_VERSION = 1
-"""Goes up whenever the same inputs would give other rows: part of every cache key."""
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 Keep = Callable[[Tensor], Tensor]

@@ -16,18 +16,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from microscope_tui.catalogue import HUB_ID, TWIN, is_path, is_twin, locate_model, twin_folder
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.identity import (
-    OMNIFUSION_RELEASE,
-    STATE_DICT,
-    NoWeights,
-    check_files,
-    check_omnifusion,
-    check_tower,
-    omnifusion_folder,
-)
-from microscope_tui.models.quiet import Meter, OnPhase, one_line, quiet
+from microscope_tui.catalogue.checkpoints import OMNIFUSION_RELEASE, omnifusion_folder
+from microscope_tui.catalogue.locate import HUB_ID, TWIN, is_path, is_twin, locate_model, namesake, twin_folder
+from microscope_tui.errors import MicroscopeError, one_line
+from microscope_tui.models.identity import STATE_DICT, NoWeights, check_files, check_omnifusion, check_tower
+from microscope_tui.models.meter import Meter, OnPhase
+from microscope_tui.models.quiet import quiet
 
 WANTED = (
     "*.json",
@@ -102,9 +96,11 @@ def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:
     on_phase("downloading")
     try:
         fetched = download(match["repo"], match["revision"], on_phase)
-    except MicroscopeError:
+    except MicroscopeError as error:
         if folder is not None:
             check(folder)  # what is here is incomplete: say that, it names the file
+        if hint := namesake(name):
+            raise MicroscopeError(f"{error}{hint}") from error
         raise
     if check is check_tower:
         check(fetched)

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForMultimodalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING
 
-from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.errors import BadExample, MicroscopeError, one_line
 from microscope_tui.models.base import Batch, OpenModel, Part
 from microscope_tui.models.before import find_tower
 from microscope_tui.models.blocks import find_decoder
-from microscope_tui.models.groups import NO_GROUP, SPECIAL, no_tiles, packing_of
+from microscope_tui.models.groups import NO_GROUP, SPECIAL, cuts_pictures, packing_of, unknown_tiles
 from microscope_tui.models.identity import check_files
 from microscope_tui.models.loading import NeedsTorchvision, Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, processor_inputs, shown_by
+from microscope_tui.models.meter import OnPhase
 from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
 from microscope_tui.models.patches import one_view_boxes
 from microscope_tui.models.probe import probe, shown_first
 from microscope_tui.models.processors import lacks_video, read_processor
 from microscope_tui.models.prompts import BARE, PLAIN, Form, Text, bare, forms
-from microscope_tui.models.quiet import OnPhase, one_line, quiet
+from microscope_tui.models.quiet import quiet
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
+
+WIDE = (1536, 512)
+"""Pixels of a picture that every model cuts which cuts any."""
 
 
 class GenericModel(OpenModel):
@@ -62,13 +67,14 @@ class GenericModel(OpenModel):
         self.tower = find_tower(network) if Modality.IMAGE in self.placeholders else None
         self.packing = packing_of(network)
         self.groups = (SPECIAL, *(self.packing.names if self.packing else ()))
-        self.one_tile = one_tile
-        if one_tile:
-            if self.packing is None:
-                raise no_tiles(name)
+        if one_tile and self.packing is not None:
             self.packing.one_tile()
+            self.one_tile = True
         self.form, self.text_alone = self._working_form()
-        self.template = f"{self.form.name}, one tile" if one_tile else self.form.name
+        self.tiles = self.packing is not None or self._cuts_pictures()
+        if one_tile and self.tiles and self.packing is None:
+            raise unknown_tiles(name)
+        self.template = f"{self.form.name}, one tile" if self.one_tile else self.form.name
         if self.form.name in (PLAIN, BARE):
             self.notes += ("This model has no usable chat template: its prompt is the question alone.",)
         if len(self.placeholders) < len(placeholders):
@@ -77,11 +83,6 @@ class GenericModel(OpenModel):
     @property
     def input_device(self) -> torch.device:
         return computes_on(self.network.get_input_embeddings())
-
-    @property
-    def head(self) -> nn.Module | None:
-        head = self.network.get_output_embeddings()
-        return head if isinstance(head, nn.Module) else None
 
     def embed(self, ids: Tensor) -> Tensor:
         table = self.network.get_input_embeddings()
@@ -225,6 +226,18 @@ class GenericModel(OpenModel):
         raise MicroscopeError(
             f"The processor of {self.name} cannot make inputs of a {NOUNS[first]} and a question ({problem})."
         )
+
+    def _cuts_pictures(self) -> bool:
+        """Whether a picture that is large and not square becomes several views; also where that cannot be told."""
+        if Modality.IMAGE not in self.placeholders:
+            return False
+        example = probe(Modality.IMAGE)
+        wide = replace(example, images=(example.images[0].resize(WIDE),))
+        with quiet():
+            try:
+                return cuts_pictures(self._inputs(self.form, [wide], [self.text(wide)]))
+            except Exception:  # a processor may raise anything over a picture it cannot use
+                return True
 
     def _placed_by_itself(self, example: Example) -> int:
         """The positions that the processor makes of what is shown where the prompt names none (BLIP-2): 0 for most.

@@ -6,6 +6,7 @@ model type. Every model of transformers has the group `special`: the control tok
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -53,9 +54,24 @@ PACKINGS: Mapping[str, Callable[[Any], Packing]] = {
 }
 
 
-def no_tiles(name: str) -> MicroscopeError:
-    """What is wrong with asking a model for one tile that does not know tiles."""
-    return MicroscopeError(f"{name} does not take pictures in tiles: leave one_tile out.")
+def unknown_tiles(name: str) -> MicroscopeError:
+    """What is wrong with asking a model for one tile that cuts pictures in a way that is not known here."""
+    return MicroscopeError(
+        f"{name} cuts pictures into tiles, and how is not known here, so that it cannot be given each as one: "
+        "leave out --one-tile (the key O in the explorer)."
+    )
+
+
+def cuts_pictures(inputs: Mapping[str, Any]) -> bool:
+    """Whether a processor has made several views of the one picture it got; also where its output does not say.
+
+    A view is (C, H, W), so that what stands before these three counts them. A picture at its own size is patches in a
+    row, (patches, values) or (1, patches, values): one view, however many patches.
+    """
+    pixels = inputs.get("pixel_values")
+    if not isinstance(pixels, Tensor):
+        return True
+    return pixels.ndim > 3 and math.prod(pixels.shape[:-3]) > 1
 
 
 def packing_of(network: Any) -> Packing | None:

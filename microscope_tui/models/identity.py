@@ -9,16 +9,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from microscope_tui.catalogue import locate_model
+from microscope_tui.catalogue.checkpoints import (
+    INDEX,
+    OMNIFUSION_PARTS,
+    OMNIFUSION_STEMS,
+    WEIGHTS,
+    omnifusion_file,
+    omnifusion_folder,
+    omnifusion_lacks,
+    read_json,
+    weight_files,
+)
+from microscope_tui.catalogue.locate import locate_model
 from microscope_tui.errors import MicroscopeError
 
 READ = frozenset({".json", ".safetensors", ".model", ".txt", ".jinja", ".tiktoken", ".pt"})
 """Endings of the files that a model is read from; the rest of a folder (README, pictures, logs) is not."""
 
-OMNIFUSION_PARTS = ("tokenizer", "tuned-model")
-OMNIFUSION_SUFFIXES = (".safetensors", ".pt")
-OMNIFUSION_RELEASE = "OmniMistral-v1_1"
-"""The folder of the hub repository that is read, where it holds several."""
 STATE_DICT = "pytorch_model.bin"
 """A vision tower without safetensors is read from this file, if it holds plain tensors and nothing else."""
 OMNIFUSION_DEFAULTS: Mapping[str, Any] = {
@@ -64,13 +71,6 @@ def _parts(folder: Path) -> list[tuple[Path, tuple[Path, ...]]]:
     return [(layout, tuple(files)), *([(tower, tuple(_tower_files(tower)))] if tower else [])]
 
 
-def omnifusion_folder(folder: Path) -> Path | None:
-    """The folder in OmniFusion's layout: the release's, as in its hub repository, `folder`, or one directly below."""
-    below = sorted((p for p in folder.iterdir() if p.is_dir()), reverse=True)
-    candidates = [folder / OMNIFUSION_RELEASE, folder, *below]
-    return next((p for p in candidates if all((p / part).is_dir() for part in OMNIFUSION_PARTS)), None)
-
-
 def omnifusion_settings(layout: Path) -> dict[str, Any]:
     """The published settings, with what the folder's `omnifusion.json` says instead."""
     file = layout / "omnifusion.json"
@@ -107,9 +107,9 @@ def check_files(folder: Path) -> None:
             f"{folder} holds an adapter{of} and not a whole model: merge the two and save the result."
         )
     if not (folder / "config.json").is_file():
-        lacking = [part for part in OMNIFUSION_PARTS if not (folder / part).is_dir()]
-        if lacking and any((folder / f"projection{suffix}").is_file() for suffix in OMNIFUSION_SUFFIXES):
-            raise MicroscopeError(f"{folder} has no folder {lacking[0]}: it is not all of an OmniFusion model.")
+        lacks = omnifusion_lacks(folder)
+        if lacks and lacks[0] in OMNIFUSION_PARTS and "projection.pt" not in lacks:
+            raise MicroscopeError(f"{folder} has no folder {lacks[0]}: it is not all of an OmniFusion model.")
         raise MicroscopeError(f"{folder} has no config.json: it is not a model checkpoint, or not all of one.")
     read_json(folder / "config.json")
     for file in _weights(folder):
@@ -133,34 +133,15 @@ def state_dict(tower: Path) -> Path | None:
 def check_omnifusion(layout: Path) -> None:
     """Raise `MicroscopeError` unless a folder in OmniFusion's layout is whole, but for a tower outside of it."""
     check_files(layout / "tuned-model")
-    for stem in ("projection", "special_embeddings"):
+    for stem in OMNIFUSION_STEMS:
         omnifusion_file(layout, stem)
-
-
-def omnifusion_file(layout: Path, stem: str) -> Path:
-    """`stem`.safetensors or, if there is none, `stem`.pt. Raises `MicroscopeError` when there is neither."""
-    for suffix in OMNIFUSION_SUFFIXES:
-        if (layout / f"{stem}{suffix}").is_file():
-            return layout / f"{stem}{suffix}"
-    raise MicroscopeError(f"{layout} has no {stem}.pt or {stem}.safetensors: it is not all of an OmniFusion model.")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; `MicroscopeError` when there is none."""
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MicroscopeError(f"{file} cannot be read ({error}): download or write it again.") from error
-    if not isinstance(data, dict):
-        raise MicroscopeError(f"{file} holds no JSON object: download or write it again.")
-    return data
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:
     """The weight files that the folder's index names, or its single one; all of them exist."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not index.is_file():
-        single = folder / "model.safetensors"
+        single = folder / WEIGHTS
         if single.is_file():
             return (single,)
         if any(folder.glob("*.bin")) or any(folder.glob("*.pth")):
@@ -179,18 +160,6 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     if not files:
         raise MicroscopeError(f"{index} names no weight files: download the checkpoint again.")
     return files
-
-
-def weight_files(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """The safetensors files of a checkpoint that are here, and the names of those that its index misses."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        single = folder / "model.safetensors"
-        return ((single,) if single.is_file() else ()), ()
-    shards = read_json(index).get("weight_map", {})
-    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
-    here = [name for name in names if (folder / name).is_file()]
-    return tuple(folder / name for name in here), tuple(name for name in names if name not in here)
 
 
 def read_header(file: Path) -> dict[str, Any]:

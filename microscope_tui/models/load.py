@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from microscope_tui.catalogue.checkpoints import omnifusion_folder
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.fetch import fetch
 from microscope_tui.models.generic import load_generic
-from microscope_tui.models.groups import no_tiles
-from microscope_tui.models.identity import omnifusion_folder
 from microscope_tui.models.loading import DeviceMap, Place
+from microscope_tui.models.meter import OnPhase
 from microscope_tui.models.omnifusion import load_omnifusion
-from microscope_tui.models.quiet import OnPhase, quiet, unheard
+from microscope_tui.models.quiet import quiet, unheard
 from microscope_tui.models.selfcheck import check
 
 
@@ -28,8 +28,8 @@ def open_model(
     A hub id that is not in the local cache is downloaded, unless `HF_HUB_OFFLINE` is set. `on_phase` hears what is
     being done. `device` is `cpu`, `cuda`, `cuda:1`, …, `auto` for a GPU when there is one, or `balanced` for all GPUs;
     a `device_map` of accelerate says it part by part. With `one_tile` a model that divides pictures into tiles gets
-    their base view alone. No code of a checkpoint is run, nor are pickled weights read, but for plain tensors of
-    OmniFusion's parts. Raises `MicroscopeError`.
+    their base view alone; one that does not is the same with and without it. No code of a checkpoint is run, nor are
+    pickled weights read, but for plain tensors of OmniFusion's parts. Raises `MicroscopeError`.
     """
     place = Place.of(dtype=dtype, device=device, attention=attention, device_map=device_map)
     on_phase("looking for the model")
@@ -37,8 +37,6 @@ def open_model(
     with quiet(on_phase):
         layout = omnifusion_folder(folder)
         if layout is not None:
-            if one_tile:
-                raise no_tiles(name)
             model: OpenModel = load_omnifusion(name, layout, place, on_phase)
         else:
             model = load_generic(name, folder, place, on_phase, one_tile=one_tile)

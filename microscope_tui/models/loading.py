@@ -13,10 +13,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from microscope_tui.errors import MicroscopeError, OutOfMemory
-from microscope_tui.models.quiet import is_out_of_memory, one_line
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from microscope_tui.errors import MicroscopeError, OutOfMemory, is_out_of_memory, one_line
+from microscope_tui.terms import check_dtype
 
 NO_CODE = "{} needs code of its own, which is never run: choose a model that transformers knows."
 
@@ -83,12 +81,11 @@ class Place:
             raise MicroscopeError(
                 f"There is no {device} here ({torch.cuda.device_count()} GPUs that torch can use): use cpu or auto."
             )
-        if dtype != "auto" and dtype not in DTYPES:
-            raise MicroscopeError(f"There is no precision {dtype!r}: use {', '.join(DTYPES)} or auto.")
+        check_dtype(dtype)
         own = torch.float32 if where.type == "cpu" else None
         return cls(
             where,
-            own if dtype == "auto" else DTYPES[dtype],
+            own if dtype == "auto" else getattr(torch, dtype),
             None if attention == "auto" else attention,
             spread,
             None if spread is None else TemporaryDirectory(prefix="microscope-offload-"),

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL.Image import Image
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
-from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.errors import BadExample, MicroscopeError, one_line
 from microscope_tui.models.base import Batch, OpenModel, Part
 from microscope_tui.models.before import tower_of
 from microscope_tui.models.blocks import find_decoder
@@ -37,20 +37,21 @@ from microscope_tui.models.identity import (
 )
 from microscope_tui.models.loading import Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, shown_by
+from microscope_tui.models.meter import OnPhase
 from microscope_tui.models.modality import CODES, PADDING
 from microscope_tui.models.patches import grid, numbered, shown
-from microscope_tui.models.projection import Projection, load_projection, load_special
+from microscope_tui.models.projection import MARKS, Projection, load_projection, load_special
 from microscope_tui.models.prompts import Text
-from microscope_tui.models.quiet import OnPhase, one_line, quiet
+from microscope_tui.models.quiet import quiet
 from microscope_tui.models.unpickle import read_state_dict
 from microscope_tui.slices.examples import Example
 from microscope_tui.terms import Modality
 
-MARKS = {"SOI": -1, "EOI": -2, "USER": -3, "BOT": -4}
-PATCH = -5
+MARK_CODES = {name: -1 - i for i, name in enumerate(MARKS)}
+PATCH = -1 - len(MARKS)
 """What stands in place of a token id where the embedding is no row of the table: a learned mark, a patch."""
 
-MARK_NAMES = {**{code: f"<{name}>" for name, code in MARKS.items()}, PATCH: "<image>"}
+MARK_NAMES = {**{code: f"<{name}>" for name, code in MARK_CODES.items()}, PATCH: "<image>"}
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,12 @@ class OmniFusion(OpenModel):
         return (self.name, vision_tower_name(self.folder))
 
     @property
-    def input_device(self) -> torch.device:
-        return self.projection.linear.weight.device
+    def modules(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.vision.tower, self.projection, self.decoder.module
 
     @property
-    def head(self) -> nn.Module | None:
-        head = self.network.get_output_embeddings()
-        return head if isinstance(head, nn.Module) else None
+    def input_device(self) -> torch.device:
+        return self.projection.linear.weight.device
 
     def embed(self, ids: Tensor) -> Tensor:
         table = self.network.get_input_embeddings()
@@ -127,7 +127,7 @@ class OmniFusion(OpenModel):
         if len(pixels):
             patches = self.projection(self.vision.features(pixels))
             embeds[part.ids == PATCH] = patches.flatten(0, 1).to(embeds)
-        for name, code in MARKS.items():
+        for name, code in MARK_CODES.items():
             rows, marked = self.special[name], part.ids == code
             embeds[marked] = rows.repeat(int(marked.sum()) // len(rows), 1).to(embeds)
         return self.network(
@@ -196,44 +196,64 @@ class OmniFusion(OpenModel):
         return pixels
 
     def _layout(self, example: Example, pictures: int) -> Tensor:
-        """The positions of an example as ids (T,), with codes of `MARKS` and `PATCH` where there are none."""
+        """The positions of an example as ids (T,), with codes of `MARK_CODES` and `PATCH` where there are none."""
         config = self.vision.tower.config
         patches = (config.image_size // config.patch_size) ** 2
-        mark = {name: [code] * len(self.special[name]) for name, code in MARKS.items()}
+        mark = {name: [code] * len(self.special[name]) for name, code in MARK_CODES.items()}
         picture = mark["SOI"] + [PATCH] * patches + mark["EOI"]
         text = self.token_ids(self.text(example))
         return torch.tensor(self.prompt + picture * pictures + mark["USER"] + text + mark["BOT"])
 
 
+@dataclass(frozen=True)
+class SmallParts:
+    """What there is in a folder of OmniFusion's layout beside its language model and vision tower."""
+
+    settings: Mapping[str, Any]
+    tokenizer: Any
+    projection: Projection
+    special: Mapping[str, Tensor]
+
+    @classmethod
+    def read(cls, name: str, layout: Path) -> Self:
+        """Raises `MicroscopeError`."""
+        settings = omnifusion_settings(layout)
+        projection = load_projection(layout, settings)
+        special = load_special(layout, projection.linear.out_features)
+        return cls(settings, read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer"), projection, special)
+
+
 def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) -> OmniFusion:
     """Open a folder in OmniFusion's layout (see the module). Raises `MicroscopeError`."""
-    settings = omnifusion_settings(layout)
     tuned = layout / "tuned-model"
     check_files(tuned)
-    projection = load_projection(layout, settings)
-    special = load_special(layout, projection.linear.out_features)
-    tokenizer = read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer")
+    small = SmallParts.read(name, layout)
     network, unused = load_weights(AutoModelForCausalLM, name, tuned, place)
-    width = network.config.hidden_size
-    if projection.linear.out_features != width:
-        raise MicroscopeError(
-            f"The projection of {name} makes rows of width {projection.linear.out_features} and its language model "
-            f"takes {width}: they do not belong together."
-        )
     on_phase("loading vision tower")
     # One precision for all parts, as in the published code: the tower's checkpoint has another.
-    vision = load_vision(name, layout, settings, place.alone(network.dtype), on_phase)
-    takes, makes = projection.linear.in_features, vision.tower.config.hidden_size
-    if takes != makes:
-        raise MicroscopeError(
-            f"The projection of {name} takes vision features of width {takes} and its vision tower makes {makes}: "
-            "they do not belong together."
-        )
-    projection.to(place.device, network.dtype)
-    placed = {key: rows.to(place.device, network.dtype) for key, rows in special.items()}
-    model = OmniFusion(name, layout, network, tokenizer, vision, projection, placed, settings["prompt"], place=place)
+    vision = load_vision(name, layout, small.settings, place.alone(network.dtype), on_phase)
+    model = put_together(name, layout, small, network, vision, place)
     model.notes += unused_note(unused)
     return model
+
+
+def put_together(name: str, layout: Path, small: SmallParts, network: Any, vision: Vision, place: Place) -> OmniFusion:
+    """The model of its parts. Raises `MicroscopeError` for parts that do not fit each other."""
+    linear, width, makes = small.projection.linear, network.config.hidden_size, vision.tower.config.hidden_size
+    if linear.out_features != width:
+        raise MicroscopeError(
+            f"The projection of {name} makes rows of width {linear.out_features} and its language model takes {width}: "
+            "they do not belong together."
+        )
+    if linear.in_features != makes:
+        raise MicroscopeError(
+            f"The projection of {name} takes vision features of width {linear.in_features} and its vision tower makes "
+            f"{makes}: they do not belong together."
+        )
+    projection = small.projection.to(place.device, network.dtype)
+    special = {key: rows.to(place.device, network.dtype) for key, rows in small.special.items()}
+    prompt = small.settings["prompt"]
+    return OmniFusion(name, layout, network, small.tokenizer, vision, projection, special, prompt, place=place)
 
 
 def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_phase: OnPhase) -> Vision:

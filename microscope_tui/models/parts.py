@@ -15,9 +15,7 @@ from torch import nn
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import OpenModel
-from microscope_tui.models.before import CONNECTORS, TOWERS, named
 from microscope_tui.models.modality import CODES
-from microscope_tui.models.omnifusion import OmniFusion
 from microscope_tui.models.probe import probe
 from microscope_tui.models.quiet import quiet
 from microscope_tui.terms import Modality
@@ -40,7 +38,7 @@ def made_of(model: OpenModel) -> dict[str, dict[str, str]]:
 
 def designs(model: OpenModel) -> dict[str, str]:
     """Each part of an open model as people describe it, and how many tokens a picture becomes."""
-    encoder, connector, decoder = modules(model)
+    encoder, connector, decoder = model.modules
     found = {}
     if encoder is not None:
         found[ENCODER] = f"{type(encoder).__name__}{_sizes(getattr(encoder, 'config', None))}{_read(model)}"
@@ -59,16 +57,9 @@ def fingerprints(model: OpenModel) -> dict[str, str]:
     In float32, so that a checkpoint has the same one in every precision that can hold its weights. A part whose
     weights are not in memory has none.
     """
-    parts = zip((ENCODER, CONNECTOR, DECODER), modules(model), strict=True)
+    parts = zip((ENCODER, CONNECTOR, DECODER), model.modules, strict=True)
     found = {name: fingerprint_of(module) for name, module in parts if module is not None}
     return {name: digest for name, digest in found.items() if digest}
-
-
-def modules(model: OpenModel) -> tuple[nn.Module | None, nn.Module | None, nn.Module]:
-    """The vision encoder, the connector and the decoder; None for what a model has not, or not by a known name."""
-    if isinstance(model, OmniFusion):
-        return model.vision.tower, model.projection, model.decoder.module
-    return named(model.network, TOWERS), named(model.network, CONNECTORS), model.decoder.module
 
 
 def fingerprint_of(module: nn.Module) -> str:

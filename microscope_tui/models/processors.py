@@ -16,8 +16,8 @@ import transformers
 from transformers import AutoProcessor, PreTrainedTokenizerBase
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from microscope_tui.catalogue.checkpoints import read_json
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.identity import read_json
 from microscope_tui.models.loading import LOCAL, read_part
 
 VIDEO = "video_processor"

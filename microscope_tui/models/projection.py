@@ -16,9 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.identity import omnifusion_file
-from microscope_tui.models.quiet import one_line
+from microscope_tui.catalogue.checkpoints import omnifusion_file
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.models.unpickle import read_restricted
 
 ALLOWED = (
@@ -34,7 +33,7 @@ ALLOWED = (
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
 
-SPECIAL = ("SOI", "EOI", "USER", "BOT")
+MARKS = ("SOI", "EOI", "USER", "BOT")
 """Start and end of image, the user's turn, the bot's turn."""
 
 DEPTH = 8
@@ -105,7 +104,7 @@ def load_special(folder: Path, width: int) -> dict[str, Tensor]:
     file = omnifusion_file(folder, "special_embeddings")
     loaded = read_restricted(file, STAND_INS) if file.suffix == ".pt" else _read_safetensors(file)
     found: dict[str, Tensor] = {}
-    for name in SPECIAL:
+    for name in MARKS:
         vector = loaded.get(name) if isinstance(loaded, dict) else None
         if not isinstance(vector, Tensor) or not vector.numel() or vector.numel() % width:
             raise MicroscopeError(f"{file} has no embedding {name} of width {width}: it belongs to another model.")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, lost_device
+from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, is_out_of_memory, lost_device, one_line
 from microscope_tui.models.base import Captured, OpenModel, Part
 from microscope_tui.models.before import Seen, Tower, record_before
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
@@ -36,7 +36,7 @@ from microscope_tui.models.capture import (
 from microscope_tui.models.media import NOUNS
 from microscope_tui.models.modality import check_counts
 from microscope_tui.models.probe import probe, shown_first
-from microscope_tui.models.quiet import is_out_of_memory, one_line, quiet
+from microscope_tui.models.quiet import quiet
 from microscope_tui.terms import Stream
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}

@@ -16,20 +16,16 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, CLIPVisionConfig, CLIPVisionModel
 
-from microscope_tui.catalogue import TWIN, is_twin, locate_model
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.catalogue.checkpoints import omnifusion_folder, weight_files
+from microscope_tui.catalogue.locate import TWIN, is_twin, locate_model
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.models.blocks import find_decoder
 from microscope_tui.models.generic import multimodal_config
-from microscope_tui.models.identity import (
-    omnifusion_folder,
-    omnifusion_settings,
-    read_header,
-    vision_tower,
-    weight_files,
-)
-from microscope_tui.models.loading import DTYPES, read_part
+from microscope_tui.models.identity import omnifusion_settings, read_header, vision_tower
+from microscope_tui.models.loading import read_part
 from microscope_tui.models.projection import load_projection, load_special
-from microscope_tui.models.quiet import one_line, quiet
+from microscope_tui.models.quiet import quiet
+from microscope_tui.terms import NUMBER_BYTES, check_dtype
 
 EMBEDDINGS, DECODER, HEAD, CONNECTOR, VISION, AUDIO = (
     "embeddings",
@@ -56,8 +52,6 @@ BY_NAME = (
 
 STORED = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Names of precisions in safetensors headers; what else is there (quantised weights) keeps its own name."""
-
-SIZES = {name: dtype.itemsize for name, dtype in {**DTYPES, "float64": torch.float64}.items()}
 
 
 @dataclass(frozen=True)
@@ -98,21 +92,23 @@ class Skeleton:
 
     def bytes(self, dtype: str = "auto") -> Mapping[str, int]:
         """Memory of each part's weights in a precision; `auto` is the checkpoint's own."""
-        size = SIZES.get(self.dtype if dtype == "auto" else dtype)
-        if size is None:
-            raise MicroscopeError(f"There is no precision {dtype!r}: use {', '.join(DTYPES)} or auto.")
+        check_dtype(dtype)
+        size = self._size(dtype)
         return {part: count * size for part, count in self.parts.items()}
 
     def state_bytes(self, tokens: int, *, streams: int = 1, dtype: str = "auto") -> int:
         """Memory of the captured rows of a batch: L + 1 layers of `tokens` rows for each captured stream."""
-        size = SIZES[self.dtype if dtype == "auto" else dtype]
+        size = self._size(dtype)
         return streams * (self.layers + 1) * tokens * self.width * size
 
     def pass_bytes(self, tokens: int, *, dtype: str = "auto") -> int:
         """About the memory that one block needs while `tokens` positions go through it: what enters and leaves its
         two halves, queries, keys and values, and three rows as wide as the feed-forward part."""
-        size = SIZES[self.dtype if dtype == "auto" else dtype]
-        return tokens * (8 * self.width + 3 * self.feed_forward) * size
+        return tokens * (8 * self.width + 3 * self.feed_forward) * self._size(dtype)
+
+    def _size(self, dtype: str) -> int:
+        """Bytes of a number; a checkpoint's own precision may be any that torch has."""
+        return int(getattr(torch, self.dtype if dtype == "auto" else dtype).itemsize)
 
 
 def skeleton(name: str) -> Skeleton:
@@ -259,7 +255,7 @@ def _width(network: Any) -> int:
 
 def _dtype(config: Any, weights: Weights | None) -> str:
     """The checkpoint's precision: that of its weights, else the one that its configuration names."""
-    if weights is not None and weights.dtype in SIZES:
+    if weights is not None and weights.dtype in NUMBER_BYTES:
         return weights.dtype
     text = config.get_text_config(decoder=True)
     named = getattr(config, "dtype", None) or getattr(text, "dtype", None) or torch.float32

@@ -5,22 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForCausalLM,
-    AutoModelForMultimodalLM,
-    AutoTokenizer,
-)
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoModelForMultimodalLM
 
+from microscope_tui.catalogue.checkpoints import omnifusion_folder
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.generic import GenericModel, known_placeholders, multimodal_config
-from microscope_tui.models.groups import no_tiles
-from microscope_tui.models.identity import omnifusion_folder, omnifusion_settings
 from microscope_tui.models.loading import Place, read_part
-from microscope_tui.models.omnifusion import OmniFusion, Vision
+from microscope_tui.models.omnifusion import OmniFusion, SmallParts, Vision, put_together
 from microscope_tui.models.processors import read_processor
-from microscope_tui.models.projection import load_projection, load_special
 from microscope_tui.models.quiet import quiet
 from microscope_tui.models.skeleton import checkpoint_folder, on_meta, tower_folder, tower_on_meta
 
@@ -44,8 +36,6 @@ def sketch(name: str, *, one_tile: bool = False) -> OpenModel:
     layout = omnifusion_folder(folder)
     with quiet():
         if layout is not None:
-            if one_tile:
-                raise no_tiles(name)
             return _omnifusion(name, layout)
         config = multimodal_config(name, folder)
         network = on_meta(AutoModelForMultimodalLM, name, config)
@@ -56,22 +46,9 @@ def sketch(name: str, *, one_tile: bool = False) -> OpenModel:
 
 def _omnifusion(name: str, layout: Path) -> OmniFusion:
     """The projection and the marks are read, which are small; inputs go where they are."""
-    settings = omnifusion_settings(layout)
+    small = SmallParts.read(name, layout)
     config = read_part(AutoConfig, "its configuration", name, layout / "tuned-model")
     tower = tower_folder(name, layout)
-    projection = load_projection(layout, settings)
-    return OmniFusion(
-        name,
-        layout,
-        on_meta(AutoModelForCausalLM, name, config),
-        read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer"),
-        Vision(
-            tower_on_meta(name, tower),
-            settings["vision_feature_layer"],
-            read_part(AutoImageProcessor, "its image processor", name, tower, backend="pil"),
-        ),
-        projection,
-        load_special(layout, projection.linear.out_features),
-        settings["prompt"],
-        place=HOST,
-    )
+    processor = read_part(AutoImageProcessor, "its image processor", name, tower, backend="pil")
+    vision = Vision(tower_on_meta(name, tower), small.settings["vision_feature_layer"], processor)
+    return put_together(name, layout, small, on_meta(AutoModelForCausalLM, name, config), vision, HOST)

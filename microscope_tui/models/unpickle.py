@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.models.quiet import one_line
+from microscope_tui.errors import MicroscopeError, one_line
 
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 

@@ -5,9 +5,9 @@
 as a whole is a `MicroscopeError` at opening; what is wrong with one row is a `BadExample` when it is its turn.
 """
 
-from microscope_tui.slices.examples import Example, Preview
-from microscope_tui.slices.prompts import TEMPLATE, question_text
+from microscope_tui.slices.examples import Example
+from microscope_tui.slices.prompts import question_text
 from microscope_tui.slices.slice import Slice, open_slice
 from microscope_tui.slices.sound import Audio
 
-__all__ = ["TEMPLATE", "Audio", "Example", "Preview", "Slice", "open_slice", "question_text"]
+__all__ = ["Audio", "Example", "Slice", "open_slice", "question_text"]

@@ -7,16 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from string import ascii_uppercase
 from typing import Any
 
 from PIL.Image import Image
 
 from microscope_tui.errors import BadExample
 from microscope_tui.slices.sound import Audio
-from microscope_tui.terms import FILTER_COLUMNS
+from microscope_tui.terms import FILTER_COLUMNS, LETTERS
 
-LETTERS = ascii_uppercase
 LETTER = re.compile(r"\(?([A-Za-z])[).:]?")
 """A choice's letter as an answer gives it: B, (B), B., b)."""
 
@@ -40,17 +38,6 @@ class Example:
     meta: Mapping[str, str] = field(default_factory=dict)
     videos: tuple[tuple[Image, ...], ...] = ()
     audios: tuple[Audio, ...] = ()
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a picker shows of an example: all but its pictures, of which it only says whether there is one."""
-
-    key: str
-    question: str
-    choices: tuple[str, ...]
-    picture: bool
-    meta: Mapping[str, str]
 
 
 def key_of(row: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from PIL.Image import Image
 
 from microscope_tui.errors import BadExample
+from microscope_tui.settings import how_to_install
 from microscope_tui.slices.cells import encoded_of, frames_in, inside
 from microscope_tui.slices.pictures import SUFFIXES, BadPicture, decode
 
@@ -18,8 +19,6 @@ Film = tuple[Image, ...]
 
 FRAMES = 32
 """A longer video is thinned to so many frames, evenly spaced, before a picture of it is decoded."""
-
-INSTALL = "pip install av"
 
 
 class BadFilm(Exception):
@@ -65,7 +64,7 @@ def decode_film(data: bytes) -> Film:
     try:
         av = import_module("av")
     except ImportError:
-        raise BadFilm(f"is a video file, and its decoder is not installed: {INSTALL}") from None
+        raise BadFilm(f"is a video file, and its decoder is not installed: {how_to_install('media')}") from None
     try:
         # Twice through the file: how many frames there are is only known for sure when they are decoded.
         with av.open(io.BytesIO(data), format=kind) as opened:

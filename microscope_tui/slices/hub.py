@@ -19,11 +19,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from microscope_tui.catalogue import HUB_ID, hub_cache, is_path
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.catalogue.locate import HUB_ID, hub_cache, is_path, namesake
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.layout import parquet_files
 from microscope_tui.slices.quiet import quiet
-from microscope_tui.slices.rows import one_line
 
 TIMEOUT = 20.0
 """Seconds to wait for the hub's first answer."""
@@ -52,7 +51,7 @@ class HubId:
 
     @property
     def located(self) -> str:
-        """The id as `catalogue.locate_slice` knows it, without the configuration."""
+        """The id as `locate.locate_slice` knows it, without the configuration."""
         return self.repo if self.revision == "main" else f"{self.repo}@{self.revision}"
 
     @property
@@ -90,12 +89,12 @@ def listed(hub: HubId, split: str, source: str) -> tuple[str, list[str]]:
 @contextmanager
 def sentences(hub: HubId, split: str, source: str) -> Iterator[None]:
     """What the hub's client raises, as sentences. Subclasses stand before what they are derived from."""
-    absent = f"The data set {source} is no folder here, its split {split!r} is not in the local hub cache"
-    elsewhere = "give a local folder or demo:scienceqa"
+    absent = f"The split {split!r} of the data set {source} is not in the local hub cache"
+    elsewhere, hint = "give a local folder or demo:scienceqa", namesake(source)
     try:
         yield
     except OfflineModeIsEnabled as error:
-        sentence = f"{absent}, and HF_HUB_OFFLINE forbids to download it: unset it, or {elsewhere}."
+        sentence = f"{absent}, and HF_HUB_OFFLINE forbids to download it: unset it, or {elsewhere}.{hint}"
         raise MicroscopeError(sentence) from error
     except GatedRepoError as error:
         raise MicroscopeError(
@@ -106,8 +105,8 @@ def sentences(hub: HubId, split: str, source: str) -> Iterator[None]:
         raise MicroscopeError(f"The data set {hub.repo} has no revision {hub.revision!r} on the hub.") from error
     except RepositoryNotFoundError as error:
         raise MicroscopeError(
-            f"There is no data set {hub.repo} on the hub, nor a folder of that name here: check the name, or log in "
-            "with `hf auth login` if it is private."
+            f"There is no data set {hub.repo} on the hub: check the name, or log in with `hf auth login` if it is "
+            f"private.{hint}"
         ) from error
     except HFValidationError as error:
         raise MicroscopeError(f"{hub.repo!r} cannot be the id of a data set on the hub.") from error
@@ -115,6 +114,6 @@ def sentences(hub: HubId, split: str, source: str) -> Iterator[None]:
         raise MicroscopeError(f"The download of the data set {source} broke off: try again.") from error
     except HTTP_ERROR as error:
         reason = f"and the hub cannot be reached ({type(error).__name__})"
-        raise MicroscopeError(f"{absent}, {reason}: check the connection, or {elsewhere}.") from error
+        raise MicroscopeError(f"{absent}, {reason}: check the connection, or {elsewhere}.{hint}") from error
     except OSError as error:
         raise MicroscopeError(f"The data set {source} cannot be downloaded ({one_line(error)}).") from error

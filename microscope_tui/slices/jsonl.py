@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.columns import Columns
-from microscope_tui.slices.rows import Rows, one_line
+from microscope_tui.slices.rows import Rows
 from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 

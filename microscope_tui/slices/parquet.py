@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from microscope_tui.errors import BadExample, MicroscopeError
+from microscope_tui.errors import BadExample, MicroscopeError, one_line
 from microscope_tui.slices.cells import held, is_list
 from microscope_tui.slices.columns import Columns
-from microscope_tui.slices.rows import Rows, one_line
+from microscope_tui.slices.rows import Rows
 from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec
 

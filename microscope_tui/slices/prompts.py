@@ -1,14 +1,13 @@
 """The words put to a model: the customary form of ScienceQA's multiple-choice questions.
 
-The chat around them is the model's own (`models`), and so is the place of the picture, first as is customary.
+The chat around them is the model's own (`models`), and so is the place of the picture, first as is customary. A change
+of a character of them needs another name for them (`versions.PROMPT`).
 """
 
 from __future__ import annotations
 
-from microscope_tui.slices.examples import LETTERS, Example
-
-TEMPLATE = "scienceqa-multiple-choice-1"
-"""Name of the form below, for the provenance. A change of the form needs a new name."""
+from microscope_tui.slices.examples import Example
+from microscope_tui.terms import LETTERS
 
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 

@@ -6,13 +6,13 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.cells import frames_in, held, inside, is_address, is_written_out, names_in
 from microscope_tui.slices.columns import Columns
 from microscope_tui.slices.examples import key_of
@@ -57,11 +57,6 @@ class Rows(ABC):
     def key(self, row: int) -> str:
         """The name of a row, which does not depend on the selection."""
         return key_of(row)
-
-    @cached_property
-    def pictured(self) -> Sequence[bool]:
-        """Of each row whether it has a picture."""
-        return self.holding("image")
 
     def holding(self, role: str) -> Sequence[bool]:
         """Of each row whether it has a picture (`image`), `video` or `audio`, found without decoding one."""
@@ -145,11 +140,6 @@ class Rows(ABC):
         if path and path.is_dir():
             return [path, *frames_in(path)]
         return [path] if path and path.is_file() else []
-
-
-def one_line(error: Exception) -> str:
-    """An error's text in one line without its full stop, to stand in brackets in a sentence of ours."""
-    return " ".join(str(error).split()).rstrip(".")[:200]
 
 
 def content_of(files: Sequence[Path]) -> str:

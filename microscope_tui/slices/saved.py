@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.layout import choose_split
 from microscope_tui.slices.quiet import quiet
-from microscope_tui.slices.rows import one_line
 from microscope_tui.slices.table import TableRows
 from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec

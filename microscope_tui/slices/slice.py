@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from microscope_tui import versions
 from microscope_tui.errors import BadExample
 from microscope_tui.slices.cells import encoded_of
-from microscope_tui.slices.examples import Example, Preview, choices_of, example_of, meta_of
+from microscope_tui.slices.examples import Example, example_of
 from microscope_tui.slices.film import films_of
 from microscope_tui.slices.pictures import BadPicture, decode
 from microscope_tui.slices.rows import Rows
@@ -18,9 +19,6 @@ from microscope_tui.slices.sound import BadSound, decode_sound
 from microscope_tui.slices.sources import open_rows
 from microscope_tui.stamps import Stamps
 from microscope_tui.terms import SliceSpec
-
-READER = "2"
-"""Version of what becomes of a row (decoding, RGB, orientation). A change that can change a pixel needs a new one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Slice:
     def content(self) -> str:
         """Digest of the data alone: equal for two slices of the same rows of the same split, however chosen."""
         mapping = str(SliceSpec("-", prompt=self.spec.prompt, columns=self.spec.columns)).removeprefix("-")
-        return f"{READER}-{self.rows.content()}{mapping}"
+        return f"{versions.READER}-{self.rows.content()}{mapping}"
 
     @cached_property
     def digest(self) -> str:
@@ -76,17 +74,6 @@ class Slice:
             raise BadExample(key, f"its sound {error}") from error
         videos = tuple(film for cell in self.rows.cells(row, "video") for film in films_of(cell, folder, key))
         return example_of(key, self.rows.values(row), images, videos, audios)
-
-    def preview(self, n: int) -> tuple[Preview, ...]:
-        """The first n examples without their pictures; bad rows are shown as they are."""
-        return tuple(self._preview(row) for row in self.chosen[:n])
-
-    def _preview(self, row: int) -> Preview:
-        values = self.rows.values(row)
-        picture = self.rows.pictured[row]
-        return Preview(
-            self.rows.key(row), values.get("question") or "", choices_of(values) or (), picture, meta_of(values)
-        )
 
 
 def open_slice(spec: SliceSpec) -> Slice:

@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 import numpy.typing as npt
 
-INSTALL = "pip install soundfile"
+from microscope_tui.settings import how_to_install
 
 PIPED = 2**31 - 2**16
 """Bytes of sound. A header that announces more was written before the length was known, as by ffmpeg into a pipe."""
@@ -74,7 +74,8 @@ def _of_soundfile(data: bytes, reason: str) -> Audio:
     try:
         soundfile = import_module("soundfile")
     except (ImportError, OSError):  # an OSError where the C library is missing
-        raise BadSound(f"is no WAV file of whole numbers ({reason}), and others need soundfile: {INSTALL}") from None
+        need = f"and others need soundfile: {how_to_install('media')}"
+        raise BadSound(f"is no WAV file of whole numbers ({reason}), {need}") from None
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from microscope_tui.catalogue import locate_slice
+from microscope_tui.catalogue.locate import locate_slice
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.hub import HubId, download
 from microscope_tui.slices.imagefolder import METADATA, metadata_folders, open_folder

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.examples import key_of
 from microscope_tui.slices.hub import HubId, listed, sentences
 from microscope_tui.slices.quiet import quiet
-from microscope_tui.slices.rows import content_of, one_line
+from microscope_tui.slices.rows import content_of
 from microscope_tui.slices.selection import passing, terms
 from microscope_tui.slices.table import TableRows
 from microscope_tui.stamps import Stamps, stamps_of

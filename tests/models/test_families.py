@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoImageProcessor
 
-from microscope_tui.catalogue import NEEDS_TORCHVISION
+from microscope_tui.catalogue.families import NEEDS_TORCHVISION
 from microscope_tui.errors import BadExample, MicroscopeError
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.capture import capture

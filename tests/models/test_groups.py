@@ -13,8 +13,9 @@ from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
 from microscope_tui.models.modality import CODES
 from microscope_tui.terms import Modality, Stream
+from tests.models import filmed
 from tests.models.builders import PATCHES, build_llava_next, example
-from tests.models.families import build
+from tests.models.families import build, build_idefics3
 
 SIZES = [
     # (width, height): rows and columns of patches that are left of the tiles without padding
@@ -141,13 +142,32 @@ def test_a_family_without_parts_has_only_special(tmp_path):
     assert model.groups == ("special",)
     rows = captured(model, example(size=(24, 24)))
     assert bool((rows.group[rows.mask(Modality.IMAGE)] == -1).all())
-    with pytest.raises(MicroscopeError, match="does not take pictures in tiles"):
-        open_model(str(tmp_path), one_tile=True)
 
 
-def test_omnifusion_has_no_tiles(omnifusion_folder):
-    with pytest.raises(MicroscopeError, match="does not take pictures in tiles"):
-        open_model(str(omnifusion_folder), one_tile=True)
+def test_one_tile_of_a_family_that_does_not_cut_pictures_is_what_it_has_anyway(tmp_path, omnifusion_folder):
+    for folder in (build("llava", tmp_path), omnifusion_folder):
+        usual, one = open_model(str(folder)), open_model(str(folder), one_tile=True)
+        assert {usual.tiles, one.tiles, one.one_tile} == {False}
+        assert one.template == usual.template
+        wide = example(size=(96, 24))
+        for ours, theirs in zip(*(captured(m, wide).rows[Stream.RESIDUAL] for m in (one, usual)), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "cutting", [lambda to: build_idefics3(to, split=True), lambda to: filmed.build("internvl", to)]
+)
+def test_a_family_that_cuts_pictures_otherwise_is_not_said_to_have_one_tile(tmp_path, cutting):
+    folder = cutting(tmp_path)
+    assert open_model(str(folder)).tiles
+    with pytest.raises(MicroscopeError, match=r"leave out --one-tile \(the key O in the explorer\)"):
+        open_model(str(folder), one_tile=True)
+
+
+def test_a_picture_at_its_own_size_is_one_view(tmp_path):
+    makers = {"idefics3": build, "paligemma": build, "gemma3": build, "qwen2_vl": filmed.build}
+    for family, make in makers.items():
+        assert not open_model(str(make(family, tmp_path / family)), one_tile=True).tiles
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import transformers
 from transformers import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
 
-from microscope_tui.catalogue import NEEDS_TORCHVISION, NO_IDS, REFUSED, TRIED
+from microscope_tui.catalogue.families import NEEDS_TORCHVISION, NO_IDS, REFUSED, TRIED
 from microscope_tui.models.modality import placeholder_ids
 from tests.models import filmed
 from tests.models.families import FAMILIES

@@ -24,9 +24,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMultimodalLM, Blip2Config, Florence2Config, MistralForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from microscope_tui.errors import MicroscopeError, OutOfMemory
+from microscope_tui.errors import MicroscopeError, OutOfMemory, one_line
 from microscope_tui.models.load import open_model
-from microscope_tui.models.quiet import one_line
 from microscope_tui.slices.hub import HTTP_ERROR
 from microscope_tui.terms import Modality, Stream
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
@@ -339,6 +338,13 @@ def test_downloads_that_fail(hub, monkeypatch, error, sentence):
 def test_offline_and_not_in_the_cache(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "someone/model is not in the local hub cache and HF_HUB_OFFLINE forbids" in refusal("someone/model")
+
+
+def test_a_folder_with_the_name_of_a_hub_id_is_pointed_at(hub, tmp_path, monkeypatch):
+    (tmp_path / "someone" / "model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert refusal("someone/model").endswith("There is a someone/model here: write ./someone/model to mean it.")
 
 
 def snapshot(hub: Path, folder: Path, repo: str = "someone/model", commit: str = "0123abcd") -> Path:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from microscope_tui.engine.measure import Shelf
+from microscope_tui.engine.open_models import OpenModels
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.capture import capture
 from microscope_tui.models.fetch import fetch_tower
@@ -87,7 +87,7 @@ def test_the_published_layout_is_opened_offline(cached, omnifusion):
 
 def test_what_says_which_commits_are_meant_is_watched(cached):
     """A new commit of the tower is a new model, also where OmniFusion's own has not moved."""
-    _, files = Shelf().open(Request(REPO, SliceSpec("x")), on_phase=lambda _: None)
+    _, files = OpenModels().open(Request(REPO, SliceSpec("x")), on_phase=lambda _: None)
     for repo in (REPO, TOWER):
         assert cached / f"models--{repo.replace('/', '--')}" / "refs" / "main" in files
 

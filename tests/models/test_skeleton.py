@@ -14,7 +14,8 @@ from transformers import MistralForCausalLM
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.load import open_model
-from microscope_tui.models.skeleton import SIZES, skeleton
+from microscope_tui.models.skeleton import skeleton
+from microscope_tui.terms import NUMBER_BYTES
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
 from tests.models.families import FAMILIES, build
 from tests.models.hub import put_in_hub
@@ -181,4 +182,4 @@ def test_what_cannot_be_told(tmp_path, hub, llava_next_folder, omnifusion_folder
 
 
 def test_sizes_are_those_of_torch():
-    assert SIZES == {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+    assert {name: getattr(torch, name).itemsize for name in NUMBER_BYTES} == NUMBER_BYTES

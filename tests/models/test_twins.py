@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from microscope_tui.catalogue import known_models, locate_model, twin_folder
+from microscope_tui.catalogue.listing import known_models
+from microscope_tui.catalogue.locate import locate_model, twin_folder
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.load import open_model
 from microscope_tui.models.skeleton import skeleton

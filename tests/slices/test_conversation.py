@@ -100,7 +100,7 @@ def test_messages_with_parts(folder: Path) -> None:
     ]
     assert [colours(found, i) for i in range(5)] == [[RED], [BLUE, (1, 2, 3)], [BLUE], [], [BLUE]]
     assert examples[0].meta == {"answer": "Red."}
-    assert [preview.picture for preview in found.preview(5)] == [True, True, True, False, True]
+    assert found.rows.holding("image") == [True, True, True, False, True]
     assert open_slice(SliceSpec(str(folder / "chat.jsonl"), filter="text-only")).keys == ("row 3",)
     assert {folder / "blue.png", folder / "pictures" / "red.png"} <= set(found.files)
 

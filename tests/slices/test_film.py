@@ -106,7 +106,7 @@ def test_without_its_decoder_a_video_file_names_what_to_install(
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "x.mp4").write_bytes(MP4)
     found = stored(tmp_path, "x.mp4") if named else stored(tmp_path, MP4)
-    with pytest.raises(BadExample, match=r"^row 0: its video is a video file, and .* not installed: pip install av$"):
+    with pytest.raises(BadExample, match=r"^row 0: its video is .*not installed: .*pip install av soundfile$"):
         found.example(0)
 
 

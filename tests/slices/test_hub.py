@@ -224,8 +224,16 @@ def test_offline_and_not_in_the_cache(parquet: Path, cache: Path, offline: None,
     if there:
         cached(cache, {name: b"#" if name == "README.md" else (parquet / name).read_bytes() for name in there})
     text = sentence(REPO)
-    assert f"The data set {REPO} is no folder here, its split 'test' is not in the local hub cache" in text
+    assert f"The split 'test' of the data set {REPO} is not in the local hub cache" in text
     assert "HF_HUB_OFFLINE forbids to download it" in text
+
+
+def test_a_folder_with_the_name_of_a_hub_id_is_pointed_at(
+    cache: Path, offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / REPO).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert sentence(REPO).endswith(f"There is a {REPO} here: write ./{REPO} to mean it.")
 
 
 def test_the_environment_variable_is_respected(tmp_path: Path) -> None:
@@ -240,7 +248,7 @@ def test_the_environment_variable_is_respected(tmp_path: Path) -> None:
 
 
 def test_an_unknown_data_set(hub: Hub) -> None:
-    assert "There is no data set someone/else on the hub, nor a folder of that name here" in sentence("someone/else")
+    assert "There is no data set someone/else on the hub: check the name" in sentence("someone/else")
 
 
 def test_an_unknown_revision(hub: Hub) -> None:

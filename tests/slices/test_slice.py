@@ -92,7 +92,7 @@ def test_no_picture_is_decoded_that_is_not_asked_for(
     monkeypatch.setattr(Image, "open", counting)
     found = opened(folder, filter="image,subject:natural science", count=3)
     assert found.digest
-    assert found.preview(3)
+    assert found.rows.holding("image")
     assert not decoded
     found.example(0)
     assert len(decoded) == 1
@@ -193,12 +193,6 @@ def test_pictures_of_an_imagefolder_that_are_missing_or_outside(tmp_path: Path) 
     with pytest.raises(BadExample, match=r"^row 1: its picture '../../1.png' is outside the data set's folder$"):
         found.example(1)
     assert found.example(3).images
-
-
-def test_a_preview_shows_rows_without_their_pictures(parquet: Path) -> None:
-    first, *_, third = opened(parquet).preview(3)
-    assert (first.key, first.picture, first.question) == ("row 0", True, "What is shown in 0?")
-    assert (third.key, third.picture, third.meta["grade"]) == ("row 2", False, "grade3")
 
 
 def test_the_digest_is_of_content_and_choice(parquet: Path, tmp_path: Path) -> None:
