@@ -6,8 +6,9 @@ out: 8 bytes for each that is new.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from microscope_tui.engine.left_out import LeftOut, Prefixes, sink_rows
 from microscope_tui.engine.plan import Plan
 from microscope_tui.engine.rows import Rows, below
 from microscope_tui.engine.stages import Shapes, Stages
+from microscope_tui.engine.threads import side_by_side
 from microscope_tui.models.base import Captured
 from microscope_tui.models.groups import NO_GROUP
 from microscope_tui.models.modality import CODES
@@ -50,7 +52,7 @@ class Accumulator:
         prefixes: Prefixes | None,
         shapes: Shapes,
     ) -> None:
-        self.layers, self.width, self.device = layers, width, plan.device
+        self.layers, self.width, self.device, self.tasks = layers, width, plan.device, plan.tasks
         self.modalities, self.streams = tuple(modalities), tuple(streams)
         self.left_out, self.prefixes = left_out, prefixes
         self.tokens = dict.fromkeys(Modality, 0)
@@ -72,15 +74,17 @@ class Accumulator:
         example, place = hashes[number], torch.tensor(places, dtype=torch.int64)[number]
         self._count(captured.modality.cpu(), captured.group.cpu(), number)
         repeated = self.prefixes.repeated(captured, examples) if self.prefixes else torch.zeros_like(number).bool()
+        updates: list[Callable[[], None]] = []
         for stream, layers in captured.rows.items():
             massive = sink_rows(layers, number, captured.modality.cpu())
             dropped = repeated | massive if self.left_out.sinks else repeated
             for modality in self.modalities:
                 self.sinks[modality, stream] += int((captured.mask(modality).cpu() & massive).sum())
-                kept = self.rows[modality, stream]
                 keep = captured.mask(modality, without=self.left_out.codes).cpu() & ~dropped
-                kept.update(layers, keep, example, position, place)
-
+                update = self.rows[modality, stream].update
+                updates.append(functools.partial(update, layers, keep, example, position, place))
+        for _ in side_by_side(updates, self.tasks):
+            pass
         self.stages.add(captured, examples, hashes, torch.tensor(places), self.left_out, self.prefixes)
 
     def _count(self, modality: Tensor, group: Tensor, example: Tensor) -> None:

@@ -4,21 +4,20 @@ The prompt asks for the option's letter; some models answer with the option's wo
 largest of the logits of its letter and of its first word, so the form that the model itself prefers decides.
 A token that begins both a letter and the words of another option is the letter, for that is what was asked for.
 Tokens that could begin several options all the same (a lone space, `the` before two of them) count for none, nor does
-the unknown token; a question with an option that no token tells apart is not scored, but counted.
+the unknown token; a question with an option that no token tells apart is not scored, but counted. Another rule needs
+other words for it (`versions.SCORING`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite
-from string import ascii_uppercase
 
 from torch import Tensor
 
 from microscope_tui.results import Answer
 from microscope_tui.slices import Example
-
-SCORING = "largest logit of letter or first word, a shared token is the letter's, last position"
+from microscope_tui.terms import LETTERS
 
 
 class Answers:
@@ -58,9 +57,9 @@ class Answers:
 
         None for a question that is not scored: its options cannot be told apart, or their logits are not finite.
         """
-        if not 2 <= len(example.choices) <= len(ascii_uppercase):
+        if not 2 <= len(example.choices) <= len(LETTERS):
             return None
-        letters = [self._forms(letter) for letter in ascii_uppercase[: len(example.choices)]]
+        letters = [self._forms(letter) for letter in LETTERS[: len(example.choices)]]
         words = [self._forms(choice).difference(*letters) for choice in example.choices]
         options = [own | said for own, said in zip(unshared(letters), unshared(words), strict=True)]
         if not all(options):

@@ -23,6 +23,7 @@ from microscope_tui.models.loading import BALANCED, Place
 from microscope_tui.models.skeleton import Skeleton, skeleton
 from microscope_tui.models.sketch import sketch
 from microscope_tui.slices import Slice, open_slice
+from microscope_tui.tables import size_text
 from microscope_tui.terms import Modality, Request
 
 LOOKED_AT = 16
@@ -134,7 +135,7 @@ def fit(request: Request, shape: Skeleton, length: Length, shapes: Mapping[str, 
     needs = {WEIGHTS: weights, ACTIVATIONS: batch_bytes(request, shape, request.max_batch * length.most, dtype)}
     found = Fit(device, dtype, free, needs)
     if weights > free:
-        return replace(found, reason=f"its weights take {gigabytes(weights)}, and {gigabytes(free)} are free")
+        return replace(found, reason=f"its weights take {size_text(weights)}, and {size_text(free)} are free")
     try:
         planned = plan_for(request, shape, shapes, where, weights)
     except MicroscopeError as error:
@@ -152,7 +153,7 @@ def fit(request: Request, shape: Skeleton, length: Length, shapes: Mapping[str, 
     notes = list(planned.notes)
     if 0 < batch < request.max_batch:
         notes.append(f"batches of {batch} instead of {request.max_batch} examples")
-    reason = "" if batch else f"one example of {length.most:,} positions takes {gigabytes(needs[ACTIVATIONS])} more"
+    reason = "" if batch else f"one example of {length.most:,} positions takes {size_text(needs[ACTIVATIONS])} more"
     return Fit(device, dtype, free, needs, str(planned.device), batch, planned.folds, tuple(notes), reason)
 
 
@@ -170,8 +171,8 @@ def check_room(request: Request) -> None:
     if weights > free[place.device]:
         half = "" if dtype in HALF else "--dtype bfloat16, "
         raise MicroscopeError(
-            f"{request.model} does not fit: its weights take {gigabytes(weights)} in {dtype} and {place.device} has "
-            f"{gigabytes(free[place.device])} free: use {half}a smaller model or another device (--device {BALANCED} "
+            f"{request.model} does not fit: its weights take {size_text(weights)} in {dtype} and {place.device} has "
+            f"{size_text(free[place.device])} free: use {half}a smaller model or another device (--device {BALANCED} "
             f"for all GPUs); {ANYWAY}."
         )
     try:
@@ -209,11 +210,6 @@ def dtype_on(request: Request, shape: Skeleton, device: str) -> str:
     return shape.dtype if chosen is None else str(chosen).removeprefix("torch.")
 
 
-def gigabytes(size: int) -> str:
-    """Bytes for people."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
 def forecast_lines(expected: Forecast) -> list[str]:
     """A forecast for people."""
     shape, length, request = expected.skeleton, expected.length, expected.request
@@ -228,7 +224,7 @@ def forecast_lines(expected: Forecast) -> list[str]:
     half, full = shape.bytes("bfloat16"), shape.bytes("float32")
     for part, count in (*shape.parts.items(), ("total", shape.parameters)):
         of = (half[part], full[part]) if part in half else (sum(half.values()), sum(full.values()))
-        lines.append(f"{part:<14} {count:>14,} {gigabytes(of[0]):>10} {gigabytes(of[1]):>10}")
+        lines.append(f"{part:<14} {count:>14,} {size_text(of[0]):>10} {size_text(of[1]):>10}")
     lines += [
         "",
         f"{request.slice}: {length.examples:,} examples, {length.mean:,.0f} positions each, {length.most:,} at most "
@@ -236,9 +232,9 @@ def forecast_lines(expected: Forecast) -> list[str]:
     ]
     for each in expected.fits:
         fits = f"fits, with batches of {each.batch} and {each.folds} folds" if not each.reason else "does not fit"
-        lines += ["", f"{each.device} in {each.dtype}: {fits}; {gigabytes(each.free)} free"]
+        lines += ["", f"{each.device} in {each.dtype}: {fits}; {size_text(each.free)} free"]
         where = {MOMENTS: each.moments_on, SAMPLE: "cpu"}
         for need, size in each.needs.items():
-            lines.append(f"  {need:<12} {gigabytes(size):>10}  on {where.get(need) or each.device}")
+            lines.append(f"  {need:<12} {size_text(size):>10}  on {where.get(need) or each.device}")
         lines += [f"  ! {said}" for said in (*((each.reason,) if each.reason else ()), *each.notes)]
     return lines

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import torch
 
+from microscope_tui.engine.threads import tasks_for
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.memory import free_host
 
@@ -35,6 +36,7 @@ class Plan:
     """`folds` groups of examples, with their moments on `device`; products in `dtype`, sums in float64.
 
     `moments` are the bytes that they and their solution take there, `sample` those of the samples on the host.
+    `tasks` are worked on at the same time (see `threads`).
     """
 
     folds: int
@@ -43,6 +45,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     moments: int = 0
     sample: int = 0
+    tasks: int = 1
 
 
 def fold_bytes(layers: int, width: int) -> int:
@@ -105,7 +108,8 @@ def plan(
     if place.type != device.type:
         notes.append(f"the moments are kept on the host, for they do not fit on {device}: slower")
     dtype = torch.float64 if place.type == "cpu" else torch.float32
-    return Plan(chosen, place, dtype, tuple(notes), chosen * fold + SOLVING * one, samples)
+    tasks = tasks_for(max([width, *(wide for _, wide in shapes.values())]), device)
+    return Plan(chosen, place, dtype, tuple(notes), chosen * fold + SOLVING * one, samples, tasks)
 
 
 def free_memory(device: torch.device) -> dict[torch.device, int]:

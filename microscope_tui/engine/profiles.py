@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,18 +13,17 @@ from torch import Tensor
 from microscope_tui.engine.accumulate import Accumulator, captured_streams
 from microscope_tui.engine.rows import Rows
 from microscope_tui.engine.stages import Stages
+from microscope_tui.engine.threads import side_by_side
 from microscope_tui.geometry import anisotropy, linearity
 from microscope_tui.geometry.anisotropy import spread_anisotropies
 from microscope_tui.geometry.dimension import dimensions
 from microscope_tui.geometry.linearity import linearities
-from microscope_tui.geometry.masks import SINK_RATIO, duplicate_of
+from microscope_tui.geometry.masks import duplicate_of
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
 from microscope_tui.geometry.rows import FOLDS
+from microscope_tui.methods import METHODS, REFERENCE
 from microscope_tui.results import Estimate, Profile
-from microscope_tui.terms import METHODS, Metric, Modality, Stream
-
-REFERENCE = "llm-microscope"
-"""The methods that repeat LLM-Microscope's own functions, on the rows of the sample."""
+from microscope_tui.terms import SINK_RATIO, Metric, Modality, Stream
 
 EIGENVALUES = 1024
 """Up to this width all eigenvalues of a covariance are computed: above it they would take longer than all the rest."""
@@ -55,8 +55,8 @@ class Making:
 class Layers:
     """The rows of one modality in one stream, and what each metric makes of them at a layer."""
 
-    def __init__(self, rows: Rows, stream: Stream, making: Making, device: torch.device) -> None:
-        self.stream, self.making, self.device = stream, making, device
+    def __init__(self, rows: Rows, stream: Stream, making: Making, device: torch.device, tasks: int) -> None:
+        self.stream, self.making, self.device, self.tasks = stream, making, device, tasks
         self.sample = rows.sample
         used = [fold for fold in rows.folds if fold.n] or rows.folds[:1]
         self.whole = functools.reduce(ChainMoments.merge, used)
@@ -75,9 +75,11 @@ class Layers:
             Metric.DIMENSION: self._dimension,
             Metric.ANISOTROPY: self._anisotropy,
         }[metric]
-        for layer in range(self.whole.layers - 1 if metric is Metric.LINEARITY else len(self)):
-            self.making.heed()
-            yield make(layer)
+        layers = range(self.whole.layers - 1 if metric is Metric.LINEARITY else len(self))
+        with closing(side_by_side([functools.partial(make, layer) for layer in layers], self.tasks)) as made:
+            for _ in layers:
+                self.making.heed()
+                yield next(made)
 
     def _linearity(self, layer: int) -> Estimates:
         methods = [m for m in METHODS[Metric.LINEARITY] if m != REFERENCE]
@@ -86,7 +88,9 @@ class Layers:
         if self.folds is None:
             methods.remove("held-out")
         folds = None if self.folds is None else [block_of(fold, self.stream, layer) for fold in self.folds]
-        found = self._by_fold(linearities(block_of(self.whole, self.stream, layer), methods, folds=folds))
+        carried = self.stream is not Stream.MAIN  # there each block's output takes the place of its input
+        rows = block_of(self.whole, self.stream, layer)
+        found = self._by_fold(linearities(rows, methods, folds=folds, carried=carried))
         if not self.making.reference:
             return found
         x, y = self._rows(layer, Stream.RESIDUAL), self._rows(layer + 1, Stream.RESIDUAL)
@@ -155,7 +159,7 @@ def profiles(sums: Accumulator, making: Making) -> Iterator[Profile]:
 
 
 def _of(sums: Accumulator, modality: Modality, captured: Stream, stream: Stream, making: Making) -> Iterator[Profile]:
-    layers = Layers(sums.rows[modality, captured], stream, making, sums.device)
+    layers = Layers(sums.rows[modality, captured], stream, making, sums.device, sums.tasks)
     sinks = sums.sinks[modality, captured]
     with_stages = (modality, stream) == (Modality.IMAGE, Stream.RESIDUAL)
     for metric in making.metrics:
@@ -163,7 +167,7 @@ def _of(sums: Accumulator, modality: Modality, captured: Stream, stream: Stream,
             _about_sinks(each, metric, sinks, sums.tokens[modality], left_out=sums.left_out.sinks)
             for each in layers.at(metric)
         ]
-        earlier = list(_before(sums.stages, metric, making, sums.device)) if with_stages else []
+        earlier = list(_before(sums, metric, making)) if with_stages else []
         for method in found[0]:
             estimates = [*(each.of.get(method, NOT_THERE) for each in earlier), *(each[method] for each in found)]
             profile = Profile.of(
@@ -189,15 +193,15 @@ class Earlier:
 NOT_THERE = Estimate(None, reason="it is not computed for rows of this width")
 
 
-def _before(stages: Stages, metric: Metric, making: Making, device: torch.device) -> Iterator[Earlier]:
+def _before(sums: Accumulator, metric: Metric, making: Making) -> Iterator[Earlier]:
     """The states of all stages in order; for linearity the steps from each state to the next."""
-    for name, rows in stages.rows.items():
-        layers = Layers(rows, Stream.RESIDUAL, making, device)
+    for name, rows in sums.stages.rows.items():
+        layers = Layers(rows, Stream.RESIDUAL, making, sums.device, sums.tasks)
         for of in layers.at(metric):
             yield Earlier(name, layers.whole.width, of)
         if metric is Metric.LINEARITY:
             making.heed()
-            yield Earlier(name, layers.whole.width, _leaving(stages, name, making))
+            yield Earlier(name, layers.whole.width, _leaving(sums.stages, name, making))
 
 
 def _leaving(stages: Stages, name: str, making: Making) -> Estimates:

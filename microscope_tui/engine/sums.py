@@ -6,7 +6,6 @@ loaded: at most a few matrices of d × d are held at once.
 
 from __future__ import annotations
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from microscope_tui.engine.accumulate import Accumulator, example_hash
 from microscope_tui.engine.rows import Rows
+from microscope_tui.engine.tensors import head_of
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.terms import Modality, Stream
 
@@ -96,7 +96,7 @@ class Committed(Sums):
 
     def __init__(self, file: Any, keys: Sequence[str], device: torch.device) -> None:
         self._file, self._names = file, frozenset(file.keys())
-        head = json.loads(file.metadata()["state"])
+        head = head_of(file)
         folds = len({found[1] for name in self._names if (found := FOLD.search(name))})
         super().__init__(keys[: head["consumed"]], [each["example"] for each in head["skipped"]], folds, device)
 

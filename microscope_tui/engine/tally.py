@@ -14,7 +14,7 @@ class Tally:
     """Of `consumed` examples some were `skipped` and all others counted; `answers` to some of the `asked` questions.
 
     `optional` are the libraries for some examples that were there whenever one was skipped. `batch_size` is how many
-    examples fit into memory at once, 0 where that is not known.
+    examples are put into memory at once.
     """
 
     consumed: int = 0
@@ -43,7 +43,7 @@ class Tally:
             self.skipped + after.skipped,
             self.answers + after.answers,
             both(self, after),
-            after.batch_size or self.batch_size,
+            after.batch_size,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Tally:
             tuple(Skipped(**each) for each in data["skipped"]),
             tuple(Answer(**each) for each in data["answers"]),
             tuple(map(str, data["optional"])),
-            int(data.get("batch_size", 0)),
+            int(data["batch_size"]),
         )
 
 

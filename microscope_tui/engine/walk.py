@@ -18,20 +18,21 @@ from microscope_tui.engine.profiles import Making, profiles
 from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
 from microscope_tui.engine.tally import Tally
-from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory
+from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory, is_out_of_memory, one_line
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.models.capture import capture
-from microscope_tui.models.quiet import is_out_of_memory, one_line
 from microscope_tui.results import Measurement, Profile, Skipped
 from microscope_tui.slices import Example, Slice
-from microscope_tui.terms import Modality, Progress, Request, Stream
+from microscope_tui.terms import PARTIAL_SECONDS, Modality, Progress, Request, Stream
 
 log = logging.getLogger(__name__)
 
 PARTIAL_POINTS = 1024
 """Rows that dimension looks at while a job runs: enough to see the shape, cheap enough to repeat."""
 
-PARTIAL_SECONDS = 2.0
+FULL_AGAIN = 32
+"""Where memory runs out batches are halved; each time so many are over, the full size is tried again. At fixed places,
+so that a walk in two parts goes through what an undisturbed one does."""
 
 PARTIAL_SHARE = 1 / 3
 """At most this share of a job's time goes into partial profiles."""
@@ -91,16 +92,12 @@ class Walk:
         """Walk over all examples. Raises `Cancelled`, which says what is kept, when told to stop; `MicroscopeError`."""
         total = len(self.slice)
         try:
-            self._begin()
+            if self.keeper and (committed := self.keeper.begin(self.accumulator)):
+                self._take(committed)
+            self.before, self.started = self.consumed, time.monotonic()
             while self.consumed < total:
-                # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
-                begin = self.consumed
-                end = min(begin - begin % self.request.max_batch + self.request.max_batch, total)
                 self._heed()
-                self._add(range(begin, end))
-                self.consumed = end
-                self._commit()  # first: what was told to be done is not lost
-                self._report()
+                self._step()
         except Cancelled as stop:  # never in the middle of a batch: what was counted are the first `consumed` examples
             raise self._ending(stop) from None
         if not self.done:
@@ -115,22 +112,27 @@ class Walk:
             raise self._ending(stop) from None
         return self._measurement(made, complete=True)
 
-    def _begin(self) -> None:
-        """Begin behind what an earlier walk over these examples has committed."""
-        if self.keeper is None:
-            return
-        if committed := self.keeper.begin(self.accumulator):
-            self._take(committed)
-        while self._replayed(self.keeper):
-            self.before = self.consumed
+    def _step(self) -> None:
+        """Go on by one batch."""
+        # Batches end at fixed places, so that a walk in two parts has the batches of an undisturbed one.
+        begin, size = self.consumed, self.request.max_batch
+        end = min(begin - begin % size + size, len(self.slice))
+        if not begin % (FULL_AGAIN * size):
+            self.batch_size = size
+        now = time.monotonic()
+        if self.keeper and self._replayed(self.keeper):
+            self.before += end - begin
+            self.started += time.monotonic() - now
             self.tell.progress(self._progress("resuming"))
-        self.before, self.started = self.consumed, time.monotonic()
-        if self.batch_size < self.request.max_batch:
-            self._spare_memory()
+            return
+        self._add(range(begin, end))
+        self.consumed = end
+        if self.keeper:  # first: what was told to be done is not lost
+            self.keeper.commit(self.accumulator, self.tally)
+        self._report()
 
     def _replayed(self, keeper: Keeper) -> bool:
         """Count what an earlier walk has captured of the next batch; False when that has to be done again."""
-        self._heed()
         block = keeper.block(self.model.input_device)
         if block is None:
             return False
@@ -174,16 +176,14 @@ class Walk:
         self.consumed, self.skipped = tally.consumed, list(tally.skipped)
         self.answers.given, self.answers.asked = list(tally.answers), tally.asked
         self.optional = tally.optional if tally.skipped else self.optional
-        self.batch_size = tally.batch_size or self.batch_size
+        self.batch_size = tally.batch_size
+        if self.batch_size < self.request.max_batch:
+            self._spare_memory()
 
     def _skip(self, error: BadExample) -> None:
         # No more than when earlier walks skipped: what was done with less is not gone on with (see `Keeper.begin`).
         self.optional = tuple(self.provenance["optional"])
         self.skipped.append(Skipped(error.example, error.reason))
-
-    def _commit(self, *, last: bool = False) -> None:
-        if self.keeper:
-            self.keeper.commit(self.accumulator, self.tally, last=last)
 
     def _spare_memory(self) -> None:
         """Where memory ran out in the host, which holds rows until they are written."""
@@ -193,13 +193,13 @@ class Walk:
     def _ending(self, stop: Cancelled) -> Cancelled:
         """Keep what was measured up to a stop, which stays one whatever becomes of that (a full disk, a lost GPU), and
         add to it what a repeated request begins with."""
+        if self.keeper is None:
+            return Cancelled(f"{stop} Nothing is kept.")
         try:
-            self._commit(last=True)
+            self.keeper.stop(self.accumulator)
         except (MicroscopeError, RuntimeError, MemoryError) as error:
             log.warning("what was measured since the last commit is measured again: %s", error)
             return Cancelled(f"{stop} What was measured since the last commit is not kept: {one_line(error, 400)}.")
-        if self.keeper is None:
-            return Cancelled(f"{stop} Nothing is kept.")
         if self.keeper.notes:
             return Cancelled(f"{stop} It {'; it '.join(self.keeper.notes).rstrip('.')}.")
         return Cancelled(f"{stop} The same command goes on from there.")
@@ -342,6 +342,8 @@ class Walk:
         if self.accumulator.prefixes is not None and not self.accumulator.prefixes.causal:
             yield "in this model rows depend on what follows them: only whole repeated examples are duplicates"
         counted, asked = self.accumulator.tokens, self.request.modalities
+        for modality in (m for m in asked if m not in self.model.modalities):
+            yield f"this model takes no {modality}"
         for modality in (m for m, count in counted.items() if count and m not in asked):
             yield f"{counted[modality]:,} {modality} positions are not measured: ask for {modality} too"
 
@@ -350,6 +352,13 @@ def stages_before(request: Request, model: OpenModel) -> Shapes:
     """The stages before the decoder that a request has: they come before the image rows of the residual stream."""
     wanted = request.before and Modality.IMAGE in request.modalities
     return model.shapes if wanted and Stream.RESIDUAL in trusted_streams(request, model) else {}
+
+
+def check_modalities(request: Request, model: OpenModel) -> None:
+    """Raise `MicroscopeError` unless the model takes some of what a request asks for."""
+    if not set(request.modalities) & set(model.modalities):
+        asked, taken = " or ".join(request.modalities), " and ".join(model.modalities)
+        raise MicroscopeError(f"{request.model} takes no {asked}: it takes {taken}, so ask for one of those.")
 
 
 def trusted_streams(request: Request, model: OpenModel) -> tuple[Stream, ...]:

@@ -2,6 +2,17 @@
 
 from microscope_tui.store.keys import content_key
 from microscope_tui.store.rows import Collected, Damaged, Deaths, DiskFull, Entry, Kind, StoreFull
-from microscope_tui.store.store import Store
+from microscope_tui.store.store import QUOTA_SHARE, Store
 
-__all__ = ["Collected", "Damaged", "Deaths", "DiskFull", "Entry", "Kind", "Store", "StoreFull", "content_key"]
+__all__ = [
+    "QUOTA_SHARE",
+    "Collected",
+    "Damaged",
+    "Deaths",
+    "DiskFull",
+    "Entry",
+    "Kind",
+    "Store",
+    "StoreFull",
+    "content_key",
+]

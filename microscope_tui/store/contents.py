@@ -1,6 +1,6 @@
 """What the values of a store are, in words: for people who look for what can go.
 
-Sums and the rows of batches behind them are called as `names` says, linear maps `maps-SUMS-…`; the provenance of what
+Sums and the rows of batches are called as `names` says, linear maps `maps-SUMS-…`; the provenance of what
 is made of them has SUMS as `state`.
 """
 
@@ -14,7 +14,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.store.names import RowsName, StateName, parsed
 from microscope_tui.store.rows import Asked, Entry, Kind
 from microscope_tui.store.store import Store
-from microscope_tui.terms import JobKind
+from microscope_tui.terms import KIND_WORDS, JobKind
 
 SORTS: Final[Mapping[str, str]] = {
     Kind.MEASUREMENT: "result",
@@ -28,14 +28,8 @@ SORTS: Final[Mapping[str, str]] = {
 }
 """What people call a value of each kind, where there is no better word for it."""
 
-LOOKS: Final[Mapping[JobKind, str]] = {
-    JobKind.TOKENS: "tokens",
-    JobKind.PREVIEW: "examples",
-    JobKind.MAP: "map",
-    JobKind.TSNE: "t-SNE map",
-    JobKind.WORST: "worst tokens",
-}
-"""What people call what a look has made."""
+INNER: Final = frozenset({Kind.ALIAS, Kind.JOB, Kind.DEATHS, Kind.ORDER})
+"""Values that take next to nothing, and that nobody would carry or remove by hand."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,11 @@ class Content:
     what: str
     model: str = ""
     slice: str = ""
+
+    @property
+    def inner(self) -> bool:
+        """Whether it only serves the worker and the store themselves."""
+        return self.entry.kind in INNER
 
 
 def contents(store: Store) -> list[Content]:
@@ -84,7 +83,7 @@ def _of_measurement(entry: Entry, measurement: Measurement) -> Content:
 
 
 def _of_look(entry: Entry, asked: Asked) -> Content:
-    sort, spec = LOOKS[asked.kind], str(asked.request.slice)
+    sort, spec = KIND_WORDS[asked.kind], str(asked.request.slice)
     model = "" if asked.kind is JobKind.PREVIEW else asked.request.model  # examples are read without one
     example = "" if asked.example is None else f" of example {asked.example}"
     return Content(entry, sort, f"{sort}{example} of {f'{model} on ' if model else ''}{spec}", model, spec)
@@ -95,11 +94,11 @@ def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Conte
     found = parsed(name) if kind == Kind.BLOB else None
     if isinstance(found, StateName):
         made = made_of.get(found.base, [])
-        return Content(entry, "sums", _of_state(found.count, made), *_whose(made))
+        return Content(entry, "sums", _of_state(found, made), *_whose(made))
     if isinstance(found, RowsName):
         of = _whose(made_of.get(found.base, []))
         batch = f"rows of the {found.end - found.start} examples behind the first {found.start}"
-        return Content(entry, "rows", f"{batch}: work that was stopped goes on from here", *of)
+        return Content(entry, "rows", f"{batch}: work that was stopped need not do them again", *of)
     form, *parts = name.split("-")
     if kind == Kind.BLOB and parts and form == "maps":
         of = _whose(made_of.get(parts[0], []))
@@ -108,11 +107,11 @@ def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Conte
     return Content(entry, sort, f"{sort} {name}")
 
 
-def _of_state(count: int, made: list[Measurement]) -> str:
-    whole = any(m.complete and m.examples + len(m.skipped) == count for m in made)
-    of = " on ".join(_whose(made))
-    said = f"sums after {'all ' if whole else ''}{count} examples" + (f" of {of}" if of else "")
-    return said if whole else f"{said}: a larger slice, or work that was stopped, goes on from here"
+def _of_state(state: StateName, made: list[Measurement]) -> str:
+    of = f" of {' on '.join(_whose(made))}" if made else ""
+    if state.done == state.draw:
+        return f"sums after all {state.end} examples{of}"
+    return f"sums after {state.end} examples{of}: a larger slice, or work that was stopped, goes on from here"
 
 
 def _whose(made: list[Measurement]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import diskcache
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.disk import INLINE
+from microscope_tui.store.folder import LOOK, OTHER
 from microscope_tui.store.rows import DiskFull
 
 SETTINGS: Final[Mapping[str, Any]] = {
@@ -70,19 +71,9 @@ def sentence(folder: Path, error: Exception) -> MicroscopeError:
     if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error):
         return DiskFull(f"The disk that holds {folder} is full: make room on it, or name another cache with --cache.")
     if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly database" in str(error):
-        return MicroscopeError(
-            f"The cache folder {folder} is read-only: make it writable or name another with --cache."
-        )
+        return MicroscopeError(f"The cache folder {folder} is read-only: {LOOK}, make it writable or {OTHER}.")
     if isinstance(error, sqlite3.DatabaseError) and ("malformed" in str(error) or "not a database" in str(error)):
         return MicroscopeError(
             f"The database of the store in {folder} is damaged ({error}): move the folder {folder / 'store'} away."
         )
     return MicroscopeError(f"The store in {folder} cannot be used ({error}): name another cache with --cache.")
-
-
-def human_size(count: int) -> str:
-    """A number of bytes for people: `350 kB`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.3g} {unit}"
-    return f"{count} bytes"

@@ -10,6 +10,7 @@ from pathlib import Path
 from microscope_tui.errors import MicroscopeError
 
 OTHER = "name another folder with --cache or MICROSCOPE_CACHE"
+LOOK = "see what it holds with --read-only"
 
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ncpfs", "glusterfs", "fuse.glusterfs")
 """File systems on which SQLite's write-ahead log and file locks do not hold between machines."""
@@ -41,7 +42,7 @@ def prepare(folder: Path, *, read_only: bool = False, mounts: Path = MOUNTS) -> 
         )
     if not read_only:
         if not found.st_mode & stat.S_IWUSR or not os.access(folder, os.W_OK | os.X_OK):
-            raise MicroscopeError(f"The cache folder {folder} is read-only: make it writable or {OTHER}.")
+            raise MicroscopeError(f"The cache folder {folder} is read-only: {LOOK}, make it writable or {OTHER}.")
         if (kind := filesystem(folder, mounts)) in NETWORK:
             raise MicroscopeError(
                 f"The cache folder {folder} is on a network file system ({kind}), where locks do not hold: "

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
-from microscope_tui import __version__
+from microscope_tui import __version__, versions
+from microscope_tui.catalogue.locate import full_name, hub_cache, is_path
+from microscope_tui.devices import gpus
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import JobKind, Request
 
 
@@ -21,22 +25,25 @@ def content_key(**parts: Any) -> str:
     return blake2b(canonical(parts), digest_size=16).hexdigest()
 
 
-SCOPE = ("metrics", "modalities", "streams")
+SCOPE: Final = ("metrics", "modalities", "streams")
 """What one request can have more of than another, and so answer it."""
 
+AUTO: Final = ("GPU", "CPU")
+"""What the device `auto` can mean."""
 
-def request_key(request: Request) -> str:
-    """The key of a request as it was typed, in this version of the package: what `Store.recall` looks up.
+
+def request_key(request: Request, auto: str | None = None) -> str:
+    """The key of a request as it was typed and as it is understood now: what `Store.recall` looks up.
 
     `FAMILY.METRICS.MODALITIES.STREAMS`, the words in the order of the alphabet with a + between them.
     """
-    return ".".join((family_key(request), *("+".join(sorted(getattr(request, name))) for name in SCOPE)))
+    return ".".join((family_key(request, auto), *("+".join(sorted(getattr(request, name))) for name in SCOPE)))
 
 
-def family_key(request: Request) -> str:
+def family_key(request: Request, auto: str | None = None) -> str:
     """The key of all that requests have in common which differ in metrics, modalities and streams only."""
     rest = {name: value for name, value in asdict(request).items() if name not in SCOPE}
-    return content_key(request=rest, version=__version__)
+    return content_key(request=rest, **_meaning(request, auto))
 
 
 def covers(key: str, request: Request) -> bool:
@@ -45,9 +52,44 @@ def covers(key: str, request: Request) -> bool:
     return all(set(getattr(request, name)) <= set(words) for name, words in zip(SCOPE, asked, strict=True))
 
 
-def look_key(request: Request, kind: JobKind, example: int | None) -> str:
-    """The key of a look as it was asked for, in this version of the package: what `Store.recall_look` looks up."""
-    return content_key(request=asdict(request), kind=kind, example=example, version=__version__)
+def look_key(request: Request, kind: JobKind, example: int | None, auto: str | None = None) -> str:
+    """The key of a look as it was asked for and as that is understood now: what `Store.recall_look` looks up."""
+    meaning = _meaning(request, auto)
+    return content_key(request=asdict(request), kind=kind, example=example, look=versions.LOOKS[kind], **meaning)
+
+
+def hub_folder() -> str:
+    """The local hub cache that hub ids mean in this process, links followed."""
+    return os.path.realpath(hub_cache())
+
+
+def auto_device() -> str:
+    """What the device `auto` means for this process."""
+    gpu, cpu = AUTO
+    return gpu if gpus(os.environ) else cpu
+
+
+def _meaning(request: Request, auto: str | None) -> dict[str, Any]:
+    """What the words of a request mean in this version, in this process and on this machine.
+
+    Links are followed, for one may lead elsewhere tomorrow. A checkpoint in a folder may take a part from the hub cache
+    (a vision tower): for all but the demo that counts too. `auto` stands in for what the device `auto` means here.
+    Raises `MicroscopeError` for a path that means another place in another folder.
+    """
+    names = (request.model, request.slice.source)
+    for name in names:
+        if is_path(name) and not os.path.isabs(name):
+            raise MicroscopeError(
+                f"{name} means another place in another folder: give the whole path, {full_name(name)}."
+            )
+    shipped = all(name.startswith("demo:") for name in names)
+    return {
+        "version": __version__,
+        "methods": versions.methods(),
+        "places": [os.path.realpath(name) for name in names if is_path(name)],
+        "hub": None if shipped else hub_folder(),
+        "auto": (auto or auto_device()) if request.device == "auto" else None,
+    }
 
 
 def canonical(data: Mapping[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final, Self
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.tables import size_text
 from microscope_tui.terms import JobKind, Request
 
 
@@ -95,10 +96,13 @@ class Deaths:
 @dataclass(frozen=True)
 class Collected:
     """What a collection removed: value files that no entry named, left by processes that were killed, and the rows of
-    batches that no work can go on from."""
+    batches that sums hold."""
 
     files: int
     size: int
+
+    def __str__(self) -> str:
+        return f"Removed {self.files} orphan files, {size_text(self.size)}."
 
 
 @dataclass(frozen=True)

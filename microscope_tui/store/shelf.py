@@ -26,7 +26,6 @@ from microscope_tui.store.database import (
     BUSY_SECONDS,
     SETTING_WRITES,
     SETTINGS,
-    human_size,
     refuse_foreign,
     sentence,
 )
@@ -44,6 +43,7 @@ from microscope_tui.store.rows import (
     query_rows,
 )
 from microscope_tui.store.seals import Value, seal, size_of
+from microscope_tui.tables import size_text
 
 RESERVE: Final = "store.reserve"
 RESERVE_BYTES: Final = 256 * 1024
@@ -126,28 +126,30 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
         items: Mapping[str, Value],
         *,
         limit: int,
+        instead_of: Collection[str] = (),
         owner: str | None = None,
         release: str | None = None,
         durable: bool = True,
     ) -> None:
         """Stores all `items` or none of them, and makes room for them by removing the least recently used.
 
-        `durable` waits until they are on the disk, so that they outlive a power cut; without it they outlive
-        the end of any process. `owner` is a job that goes on using them, `release` one that has ended, so that
-        what it used may be removed. Raises `StoreFull`.
+        The entries `instead_of` which they come are removed in the same step. `durable` waits until they are on the
+        disk, so that they outlive a power cut; without it they outlive the end of any process. `owner` is a job that
+        goes on using them, `release` one that has ended, so that what it used may be removed. Raises `StoreFull`.
         """
         written: list[str] = []
         total = sum(map(size_of, items.values()))
         bounded = any(key.startswith(tuple(EVICTABLE)) for key in items)
         if bounded and total > limit:
             raise StoreFull(
-                f"A result of {human_size(total)} is larger than the whole cache may be ({human_size(limit)}): "
+                f"A result of {size_text(total)} is larger than the whole cache may be ({size_text(limit)}): "
                 "raise the setting cache_limit_gb."
             )
         try:
             with self._sentences(), self.writing():
                 columns = {key: self._write(key, value, written) for key, value in items.items()}
                 with self._durably() if durable else contextlib.nullcontext(), self._transact() as (sql, cleanup):
+                    _delete(sql, cleanup, instead_of)
                     for key, row in columns.items():
                         self._put(sql, cleanup, key, row)
                         if owner is not None:
@@ -179,11 +181,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
     def _drop(self, keys: Collection[str], release: str | None) -> None:
         # After a power cut no row may come back whose file is gone.
         with self._sentences(), self._durably(), self._transact() as (sql, cleanup):
-            for key in keys:
-                for (name,) in sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall():
-                    cleanup(name)
-                sql("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
-                sql("DELETE FROM Lease WHERE key = ?", (key,))
+            _delete(sql, cleanup, keys)
             if release is not None:
                 sql("DELETE FROM Lease WHERE owner = ?", (release,))
 
@@ -322,7 +320,7 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
                 return
         if self._volume(sql) > limit:
             raise StoreFull(
-                f"The cache may take {human_size(limit)} and all of it is in use by waiting and running jobs: "
+                f"The cache may take {size_text(limit)} and all of it is in use by waiting and running jobs: "
                 "raise the setting cache_limit_gb or cancel a job."
             )
 
@@ -363,6 +361,15 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
             raise sentence(self.root, error) from error
         except (Damage, OSError) as error:
             raise sentence(self.root, error) from error
+
+
+def _delete(sql: Sql, cleanup: Callable[[Any], None], keys: Collection[str]) -> None:
+    """Deletes the rows of these keys within a transaction; `cleanup` removes a file after it."""
+    for key in keys:
+        for (name,) in sql("SELECT filename FROM Cache WHERE key = ? AND raw = 1", (key,)).fetchall():
+            cleanup(name)
+        sql("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
+        sql("DELETE FROM Lease WHERE key = ?", (key,))
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -13,12 +13,13 @@ from typing import Any, Final, Self, TypeVar
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
+from microscope_tui.settings import Settings
 from microscope_tui.stamps import Stamps, changed
-from microscope_tui.store import care
+from microscope_tui.store import maintenance
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage, Disk
 from microscope_tui.store.folder import prepare
-from microscope_tui.store.keys import canonical, covers, family_key, look_key, request_key
+from microscope_tui.store.keys import AUTO, auto_device, canonical, covers, family_key, look_key, request_key
 from microscope_tui.store.libraries import is_behind, versions
 from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
@@ -27,7 +28,10 @@ from microscope_tui.store.seals import Value
 from microscope_tui.store.shelf import Shelf
 from microscope_tui.terms import Job, JobKind, JobState, Request
 
-LIMIT_BYTES: Final = 20_000_000_000
+LIMIT_BYTES: Final = int(Settings.cache_limit_gb * 1e9)
+
+QUOTA_SHARE: Final = 0.25
+"""A value of more than this share of a store's limit had better not be kept: it would push out everything else."""
 
 ENDED_JOBS_KEPT: Final = 200
 ENDED_LOOKS_KEPT: Final = 20
@@ -104,9 +108,10 @@ class Store:
         full = Kind.BLOB.key(key)
         return self._checked(full, self._find(full, touch=True), checked_value)
 
-    def put_blob(self, key: str, value: Value) -> None:
-        """Stores bytes (a safetensors file, as a rule), or the pieces that they are in, under `key`."""
-        self.put_blobs({key: value})
+    def put_blob(self, key: str, value: Value, *, instead_of: Collection[str] = ()) -> None:
+        """Stores bytes (a safetensors file, as a rule), or the pieces that they are in, under `key`; and removes the
+        blobs `instead_of` which they come in the same step, those that there are."""
+        self._save({Kind.BLOB.key(key): value}, instead_of=[Kind.BLOB.key(old) for old in instead_of])
 
     def put_blobs(self, values: Mapping[str, Value]) -> None:
         """Stores several blobs in one step: after a crash either all of them are there or none."""
@@ -128,24 +133,29 @@ class Store:
     # What was asked for, and which result answers it
 
     def remember(self, request: Request, key: str, files: Stamps) -> None:
-        """Notes that the measurement `key` answers `request`, as long as all `files` are as they were opened."""
+        """Notes that the measurement `key` answers `request`, as long as all `files` are as they were opened.
+
+        Raises `MicroscopeError`, as `recall` does, for a path that means another place in another folder.
+        """
         self._note(Kind.ALIAS.key(request_key(request)), key, files)
 
     def recall(self, request: Request) -> Measurement | None:
         """The measurement that answers `request` as it was typed, without hashing or loading a model: its own, or
         what it asked for of one that asked for more metrics, modalities or streams.
 
-        None if it was never measured by this version and with these of the libraries, if one of the files behind it
-        changed its size or its time of change, or is gone, or if examples were skipped and a library that some need
-        was installed since.
+        None if it was never measured by this version, with these of the methods (`versions.methods`) and of the
+        libraries; if a name leads elsewhere than it did (another hub cache, another link), or the device `auto` does;
+        if one of the files behind it changed its size or its time of change, or is gone; or if examples were skipped
+        and a library that some need was installed since. Who may only look takes what was made with other libraries or
+        on another device.
         """
-        own = Kind.ALIAS.key(request_key(request))
-        for alias in (own, *(alias for alias in self._wider(request) if alias != own)):
+        owns = [Kind.ALIAS.key(request_key(request, auto)) for auto in self._autos()]
+        for alias in (*owns, *(alias for alias in self._wider(request) if alias not in owns)):
             key = self._noted(alias, str)
             measurement = None if key is None else self.measurement(key)
             if measurement is not None and self._shelf is not None and is_behind(measurement):
                 continue  # who may only look takes it as it is
-            if measurement is not None and alias != own:
+            if measurement is not None and alias not in owns:
                 measurement = measurement.narrowed(request)
             if measurement is not None:
                 # One result may have several names: a folder, and a copy of it.
@@ -154,9 +164,15 @@ class Store:
 
     def _wider(self, request: Request) -> Iterator[str]:
         """The full keys of what was remembered for requests that asked for at least as much as this one."""
-        for row in self._database.rows(Kind.ALIAS.key(family_key(request) + ".")):
-            if covers(row.key, request):
-                yield row.key
+        for auto in self._autos():
+            for row in self._database.rows(Kind.ALIAS.key(family_key(request, auto) + ".")):
+                if covers(row.key, request):
+                    yield row.key
+
+    def _autos(self) -> tuple[str, ...]:
+        """What `auto` may have meant when a result was made, so that it answers for it now: of this machine first."""
+        now = auto_device()
+        return (now,) if self._shelf is not None else (now, *(each for each in AUTO if each != now))
 
     def remember_look(
         self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Stamps
@@ -167,7 +183,8 @@ class Store:
 
     def recall_look(self, request: Request, kind: JobKind, example: int | None) -> dict[str, Any] | None:
         """The JSON that a job of this kind made for the request as it was typed; None as for `recall`."""
-        return self._noted(Kind.LOOK.key(look_key(request, kind, example)), dict)
+        keys = (Kind.LOOK.key(look_key(request, kind, example, auto)) for auto in self._autos())
+        return next((found for key in keys if (found := self._noted(key, dict)) is not None), None)
 
     def looks(self) -> dict[str, Asked]:
         """What all looks were asked for, by their keys, wherever the files behind them are."""
@@ -272,16 +289,16 @@ class Store:
 
     def verify(self) -> list[Damaged]:
         """Reads and checks everything that is stored, sets aside what is damaged, and says what that was."""
-        return care.verify(self._writable)
+        return maintenance.verify(self._writable)
 
     def gc(self) -> Collected:
         """Removes files that processes left which were killed in the middle of storing a value, and the rows of batches
-        behind sums that are gone."""
-        return care.collect(self._writable)
+        that sums hold."""
+        return maintenance.collect(self._writable)
 
     def export_to(self, archive: Path, keys: Collection[str] | None = None) -> int:
         """Writes results (full keys as `entries` gives them, all when None) into a tar file; how many."""
-        return care.pack(self._database, archive, keys, self._value)
+        return maintenance.pack(self._database, archive, keys, self._value)
 
     def import_from(self, archive: Path) -> int:
         """Stores the results of an archive that `export_to` wrote, each digest checked; how many.
@@ -290,7 +307,7 @@ class Store:
         of. One that comes is shown among `looks`, and recalled for no request.
         """
         count = 0
-        for key, value in care.unpack(archive, self.limit_bytes):
+        for key, value in maintenance.unpack(archive, self.limit_bytes):
             if key.startswith(Kind.LOOK.key("")) and self._database.find(key) is not None:
                 continue
             self._save({key: value})
@@ -329,8 +346,8 @@ class Store:
 
         return self._read(key, self._find(key, touch=True), decode)
 
-    def _save(self, items: Mapping[str, Value], *, durable: bool = True) -> None:
-        self._writable.save(items, limit=self.limit_bytes, owner=self._job, durable=durable)
+    def _save(self, items: Mapping[str, Value], *, instead_of: Collection[str] = (), durable: bool = True) -> None:
+        self._writable.save(items, limit=self.limit_bytes, instead_of=instead_of, owner=self._job, durable=durable)
 
     def _read(self, key: str, row: Row | None, decode: Callable[[Any], T | None]) -> T | None:
         """What a row's JSON stands for; one that this version cannot read is set aside as well."""

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from microscope_tui.engine import walk
+from microscope_tui.engine import state, walk
 from microscope_tui.models.base import Captured
+from microscope_tui.results import Measurement
 from microscope_tui.slices import Example
+from tests.engine.keeping import measured, request
 from tests.models.builders import WORDS, build_llava_next, build_omnifusion, picture
 
 
@@ -65,3 +67,23 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(walk.Walk, "_count", counted)
     return seen
+
+
+@pytest.fixture
+def sums_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk commits its sums after the first batch that it measures, and then only at its ends."""
+    monkeypatch.setattr(state, "SHARE", 1e-9)
+    monkeypatch.setattr(state, "ALONE", 1e-9)
+
+
+@pytest.fixture
+def sums_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk commits its sums after every batch."""
+    monkeypatch.setattr(state, "SHARE", float("inf"))
+    monkeypatch.setattr(state, "ALONE", float("inf"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed() -> Measurement:
+    """`keeping.request()`, measured in one go."""
+    return measured(request(), None)

@@ -9,7 +9,8 @@ import torch
 from microscope_tui import cli, measure
 from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.forecast import ACTIVATIONS, MOMENTS, SAMPLE, WEIGHTS, forecast
-from microscope_tui.engine.measure import plan_of
+from microscope_tui.engine.open_models import MODELS
+from microscope_tui.engine.provenance import plan_of
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.capture import capture
 from microscope_tui.models.load import open_model
@@ -96,9 +97,10 @@ def test_a_model_that_cannot_fit_is_refused_and_no_weight_is_read(tiny_next, sma
     def fail(*_, **__):
         raise AssertionError("loaded")
 
+    MODELS.clear()
     monkeypatch.setattr("microscope_tui.models.load.open_model", fail)
     free(100_000)
-    with pytest.raises(MicroscopeError, match=r"does not fit: its weights take .* in float32 and cpu has 0\.1 MB free"):
+    with pytest.raises(MicroscopeError, match=r"does not fit: its weights take .* in float32 and cpu has 100\.0 kB"):
         measure(tiny_next, small_slice)
     free(2_000_000)
     with pytest.raises(MicroscopeError, match=r"The moments of 4 pairs.*memory_check = false"):

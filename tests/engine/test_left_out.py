@@ -80,12 +80,23 @@ def test_groups_are_counted_and_newlines_can_be_left_out(tiny_next, small_slice,
     assert (without.groups, without.tokens) == (everything.groups, everything.tokens)
 
 
+def test_a_model_that_does_not_cut_pictures_is_measured_once_for_both(tiny_fusion, small_slice, tmp_path, captured):
+    with Store(tmp_path) as store:
+        asked = Request(tiny_fusion, SliceSpec(small_slice))
+        usual = run(asked, store, on_progress=lambda _: None)
+        walked = len(captured)
+        one = run(replace(asked, one_tile=True), store, on_progress=lambda _: None)
+    assert one == usual
+    assert len(captured) == walked > 0
+    assert one.provenance["tiles"] is one.provenance["one_tile"] is False
+
+
 def test_flags_and_settings_say_what_does_not_count(tiny_next, small_slice, capsys, monkeypatch, tmp_path):
     command = ["measure", tiny_next, small_slice, "--metric", "anisotropy", "--json", "--cache", str(tmp_path)]
     assert cli.main([*command, "--without", "special,newline", "--one-tile", "--reference"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["provenance"]["without"] == ["newline", "special"]
-    assert told["provenance"]["one_tile"] is True
+    assert told["provenance"]["tiles"] is told["provenance"]["one_tile"] is True
     assert told["groups"] == {"special": 10, "base": 128, "tiles": 0, "newline": 8}
     assert {p["n"][0] for p in told["profiles"] if p["modality"] == "image"} == {128}
     assert "llm-microscope" in {p["method"] for p in told["profiles"]}

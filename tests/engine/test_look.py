@@ -9,7 +9,7 @@ from PIL import Image
 
 from microscope_tui.engine.looks import cards
 from microscope_tui.engine.looks.look import run
-from microscope_tui.engine.measure import SHELF
+from microscope_tui.engine.open_models import MODELS
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError
 from microscope_tui.inspection import Cloud, Preview, TokenTable
 from microscope_tui.slices import open_slice
@@ -30,7 +30,7 @@ def pixels(thumbnail):
 
 
 def test_a_preview_shows_the_examples_and_opens_no_model(tmp_path, small_slice, monkeypatch):
-    monkeypatch.setattr(SHELF, "open", None)
+    monkeypatch.setattr(MODELS, "open", None)
     request = Request("no/such-model", SliceSpec(small_slice))
     with Store(tmp_path) as store:
         preview = Preview.from_json(look(store, request, JobKind.PREVIEW))

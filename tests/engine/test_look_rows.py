@@ -186,6 +186,27 @@ def test_a_slice_without_a_walk_is_mapped_from_the_same_rows(store, tmp_path):
     assert run_now.share == pytest.approx(kept.share, rel=1e-3)
 
 
+def test_a_look_knows_how_many_examples_a_better_one_must_have(store, tmp_path):
+    with Store(tmp_path) as empty:
+        assert Cloud.from_json(look(empty, REQUEST, JobKind.MAP)).walked == 0
+        few = replace(REQUEST, slice=replace(REQUEST.slice, count=COUNT - 2))
+        measure.run(few, empty, on_progress=lambda _: None)
+        assert Cloud.from_json(look(empty, few, JobKind.MAP)).walked == COUNT - 2
+    for kind, value in ((JobKind.MAP, Cloud), (JobKind.WORST, WorstTokens)):
+        assert value.from_json(look(store, REQUEST, kind)).walked == COUNT
+
+
+def test_a_measurement_whose_sums_are_gone_has_nothing_better_for_a_map(tmp_path):
+    with Store(tmp_path) as own:
+        measure.run(REQUEST, own, on_progress=lambda _: None)
+        for entry in own.entries():
+            if entry.kind == "blob":
+                own.remove(entry.key)
+        found = Cloud.from_json(look(own, REQUEST, JobKind.MAP))
+    assert "run for this map" in found.notes[0]
+    assert found.walked == COUNT
+
+
 def test_a_large_slice_is_mapped_from_examples_all_over_it(tmp_path, monkeypatch):
     monkeypatch.setattr(cloud_module, "EXAMPLES", 5)
     request = replace(REQUEST, streams=(Stream.MAIN,))

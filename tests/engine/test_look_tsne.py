@@ -1,6 +1,7 @@
 """The map by t-SNE: neighbours stay neighbours, each layer begins where the one before ended, and twice is the same."""
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,12 +11,14 @@ from sklearn.manifold import trustworthiness
 
 from microscope_tui.engine import measure
 from microscope_tui.engine.looks import cloud as cloud_module
+from microscope_tui.engine.looks.look import run
 from microscope_tui.engine.looks.tsne import embedding, perplexity
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Request, SliceSpec
 from tests.engine.test_look_rows import look
+from tests.sure import sure
 
 
 @pytest.fixture
@@ -61,7 +64,47 @@ def test_the_map_of_a_slice(store, tiny_next, small_slice, monkeypatch):
         assert np.linalg.eigvalsh((product + product.T) / 2).min() >= -1e-3 * np.abs(product).max()
 
 
+def test_the_layers_of_a_slow_map_are_kept_as_they_come_and_gone_on_with_but_never_in_place_of_all(
+    store, tiny_next, small_slice, monkeypatch
+):
+    monkeypatch.setattr(cloud_module, "POINTS", 60)
+    request = Request(tiny_next, SliceSpec(small_slice))
+    seen: list[Cloud] = []
+
+    def note() -> None:
+        seen.append(Cloud.from_json(sure(store.recall_look(request, JobKind.TSNE, None))))
+
+    def made() -> Cloud:
+        run(
+            request,
+            store,
+            kind=JobKind.TSNE,
+            example=None,
+            on_progress=lambda _: None,
+            on_part=note,
+            should_stop=lambda: False,
+        )
+        return Cloud.from_json(sure(store.recall_look(request, JobKind.TSNE, None)))
+
+    whole = made()
+    assert whole.complete
+    assert [len(part.points) for part in seen] == list(range(1, len(whole.points)))
+    assert not any(part.complete for part in seen)
+    assert all(part.points == whole.points[: len(part.points)] for part in seen)
+    seen.clear()
+    assert made() == whole
+    assert not seen
+    part = replace(whole, points=whole.points[:2])
+    store.remember_look(request, JobKind.TSNE, None, part.to_json(), {})
+    assert made() == whole
+    assert [len(each.points) for each in seen] == list(range(3, len(whole.points))), "gone on where it was stopped"
+    seen.clear()
+    store.remember_look(request, JobKind.TSNE, None, replace(part, walked=part.walked + 1).to_json(), {})
+    assert made() == whole
+    assert len(seen) == len(whole.points) - 1, "of other rows it is begun anew"
+
+
 def test_without_the_library_one_sentence_says_what_to_install(store, tiny_next, small_slice, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(MicroscopeError, match=r"needs scikit-learn.*maps"):
+    with pytest.raises(MicroscopeError, match=r"needs scikit-learn.*pip install scikit-learn"):
         look(store, Request(tiny_next, SliceSpec(small_slice)), JobKind.TSNE)

@@ -14,10 +14,11 @@ from scipy.spatial.distance import cdist
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from microscope_tui import measure
-from microscope_tui.catalogue import locate_model, locate_slice
+from microscope_tui.catalogue.locate import locate_model, locate_slice
 from microscope_tui.engine import walk
-from microscope_tui.engine.measure import run, wider_sums
+from microscope_tui.engine.measure import run
 from microscope_tui.engine.profiles import placed
+from microscope_tui.engine.provenance import wider_sums
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.models import load
 from microscope_tui.models.capture import capture
@@ -63,6 +64,16 @@ def hidden_states():
 
 def values(measurement, metric, modality, stream, method=None):
     return np.array(measurement.profile(metric, modality, stream, method).value, dtype=float)
+
+
+def test_rho_stands_beside_the_scores_of_a_stream_that_carries_its_input_on_alone(measurement, hidden_states):
+    for modality, states in hidden_states.items():
+        facts = measurement.profile(Metric.LINEARITY, modality, Stream.RESIDUAL).facts
+        for layer, (x, y) in enumerate(itertools.pairwise(states)):
+            rho = (y - x).var(0, dtype=np.float64).sum() / y.var(0, dtype=np.float64).sum()
+            assert float(facts[layer][0].removeprefix("ρ ")) == pytest.approx(rho, rel=6e-3)
+        main = measurement.profile(Metric.LINEARITY, modality, Stream.MAIN).facts
+        assert all(facts[0].startswith("rank ") for facts in main)
 
 
 @pytest.mark.parametrize("modality", [Modality.TEXT, Modality.IMAGE])
@@ -302,6 +313,14 @@ def test_a_slice_without_pictures_has_text_profiles_and_says_why_there_are_no_ot
 def test_what_is_not_a_word_of_ours_is_named(asked, word):
     with pytest.raises(MicroscopeError, match=word):
         measure("demo:omnifusion", "demo:scienceqa?count=2", **asked)
+
+
+def test_what_the_model_does_not_take_is_refused_alone_and_told_beside_what_it_takes(tiny_next, small_slice):
+    with pytest.raises(MicroscopeError, match="takes no audio or video: it takes text and image"):
+        measure(tiny_next, small_slice, modalities=["audio", "video"])
+    both = measure(tiny_next, small_slice, modalities=["text", "audio"], metrics=["anisotropy"], streams=["residual"])
+    assert "this model takes no audio" in both.notes
+    assert both.profiles[0].value[0] is not None
 
 
 def test_a_corrupt_picture_is_skipped_counted_and_named(tmp_path, picture_rows):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from microscope_tui.catalogue import locate_model
+from microscope_tui.catalogue.locate import locate_model
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.terms import Metric, Request, SliceSpec, Stream
 from tests.sure import sure

@@ -49,7 +49,7 @@ def test_a_read_only_folder_is_refused_unless_it_is_only_read(tmp_path: Path) ->
     folder = tmp_path / "cache"
     folder.mkdir()
     folder.chmod(0o500)
-    with pytest.raises(MicroscopeError, match="is read-only: make it writable or name another"):
+    with pytest.raises(MicroscopeError, match="is read-only: see what it holds with --read-only, make it writable or"):
         Store(folder)
     assert Store(folder, read_only=True).jobs() == []
 

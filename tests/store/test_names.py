@@ -1,31 +1,31 @@
-"""What blobs of work in the middle are called, and those that lead nowhere."""
+"""What blobs of work in the middle are called, and those that nobody needs."""
 
 from pathlib import Path
 
 import pytest
 
-from microscope_tui.store import Store
+from microscope_tui.store import Store, StoreFull
 from microscope_tui.store.contents import contents
-from microscope_tui.store.names import RowsName, StateName, dead, parsed, rows_name, state_name
+from microscope_tui.store.names import RowsName, StateName, held_by_sums, parsed
 
 ODD = (
-    "rows-a-x-y-z",
-    "rows-a-8-4-z",
-    "rows-a-8-8-z",
-    "rows-a-²-4-z",
-    "rows-a--1-4-z",
-    f"rows-a-0-{'9' * 5000}-z",
-    "rows-a-0-8",
-    "state-a-x-z",
-    "state-a-8",
-    "state-a-8-z\n",
-    "state-a-8-z-y",
+    "rows-a-x-y-z-z",
+    "rows-a-8-4-z-z",
+    "rows-a-8-8-z-z",
+    "rows-a-²-4-z-z",
+    "rows-a--1-4-z-z",
+    f"rows-a-0-{'9' * 5000}-z-z",
+    "rows-a-0-8-z",
+    "state-a-x-z-z",
+    "state-a-8-z",
+    "state-a-8-z-z\n",
+    "state-a-8-z-z-y",
 )
 
 
-def test_names_are_read_as_they_were_made() -> None:
-    assert parsed(state_name("a", 8, "z")) == StateName("a", 8)
-    assert parsed(rows_name("a", 8, 16, "z")) == RowsName("a", 8, 16)
+@pytest.mark.parametrize("name", [StateName("a", 8, "y", "z"), RowsName("a", 8, 16, "y", "z")])
+def test_names_are_read_as_they_were_made(name: StateName | RowsName) -> None:
+    assert parsed(str(name)) == name
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -37,23 +37,36 @@ def test_an_odd_name_is_that_of_bytes(folder: Path, name: str) -> None:
     assert (content.sort, content.what) == ("bytes", f"bytes {name}")
 
 
-def test_rows_to_which_nothing_leads_are_collected(folder: Path) -> None:
-    alive = ("state-a-8-z", "rows-a-8-16-z", "rows-a-16-24-z", "rows-b-0-8-z", "rows-b-8-16-z", "maps-a-1", *ODD)
-    gone = ("rows-a-32-40-z", "rows-a-40-48-z", "rows-b-24-32-z", "rows-c-8-16-z")
-    assert set(dead([*gone, *alive])) == set(gone)
+def test_sums_say_whether_they_are_of_all_examples(folder: Path) -> None:
+    with Store(folder) as store:
+        for name in (StateName("a", 8, "y", "z"), StateName("a", 9, "z", "z")):
+            store.put_blob(str(name), b"1")
+        said = [content.what for content in contents(store)]
+    assert said == [
+        "sums after 8 examples: a larger slice, or work that was stopped, goes on from here",
+        "sums after all 9 examples",
+    ]
+
+
+def test_rows_that_sums_of_their_draw_hold_are_collected(folder: Path) -> None:
+    """Left where two processes walked over the same examples. Others are read wherever a walk comes by."""
+    further = ("rows-a-16-24-y-z", "rows-a-32-40-y-z")
+    alive = ("state-a-8-y-z", "state-a-16-y-z", *further, "rows-b-0-8-y-z", "rows-a-8-16-y-x", "maps-a-1", *ODD)
+    gone = ("rows-a-0-8-y-z", "rows-a-8-16-y-z")
+    assert set(held_by_sums([*gone, *alive])) == set(gone)
     with Store(folder) as store:
         store.put_blobs(dict.fromkeys((*gone, *alive), b"123"))
         collected = store.gc()
-        assert (collected.files, collected.size) == (4, 12)
+        assert (collected.files, collected.size) == (2, 6)
         assert {entry.key for entry in store.entries()} == {f"blob/{name}" for name in alive}
         assert store.gc().files == 0
 
 
 def test_rows_that_a_job_uses_are_not_collected(folder: Path) -> None:
     with Store(folder, job="a") as store:
-        store.put_blob("rows-a-8-16-z", b"1")
+        store.put_blobs({"rows-a-8-16-y-z": b"1", "state-a-16-y-z": b"2"})
         assert store.gc().files == 0
-        assert store.blob("rows-a-8-16-z") == b"1"
+        assert store.blob("rows-a-8-16-y-z") == b"1"
 
 
 def test_several_blobs_are_removed_in_one_step(folder: Path) -> None:
@@ -62,3 +75,15 @@ def test_several_blobs_are_removed_in_one_step(folder: Path) -> None:
         store.remove_blobs(["a", "b", "none"])
         store.remove_blobs([])
         assert [entry.key for entry in store.entries()] == ["blob/c"]
+
+
+def test_a_blob_comes_in_the_place_of_others_or_they_stay(folder: Path) -> None:
+    big = bytes(100_000)
+    with Store(folder, limit_bytes=3 * len(big), job="a") as store:
+        store.put_blobs({"a": big, "b": big})
+        with pytest.raises(StoreFull):
+            store.put_blob("c", big + big, instead_of=["a"])
+        assert [entry.key for entry in store.entries()] == ["blob/a", "blob/b"]
+        store.put_blob("c", big + big[:50_000], instead_of=["a", "b", "none"])
+        assert [entry.key for entry in store.entries()] == ["blob/c"]
+        assert store.gc().files == 0, "their files went too"

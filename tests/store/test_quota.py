@@ -50,7 +50,7 @@ def test_a_value_larger_than_the_limit_is_refused_and_removes_nothing(limited: S
     for key in "abc":
         limited.put_blob(key, bytes(SIZE))
     limited.limit_bytes = 349_000
-    with pytest.raises(StoreFull, match=r"350 kB is larger than the whole cache may be .* cache_limit_gb") as caught:
+    with pytest.raises(StoreFull, match=r"350.0 kB is larger than the whole cache may be .* cache_limit_gb") as caught:
         limited.put_blob("d", bytes(350_000))
     assert str(caught.value).endswith(".")
     assert blobs(limited) == ["a", "b", "c"]

@@ -50,11 +50,16 @@ def cloud(
     stream: Stream,
     sums: Sums | None,
     tell: Tell,
-    projection: Projection = Projection.PCA,
+    projection: Projection,
+    walked: int,
+    keep: Callable[[Cloud], None],
+    begun: Cloud | None,
 ) -> Cloud:
     """The map of a stream: of the rows that a walk has sampled, or without one of examples that are run now.
 
-    Raises `MicroscopeError` when there are too few rows for a plane, and for a projection whose library is not there.
+    `keep` gets the layers so far, of a projection that takes its time, after each but the last; a map of the same rows
+    that was `begun` so is gone on with. For `walked` see `Cloud`. Raises `MicroscopeError` when there are too few rows
+    for a plane, and for a projection whose library is not there.
     """
     embed = embedding() if projection is Projection.TSNE else None
     (captured,) = captured_streams([stream])
@@ -65,34 +70,51 @@ def cloud(
     count = sum(len(rows.example) for rows in sampled)
     if count < LEAST:
         raise MicroscopeError(f"{count} rows of {request.slice} make no map: take a slice with more examples.")
+    modality = tuple(rows.modality for rows in sampled for _ in rows.example)
+    example = tuple(key for rows in sampled for key in rows.example)
     points: list[Tensor] = []
+    if embed and begun and (begun.modality, begun.example, begun.walked) == (modality, example, walked):
+        points = [torch.tensor(layer, dtype=torch.float64) for layer in begun.points]
+    given = len(points)
     share: list[float] = []
     massive: dict[str, list[int]] = {str(each.modality): [] for each in sampled}
     layers = model.layers + (stream is not Stream.UPDATE)
+
+    def so_far() -> Cloud:
+        return Cloud(
+            model=request.model,
+            slice=request.slice,
+            stream=stream,
+            modality=modality,
+            example=example,
+            points=tuple(tuple((x, y) for x, y in map(rounded, plane.tolist())) for plane in points),
+            share=rounded(share),
+            notes=(*([_run_note(sampled, slice_)] if sums is None else []), *([_tsne_note(count)] if embed else [])),
+            projection=projection,
+            massive={modality: tuple(counts) for modality, counts in massive.items()},
+            walked=walked,
+            layers=layers,
+        )
+
     for layer in range(layers):
         tell(Progress(f"{'t-SNE' if embed else 'main axes'} {layer}/{layers}"))
         apart = [_rows(each, stream, layer) for each in sampled]
         for each, own in zip(sampled, apart, strict=True):
             massive[str(each.modality)].append(int(sinks(own).sum()))
+        if layer < given:
+            continue
         rows = torch.cat(apart)
         plane, of_all = plane_of(rows)
         if embed:
-            points.append(embed(rows, points[-1] if points else plane))
+            places = embed(rows, points[-1] if points else plane)
+            # As they are kept: so a map that is gone on with is the same as one that was made at once.
+            points.append(torch.tensor([rounded(place) for place in places.tolist()], dtype=torch.float64))
+            if layer + 1 < layers:
+                keep(so_far())
         else:
             points.append(turned(plane, points[-1]) if points else plane)
             share.append(of_all)
-    return Cloud(
-        model=request.model,
-        slice=request.slice,
-        stream=stream,
-        modality=tuple(rows.modality for rows in sampled for _ in rows.example),
-        example=tuple(key for rows in sampled for key in rows.example),
-        points=tuple(tuple((x, y) for x, y in map(rounded, plane.tolist())) for plane in points),
-        share=rounded(share),
-        notes=(*([_run_note(sampled, slice_)] if sums is None else []), *([_tsne_note(count)] if embed else [])),
-        projection=projection,
-        massive={modality: tuple(counts) for modality, counts in massive.items()},
-    )
+    return so_far()
 
 
 def plane_of(rows: Tensor) -> tuple[Tensor, float]:
@@ -170,5 +192,5 @@ def _run_note(sampled: Sequence[Rows], slice_: Slice) -> str:
     examples = len({key for rows in sampled for key in rows.example})
     return (
         f"rows of {examples:,} of {len(slice_):,} examples, run for this map, as no measurement had kept a sample when "
-        "it was made: once one has, ask for the map again"
+        "it was made: once one has, the map is made anew"
     )

@@ -23,11 +23,8 @@ from microscope_tui.engine.sums import Running
 from microscope_tui.engine.walk import Walk
 from microscope_tui.geometry.solve import factor
 from microscope_tui.models.base import Captured
-from microscope_tui.store import Store, StoreFull
+from microscope_tui.store import QUOTA_SHARE, Store, StoreFull
 from microscope_tui.terms import Modality, Progress, Stream
-
-QUOTA_SHARE = 0.25
-"""Maps that take more than this share of the cache's limit are not kept: they would push out everything else."""
 
 
 def maps_name(state: str, digest: str) -> str:

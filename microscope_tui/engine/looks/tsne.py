@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import how_to_install
 
 PERPLEXITY = 30.0
 """About how many neighbours each row is drawn to; fewer where there are few rows."""
@@ -26,7 +27,7 @@ def embedding() -> Embed:
         from sklearn.manifold import TSNE
     except ImportError:
         raise MicroscopeError(
-            "A map by t-SNE needs scikit-learn, which is not installed: pip install 'microscope-tui[maps]'."
+            f"A map by t-SNE needs scikit-learn, which is not installed: {how_to_install('maps')}."
         ) from None
     return partial(_embedded, TSNE)
 

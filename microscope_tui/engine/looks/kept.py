@@ -11,17 +11,17 @@ import torch
 from safetensors import safe_open
 
 from microscope_tui.engine.accumulate import captured_streams
+from microscope_tui.engine.draw import Draw, names_in
 from microscope_tui.engine.looks.looking import Tell
-from microscope_tui.engine.looks.maps import QUOTA_SHARE, LinearMaps, maps_bytes, maps_name
+from microscope_tui.engine.looks.maps import LinearMaps, maps_bytes, maps_name
 from microscope_tui.engine.looks.pooled import Unexplained, unexplained
 from microscope_tui.engine.looks.worst import Worst, worst_of
-from microscope_tui.engine.measure import plan_of, provenance_of, wider_sums
-from microscope_tui.engine.state import Keeper
+from microscope_tui.engine.provenance import plan_of, provenance_of, wider_sums
 from microscope_tui.engine.sums import Committed
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.slices import Slice
-from microscope_tui.store import Store
+from microscope_tui.store import QUOTA_SHARE, Store
 from microscope_tui.terms import Modality, Request, Stream
 
 Kept = Committed | LinearMaps
@@ -41,7 +41,8 @@ def opened(request: Request, store: Store, model: OpenModel, slice_: Slice, stre
             continue
         base = str(provenance["state"])
         wider = wider_sums(provenance, slice_)
-        file = Keeper(store, base, slice_.keys, request.max_batch, grows=True, wider=wider).furthest()
+        states = Draw(slice_.keys, request.max_batch).states(names_in(store), (base, *wider))
+        file = next((file for state in states if (file := store.blob_file(str(state))) is not None), None)
         if file is not None:
             with safe_open(file, framework="pt") as state:
                 yield Committed(state, slice_.keys, device)
@@ -61,6 +62,14 @@ def variants(request: Request, stream: Stream) -> list[Request]:
         if captured in captured_streams(streams):
             found.setdefault(captured_streams(streams), streams)
     return [replace(request, streams=streams) for streams in found.values()]
+
+
+def walked(request: Request, store: Store, kept: Kept | None) -> int:
+    """How many examples have been walked over for the request, or for other streams beside its own: a measurement of
+    no more of them has nothing better to make a look of, also where its sums were not kept."""
+    counted = kept.counted if isinstance(kept, LinearMaps) else kept.examples() if kept else ()
+    measured = store.recall(request)
+    return max(len(counted), measured.examples if measured else 0)
 
 
 def missing(request: Request, store: Store, model: OpenModel) -> str:

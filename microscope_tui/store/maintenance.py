@@ -1,4 +1,4 @@
-"""Looking after a store: check everything, collect what killed processes left, carry results elsewhere."""
+"""Maintenance of a store: check everything, collect what killed processes left, carry results elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import tarfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage
 from microscope_tui.store.keys import canonical
-from microscope_tui.store.names import dead
+from microscope_tui.store.names import held_by_sums
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Kind, Row
 from microscope_tui.store.seals import seal
@@ -48,11 +47,11 @@ def problem(shelf: Shelf, row: Row) -> str:
 
 
 def collect(shelf: Shelf) -> Collected:
-    """Removes the value files that no entry names, and rows that no work can go on from. Waits until nobody is in the
+    """Removes the value files that no entry names, and rows that sums hold. Waits until nobody is in the
     middle of writing one."""
     with shelf.writing(alone=True):
         blobs = {entry.key.partition("/")[2]: entry for entry in shelf.entries() if entry.kind == Kind.BLOB}
-        useless = [blobs[name] for name in dead(blobs) if not blobs[name].in_use]
+        useless = [blobs[name] for name in held_by_sums(blobs) if not blobs[name].in_use]
         if useless:
             shelf.drop([entry.key for entry in useless])
         named = shelf.named_files()
@@ -71,6 +70,8 @@ def pack(
     shelf: Shelf | Reader, archive: Path, keys: Collection[str] | None, read: Callable[[str], bytes | None]
 ) -> int:
     """Writes results into a new tar file, each with its seal; how many. `keys` are full keys, None for all."""
+    import tarfile  # here, for every start opens a store and few pack one
+
     wanted = [entry.key for entry in shelf.entries() if entry.kind in CARRIED and (keys is None or entry.key in keys)]
     if missing := set(keys or ()) - set(wanted):
         raise MicroscopeError(f"There is no result {min(missing)} to export: `microscope-tui cache ls` lists them.")
@@ -101,6 +102,8 @@ def unpack(archive: Path, limit: int) -> Iterator[tuple[str, bytes]]:
 
     Raises `MicroscopeError` at the first member that is not a result as it was exported.
     """
+    import tarfile
+
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:

@@ -1,0 +1,131 @@
+"""Stopped work goes on where it was, a slice grows, less is made of more: nothing is measured twice, no bit changes."""
+
+from typing import Any
+
+import pytest
+
+from microscope_tui.store import Store
+from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
+from tests.engine.keeping import measured, named, request, stop_at
+from tests.sure import sure
+
+pytestmark = pytest.mark.usefixtures("sums_always")
+
+
+def test_stopped_work_goes_on_and_ends_bit_for_bit_the_same(tmp_path, captured, undisturbed):
+    with Store(tmp_path) as store:
+        for examples in (8, 24):
+            stop_at(examples, request(), store)
+        assert len(captured) == 24
+        assert measured(request(), store).profiles == undisturbed.profiles
+    assert len(captured) == len(set(captured)) == 40
+
+
+@pytest.mark.parametrize("first", [16, 20])
+def test_a_larger_slice_measures_only_what_is_new(tmp_path, captured, undisturbed, first):
+    """From 20 it begins behind the last whole batch, so that its batches are those of an undisturbed run."""
+    with Store(tmp_path) as store:
+        small = measured(request(first), store)
+        grown = measured(request(40), store)
+        assert len(captured) == 40 + first % 8
+        assert grown.profiles == undisturbed.profiles
+        assert (grown.accuracy, grown.questions) == (undisturbed.accuracy, undisturbed.questions)
+        assert grown.questions == 40
+        assert grown.tokens == undisturbed.tokens
+        assert measured(request(first), store) == small
+
+
+def test_less_of_what_was_measured_is_read(tmp_path, captured):
+    less: dict[str, Any] = {"metrics": (Metric.ANISOTROPY,), "modalities": (Modality.IMAGE,), "streams": (Stream.MAIN,)}
+    with Store(tmp_path) as store:
+        measured(request(8), store)
+        captured.clear()
+        read = measured(request(8, **less), store)
+    assert captured == []
+    assert read.profiles == measured(request(8, **less), None).profiles
+
+
+def test_matched_rows_are_the_first_different_ones_of_the_sample_and_need_no_forward_pass(tmp_path, captured):
+    def rows(found, modality, stream=Stream.RESIDUAL):
+        return found.profile(Metric.DIMENSION, modality, stream)
+
+    with Store(tmp_path) as store:
+        whole = measured(request(16), store)
+        captured.clear()
+        few = min(rows(whole, modality).n[-1] for modality in (Modality.TEXT, Modality.IMAGE)) - 40
+        matched = measured(request(16, matched=few), store)
+        assert captured == []
+        assert measured(request(16), store) == whole
+    for stream in Stream:
+        for modality in (Modality.TEXT, Modality.IMAGE):
+            before, after = rows(whole, modality, stream), rows(matched, modality, stream)
+            assert after.n == tuple(min(n, few) for n in before.n)
+            assert few in after.n
+            for n, was, now in zip(before.n, before.value, after.value, strict=True):
+                assert (was == now) == (n <= few)
+    others = [[p for p in found.profiles if p.metric is not Metric.DIMENSION] for found in (whole, matched)]
+    assert others[0] == others[1]
+
+
+def test_all_examples_of_a_source_cannot_grow_and_leave_one_state(tmp_path, tiny_next, small_slice):
+    """Ten examples in batches of eight: of a draw, the last whole batch is kept beside the end."""
+    for count, kept in ((None, ["10"]), (10, ["10", "8"])):
+        with Store(tmp_path / str(count)) as store:
+            measured(Request(tiny_next, SliceSpec(small_slice, count=count), folds=2, sample_tokens=64), store)
+            names = [e.key.split("-") for e in store.entries() if e.key.startswith("blob/state-")]
+        assert sorted(parts[2] for parts in names) == kept
+
+
+def test_another_seed_begins_anew(tmp_path, captured):
+    with Store(tmp_path) as store:
+        measured(request(8), store)
+        measured(request(8, seed=5), store)
+    assert len(captured) == 16
+
+
+def test_a_second_metric_needs_no_second_forward_pass(tmp_path, captured, undisturbed):
+    with Store(tmp_path) as store:
+        measured(request(metrics=(Metric.LINEARITY,)), store)
+        captured.clear()
+        second = measured(request(metrics=(Metric.DIMENSION,)), store)
+    assert captured == []
+    assert second.profiles == tuple(p for p in undisturbed.profiles if p.metric is Metric.DIMENSION)
+
+
+@pytest.mark.parametrize("less", [{"modalities": (Modality.IMAGE,)}, {"streams": (Stream.UPDATE,), "reference": True}])
+def test_less_is_made_of_the_sums_of_more_and_goes_on_from_them(tmp_path, captured, less):
+    """Also where nothing was measured before that has the metric, and where the slice is larger now."""
+    with Store(tmp_path) as store:
+        measured(request(8, metrics=(Metric.LINEARITY,)), store)
+        captured.clear()
+        made = measured(request(8, metrics=(Metric.DIMENSION,), **less), store)
+        assert captured == []
+        grown = measured(request(16, metrics=(Metric.DIMENSION,), **less), store)
+        assert len(captured) == 8
+    for count, found in ((8, made), (16, grown)):
+        assert found.profiles == measured(request(count, metrics=(Metric.DIMENSION,), **less), None).profiles
+        assert found.tokens == measured(request(count, metrics=(Metric.DIMENSION,), **less), None).tokens
+
+
+def test_a_damaged_state_is_measured_again(tmp_path, captured, undisturbed):
+    with Store(tmp_path) as store:
+        stop_at(16, request(), store)
+        sure(store.blob_file(named(store, "state-"))).write_bytes(b"nothing")
+        assert measured(request(), store).profiles == undisturbed.profiles
+        assert store.damaged()
+    assert len(captured) == 16 + 40
+
+
+def test_sums_that_vanish_while_they_are_read_are_measured_again(tmp_path, captured, monkeypatch):
+    blob_file = Store.blob_file
+
+    def found_and_removed(self, key):
+        if (file := blob_file(self, key)) is not None:
+            file.unlink()
+        return file
+
+    with Store(tmp_path) as store:
+        stop_at(8, request(16), store)
+        monkeypatch.setattr(Store, "blob_file", found_and_removed)
+        measured(request(16), store)
+    assert len(captured) == 8 + 16
