@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+from microscope_tui.settings import Settings
 from microscope_tui.store.store import LIMIT_BYTES
 from microscope_tui.worker.daemon import Options, main
-from microscope_tui.worker.work import LOOK, RUNNER
 
 
 def parse(arguments: list[str]) -> Options:
@@ -17,10 +17,10 @@ def parse(arguments: list[str]) -> Options:
         prog="python -m microscope_tui.worker", description="The worker of a cache folder."
     )
     parser.add_argument("--cache", type=Path, required=True, help="the cache folder it serves")
-    parser.add_argument("--idle-minutes", type=float, default=30.0, help="end after so long without job and screen")
+    idle = Settings.idle_minutes
+    parser.add_argument("--idle-minutes", type=float, default=idle, help="end after so long without job and screen")
     parser.add_argument("--limit-bytes", type=int, default=LIMIT_BYTES, help="size limit of the store")
-    parser.add_argument("--runner", default=RUNNER, help=argparse.SUPPRESS)
-    parser.add_argument("--look", default=LOOK, help=argparse.SUPPRESS)
+    parser.add_argument("--runner", help=argparse.SUPPRESS)
     parser.add_argument("--gpus", type=lambda text: tuple(text.split(",")), help=argparse.SUPPRESS)
     parser.add_argument("--desk-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--lock-fd", type=int, help=argparse.SUPPRESS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -12,18 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import microscope_tui
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.settings import Settings
 from microscope_tui.store.folder import prepare, private_file
 from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.worker.logs import job_log, log_tail
 from microscope_tui.worker.place import Record, is_held, is_private, log_file, peer_uid
 from microscope_tui.worker.protocol import (
     LINE_LIMIT,
+    RESTART,
     AskStatus,
     Cancel,
     Event,
@@ -32,6 +35,7 @@ from microscope_tui.worker.protocol import (
     Hello,
     JobIs,
     Jobs,
+    Leave,
     ListJobs,
     Message,
     Move,
@@ -46,15 +50,32 @@ from microscope_tui.worker.protocol import (
     decode,
     encode,
     mismatch,
+    unlike,
 )
 
-__all__ = ["Client", "Event", "Status", "died", "is_running", "job_log", "log_file", "log_tail", "status", "stop"]
+__all__ = [
+    "Client",
+    "Event",
+    "Status",
+    "died",
+    "is_running",
+    "job_log",
+    "jobs",
+    "log_file",
+    "log_tail",
+    "outdated",
+    "status",
+    "stop",
+]
 
 START_SECONDS: Final = 20.0
 ANSWER_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 40.0
 KNOCK_SECONDS: Final = 0.02
 """How often one looks whether a worker that somebody else has just started already listens."""
+
+SHOWS: Final = ("tui", "cli")
+"""The parts of the program that a worker does not run."""
 
 A = TypeVar("A", bound=Message)
 
@@ -66,13 +87,21 @@ class Client:
     """
 
     def __init__(
-        self, cache: Path, *, start: bool, idle_minutes: float, limit_bytes: int | None, runners: Sequence[str]
+        self,
+        cache: Path,
+        *,
+        start: bool,
+        idle_minutes: float,
+        limit_bytes: int | None,
+        memory_check: bool,
+        runner: str | None,
     ):
         self.cache = cache
-        self._start = start
+        self._start, self._memory_check = start, memory_check
         self._options = ["--idle-minutes", str(idle_minutes)]
         self._options += [] if limit_bytes is None else ["--limit-bytes", str(limit_bytes)]
-        self._options += [part for pair in zip(("--runner", "--look"), runners, strict=False) for part in pair]
+        self._options += [] if runner is None else ["--runner", runner]
+        self._name = secrets.token_hex(8)
         self._following: set[socket.socket] = set()
         self._closed = threading.Event()
 
@@ -82,23 +111,26 @@ class Client:
         cache: Path,
         *,
         start: bool = True,
-        idle_minutes: float = 30.0,
+        idle_minutes: float = Settings.idle_minutes,
         limit_bytes: int | None = None,
-        runners: Sequence[str] = (),
+        memory_check: bool = True,
+        runner: str | None = None,
         timeout: float = START_SECONDS,
     ) -> Self:
         """A client whose worker lives; it is started if none does and `start` is set.
 
-        The options are those of a worker that is started; `runners` are what measures and what looks, as
-        `module:function`, where it is not the engine. Raises `MicroscopeError` when there is none, it does
-        not come up within `timeout` seconds (with the end of its log), or its version differs.
+        The options are those of a worker that is started; `runner` is what does the work, as `module:object`, where it
+        is not the engine. With `memory_check` what is asked for is refused where its model cannot fit into the free
+        memory. Raises `MicroscopeError` when there is no worker, it does not come up within `timeout` seconds (with the
+        end of its log), or its version differs.
         """
         client = cls(
             prepare(cache, read_only=not start),
             start=start,
             idle_minutes=idle_minutes,
             limit_bytes=limit_bytes,
-            runners=runners,
+            memory_check=memory_check,
+            runner=runner,
         )
         client._dial(timeout).close()
         return client
@@ -114,7 +146,11 @@ class Client:
 
         A new job, or the one for the same that has not ended: one that is paused stays so.
         """
-        return self._ask(Submit(request, kind, example), JobIs).job
+        return self._ask(Submit(request, kind, example, self._name, self._memory_check), JobIs).job
+
+    def leave(self, job_id: str) -> Job:
+        """Waits for a job no more: it ends as by `cancel` if no other client has asked for it."""
+        return self._ask(Leave(job_id, self._name), JobIs).job
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job; a running one ends between two batches, and is `running` until then."""
@@ -310,6 +346,28 @@ def status(cache: Path) -> Status | None:
         return None
     with Client.connect(cache, start=False) as client:
         return client.status()
+
+
+def jobs(cache: Path) -> list[Job] | None:
+    """All jobs as the worker of this cache folder has them, None when none lives. On a full disk they are further than
+    the store knows. Raises `MicroscopeError`."""
+    if not is_running(cache):
+        return None
+    with Client.connect(cache, start=False) as client:
+        return client.jobs()
+
+
+def outdated(cache: Path) -> str | None:
+    """Why what the worker of this cache folder makes is not found: it makes it with other versions, or runs code that
+    was changed since it was started; with what to do about it. None when neither is so, or none lives."""
+    now = status(cache)
+    if now is None:
+        return None
+    if sentence := unlike(now.made_with, mine="program"):
+        return sentence
+    package = Path(microscope_tui.__file__).parent
+    changed = max(file.stat().st_mtime for file in package.rglob("*.py") if file.parts[len(package.parts)] not in SHOWS)
+    return f"The worker was started before the program was changed: {RESTART}" if changed > now.started else None
 
 
 def died(cache: Path) -> int | None:

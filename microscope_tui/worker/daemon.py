@@ -15,14 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from microscope_tui.devices import gpus
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.folder import prepare, private_file
 from microscope_tui.terms import JobState
 from microscope_tui.worker.events import Events
-from microscope_tui.worker.lanes import Lane, gpus
+from microscope_tui.worker.lanes import Lane
 from microscope_tui.worker.logs import put_aside
+from microscope_tui.worker.offline import open_queue
 from microscope_tui.worker.place import Record, keep_from_children, log_file, socket_path, take_lock
-from microscope_tui.worker.rest import open_queue
 from microscope_tui.worker.server import Server, Waker
 from microscope_tui.worker.work import Work
 
@@ -43,13 +44,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """How a worker is run. `idle_minutes` without job and screen end it; `limit_bytes` bounds the store."""
+    """How a worker is run. `idle_minutes` without job and screen end it; `limit_bytes` bounds the store. `runner` names
+    what stands in for the engine, as `module:object`."""
 
     cache: Path
     idle_minutes: float
     limit_bytes: int
-    runner: str
-    look: str
+    runner: str | None = None
     ready_fd: int | None = None
     lock_fd: int | None = None
     """The lock, when this process held it already before it started itself again."""
@@ -62,7 +63,8 @@ class Options:
     def arguments(self) -> list[str]:
         """The same options on a command line, for a process like this one."""
         arguments = ["--cache", str(self.cache), "--idle-minutes", str(self.idle_minutes)]
-        arguments += ["--limit-bytes", str(self.limit_bytes), "--runner", self.runner, "--look", self.look]
+        arguments += ["--limit-bytes", str(self.limit_bytes)]
+        arguments += [] if self.runner is None else ["--runner", self.runner]
         return arguments if self.gpus is None else [*arguments, "--gpus", ",".join(self.gpus)]
 
 
@@ -125,7 +127,6 @@ class Daemon:
             self._queue,
             cache,
             runner=options.runner,
-            look=options.look,
             limit_bytes=options.limit_bytes,
             log_name=self._log_name,
             ended=self._waker.wake,
@@ -146,7 +147,7 @@ class Daemon:
         workers: list[Work | Lane] = [self._work, *self._lanes]
         for worker in workers:
             worker.start()
-        while self._reason is None and not any(worker.over for worker in workers):
+        while self._reason is None and not self._work.over:  # a GPU beside the first may be left out
             self._serve_once(min(TICK_SECONDS, self._idle_seconds))
             self._look_after_socket()
             self._look_after_log()

@@ -47,8 +47,6 @@ failure before: so a GPU that always fails is soon found out, and one that seldo
 STARTING: Final = "starting"
 """The phase of a job that has not reported anything yet."""
 
-WAITING: Final = (JobState.QUEUED, JobState.PAUSED)
-
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +62,8 @@ class Queue:
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
         self._asked: dict[str, JobState] = {}
+        self._awaited: dict[str, set[str]] = {}
+        """Who waits for each job that this process was asked for."""
         self._unsaved: set[str] = set()
         self._untold: set[str] = set()
         self._room_wanted = 0
@@ -85,23 +85,46 @@ class Queue:
         """Whether there is or will be work without anybody's doing: a paused job waits for somebody."""
         return any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in self.jobs)
 
-    def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
-        """A new job, or the one for the same that has not ended. Raises `MicroscopeError`."""
+    def submit(
+        self,
+        request: Request,
+        kind: JobKind = JobKind.MEASURE,
+        example: int | None = None,
+        who: str = "",
+        *,
+        memory_check: bool = True,
+    ) -> Job:
+        """A new job, or the one for the same that has not ended, for which `who` waits now. Raises
+        `MicroscopeError`."""
         if kind is JobKind.TOKENS and (example is None or example < 0):
             raise MicroscopeError("The tokens of which example are wanted? Name one by its number in the slice.")
         with self._changed:
             for job in self._jobs.values():
                 same = (job.request, job.kind, job.example) == (request, kind, example)
                 if same and not job.state.ended and self._asked.get(job.id) is not JobState.CANCELLED:
+                    if job.id in self._awaited:  # by nobody that is known, it is nobody's to cancel by leaving
+                        self._awaited[job.id].add(who)
+                    if job.state.waits and job.memory_check != memory_check:
+                        return self._set(replace(job, memory_check=memory_check))
                     return job
             # Behind those that wait, also when the clock was put back.
             created = max([time.time(), *(job.created + 1e-3 for job in self._jobs.values() if not job.state.ended)])
             new = Job(secrets.token_hex(4), request, created=created, kind=kind, example=example)
-            return self._set(new)
+            self._awaited[new.id] = {who}
+            return self._set(replace(new, memory_check=memory_check))
 
     def cancel(self, job_id: str) -> Job:
         """Ends a waiting job at once and a running one between two batches; an ended one stays as it is."""
         return self._ask(job_id, JobState.CANCELLED)
+
+    def leave(self, job_id: str, who: str) -> Job:
+        """`who` does not wait for a job any more: it ends as by `cancel` when that was the last who did."""
+        with self._changed:
+            waiting = self._awaited.get(job_id)
+            if waiting is None or who not in waiting:
+                return self.job(job_id)
+            waiting.discard(who)
+            return self.job(job_id) if waiting else self.cancel(job_id)
 
     def pause(self, job_id: str) -> Job:
         """Sets a waiting job aside at once and a running one between two batches; an ended one stays as it is."""
@@ -122,7 +145,7 @@ class Queue:
         """Puts a waiting or paused job at `place` among those, 0 for the next. Raises `MicroscopeError`."""
         with self._changed:
             job = self.job(job_id)
-            if job.state not in WAITING:
+            if not job.state.waits:
                 raise MicroscopeError(f"The job {job_id} is {job.state}: only one that waits can be moved.")
             order = [each.id for each in self.jobs if not each.state.ended and each.id != job_id]
             running = self.count(JobState.RUNNING)
@@ -131,14 +154,14 @@ class Queue:
             self._order = order
             # Every job behind the place has another one now: screens hear of all of them.
             for each in self.jobs:
-                if each.state in WAITING:
+                if each.state.waits:
                     self._events.add("job", each)
             return job
 
     def _ask(self, job_id: str, state: JobState) -> Job:
         with self._changed:
             job = self.job(job_id)
-            if job.state in WAITING:
+            if job.state.waits:
                 return self._become(job, state)
             if job.state is JobState.RUNNING:
                 self._asked[job_id] = state
@@ -315,7 +338,10 @@ class Queue:
         return [job for job in self.jobs if job.state is JobState.QUEUED]
 
     def _become(self, job: Job, state: JobState) -> Job:
-        """Cancels or pauses a job that does not run, or no longer."""
+        """Cancels or pauses a job that does not run, or no longer. One that waits for room holds up no other then."""
+        if job.error:
+            self._room_wanted = 0
+            job = replace(job, error=None)
         if state.ended:
             return self._set(replace(job, state=state, ended=time.time()))
         return self._set(replace(job, state=state, started=None, progress=replace(job.progress, phase=state)))
@@ -333,6 +359,8 @@ class Queue:
             self._save(job)
             self._jobs[job.id] = job
             self._untold.discard(job.id)
+            if job.state.ended:
+                self._awaited.pop(job.id, None)
             self._changed.notify_all()
         self._events.add("job", job)
         return job

@@ -14,20 +14,17 @@ import contextlib
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from microscope_tui.devices import VISIBLE
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job, JobState, Progress
 from microscope_tui.worker.jobs import Queue
-
-VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 
 PATIENCE_SECONDS: Final = 300.0
 """A lane's process without a job for so long ends."""
@@ -35,22 +32,12 @@ PATIENCE_SECONDS: Final = 300.0
 log = logging.getLogger(__name__)
 
 
-def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """The GPUs that a process started here would see, as CUDA_VISIBLE_DEVICES names them; asks no driver."""
-    present = sum(bool(re.fullmatch(r"nvidia\d+", path.name)) for path in devices.glob("nvidia*"))
-    if VISIBLE not in environ:
-        return tuple(str(number) for number in range(present))
-    named = [name.strip() for name in environ[VISIBLE].split(",")]
-    # CUDA takes the names up to the first that is none.
-    end = next((i for i, name in enumerate(named) if name in ("", "-1")), len(named))
-    return tuple(named[:end]) if present else ()
-
-
 class Lane(threading.Thread):
     """Keeps a process for one GPU while there is work for it, and speaks for it at the queue."""
 
     def __init__(self, queue: Queue, gpu: str, arguments: Sequence[str], ended: Callable[[], None]) -> None:
-        """`arguments` are those of the worker; `ended` is called when no job will be run any more."""
+        """`arguments` are those of the worker; `ended` is called when no job will be run any more: that may be before
+        the worker ends, when this GPU cannot be used."""
         super().__init__(name=f"GPU {gpu}", daemon=True)
         self._queue, self._gpu, self._arguments, self._ended = queue, gpu, arguments, ended
         self._hands: list[str] = []
@@ -66,7 +53,9 @@ class Lane(threading.Thread):
             while self._queue.wait_for_spare():
                 self._employ()
         except MicroscopeError as error:
-            log.error("GPU %s cannot be used: %s", self._gpu, error)
+            log.error("GPU %s is left out: %s", self._gpu, error)
+        except Exception:  # whatever goes wrong with one GPU, the others go on
+            log.exception("GPU %s is left out", self._gpu)
         finally:
             self.over = True
             self._ended()
@@ -74,7 +63,7 @@ class Lane(threading.Thread):
     def _employ(self) -> None:
         """One process, from its start to its end."""
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "microscope_tui.worker.hand", *self._arguments]
+        command = [sys.executable, "-P", "-m", "microscope_tui.worker.gpu_process", *self._arguments]
         with ours:
             with theirs:
                 process = subprocess.Popen(
@@ -84,16 +73,18 @@ class Lane(threading.Thread):
                     pass_fds=(theirs.fileno(),),
                 )
             log.info("GPU %s: process %d", self._gpu, process.pid)
-            with contextlib.suppress(ConnectionError), ours.makefile("rb") as calls:
-                for line in calls:
-                    if not line.endswith(b"\n"):
-                        break  # it died in the middle of a word
-                    ours.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
-        process.communicate()
-        if self._hands:
-            log.error("GPU %s: process %d died (exit code %d)", self._gpu, process.pid, process.returncode)
-            self._queue.recover(self._hands)
-            self._hands.clear()
+            try:
+                with contextlib.suppress(ConnectionError), ours.makefile("rb") as calls:
+                    for line in calls:
+                        if not line.endswith(b"\n"):
+                            break  # it died in the middle of a word
+                        ours.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+            finally:
+                process.communicate()  # closes what it ends with, if it has not ended
+                if self._hands:
+                    log.error("GPU %s: process %d died (exit code %d)", self._gpu, process.pid, process.returncode)
+                    self._queue.recover(self._hands)
+                    self._hands.clear()
 
     def _answer(self, call: list[Any]) -> Any:
         """What the queue says to a call of the other side: `[name, argument, …]`."""

@@ -97,14 +97,15 @@ def is_held(cache: Path) -> bool:
     return False
 
 
-def take_lock(cache: Path, held: int | None = None) -> int | None:
-    """The descriptor that holds the lock of this cache folder, None when another worker lives on it."""
+def take_lock(cache: Path, held: int | None = None, *, patience: float = LOCK_SECONDS) -> int | None:
+    """The descriptor that holds the lock of this cache folder, None when another worker lives on it, also after so many
+    seconds of `patience`: whoever looks for a worker holds the lock for a moment."""
     if held is None:
         descriptor = os.open(private_file(lock_file(cache)), os.O_RDWR | os.O_CLOEXEC)
     else:
         descriptor = held
         os.set_inheritable(descriptor, False)
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

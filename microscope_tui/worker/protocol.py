@@ -8,34 +8,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from microscope_tui import __version__
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.store.keys import auto_device, hub_folder
+from microscope_tui.store.libraries import versions
 from microscope_tui.terms import Job, JobKind, Request
+from microscope_tui.versions import LOOKS, methods
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
+
+RESTART: Final = "run `microscope-tui worker stop` and start again; its job goes on from the queue."
+"""What to do about a worker and a program that do not go together."""
 
 LINE_LIMIT: Final = 4 * 1024 * 1024
 """No message is longer, in bytes; whoever sends more is cut off."""
 
 
+def made_with() -> Mapping[str, str]:
+    """What results depend on besides what is asked: the versions of libraries and of our own ways to a number, and what
+    names mean in this process (a hub id, the device `auto`)."""
+    looks = {f"{kind} look": of for kind, of in LOOKS.items()}
+    own = {name: str(of) for name, of in {**methods(), **looks}.items()}
+    return {**versions(), **own, "hub cache": hub_folder(), "auto device": auto_device()}
+
+
 @dataclass(frozen=True)
 class Hello:
-    """First line of a screen."""
+    """First line of a screen. `made_with` is what results depend on besides what is asked."""
 
     protocol: int = PROTOCOL
     version: str = __version__
+    made_with: Mapping[str, str] = field(default_factory=made_with)
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Measure this, or look at it; answered by `JobIs`: a new job, or the one that is already at it."""
+    """Measure this, or look at it; answered by `JobIs`: a new job, or the one that is already at it. `who` waits for
+    it until it leaves it. For `memory_check` see `Job`."""
 
     request: Request
     kind: JobKind = JobKind.MEASURE
     example: int | None = None
+    who: str = ""
+    memory_check: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", JobKind(self.kind))
@@ -46,6 +64,14 @@ class Cancel:
     """Stop this job, waiting or running; answered by `JobIs`."""
 
     job_id: str
+
+
+@dataclass(frozen=True)
+class Leave:
+    """`who` does not wait for this job any more: it is cancelled when nobody else does; answered by `JobIs`."""
+
+    job_id: str
+    who: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +149,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Status:
-    """The worker as it stands. `started` is seconds since the epoch; `screens` follow it."""
+    """The worker as it stands. `started` is seconds since the epoch; `screens` follow it; `made_with` as in `Hello`."""
 
     pid: int
     version: str
@@ -133,6 +159,7 @@ class Status:
     running: int
     queued: int
     screens: int
+    made_with: Mapping[str, str] = field(default_factory=made_with)
 
 
 @dataclass(frozen=True)
@@ -156,14 +183,14 @@ class Goodbye:
     text: str
 
 
-Question = Hello | Submit | Cancel | Pause | Resume | Move | ListJobs | Follow | AskStatus | Stop
+Question = Hello | Submit | Cancel | Leave | Pause | Resume | Move | ListJobs | Follow | AskStatus | Stop
 Answer = Welcome | Refused | JobIs | Jobs | Status | Event | Goodbye
 Message = Question | Answer
 
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     kind.__name__: kind
     for kind in (
-        *(Hello, Submit, Cancel, Pause, Resume, Move, ListJobs, Follow, AskStatus, Stop),
+        *(Hello, Submit, Cancel, Leave, Pause, Resume, Move, ListJobs, Follow, AskStatus, Stop),
         *(Welcome, Refused, JobIs, Jobs, Status, Event, Goodbye),
     )
 }
@@ -182,7 +209,7 @@ def decode(line: bytes) -> Message:
     try:
         data = json.loads(line)
         kind = MESSAGES[data["is"]]
-        known = {field.name for field in fields(kind)}
+        known = {each.name for each in fields(kind)}
         values = {name: _typed(name, value) for name, value in data.items() if name in known}
         return kind(**values)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -196,8 +223,19 @@ def mismatch(hello: Hello | Welcome, *, mine: str) -> str | None:
     other = "worker" if mine == "program" else "program"
     return (
         f"The {other} is version {hello.version} (protocol {hello.protocol}) and the {mine} is version {__version__} "
-        f"(protocol {PROTOCOL}): run `microscope-tui worker stop` and start again; its job goes on from the queue."
+        f"(protocol {PROTOCOL}): {RESTART}"
     )
+
+
+def unlike(theirs: Mapping[str, str], *, mine: str) -> str | None:
+    """Why what the other side measures will not be found by this one, being made otherwise, with what to do about it;
+    None when it will."""
+    here = sorted(made_with().items())
+    apart = [f"{name} {theirs.get(name, 'unknown')}, not {of}" for name, of in here if theirs.get(name) != of]
+    if not apart:
+        return None
+    other, which = "worker" if mine == "program" else "program", ", ".join(apart)
+    return f"The {other} makes numbers otherwise than the {mine} ({which}), and so not for it: {RESTART}"
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -207,6 +245,12 @@ def _typed(name: str, value: Any) -> Any:
         return tuple(Job.from_json(job) for job in value)
     if name == "request":
         return Request.from_json(value)
+    if name in ("who", "job_id") and type(value) is not str:
+        raise ValueError(f"{name} is not a text")
+    if name == "made_with":
+        return {str(part): str(of) for part, of in value.items()}
+    if name == "memory_check" and type(value) is not bool:
+        raise ValueError(f"{name} is neither true nor false")
     if name in ("place", "example") and value is not None and type(value) is not int:
         raise ValueError(f"{name} is not a whole number")
     return value

@@ -8,7 +8,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from microscope_tui.worker.protocol import (
     Hello,
     JobIs,
     Jobs,
+    Leave,
     ListJobs,
     Message,
     Move,
@@ -40,7 +41,9 @@ from microscope_tui.worker.protocol import (
     Welcome,
     decode,
     encode,
+    made_with,
     mismatch,
+    unlike,
 )
 
 BACKLOG_LIMIT: Final = 2 * LINE_LIMIT
@@ -58,6 +61,7 @@ class Peer:
         self.incoming = b""
         self.outgoing = bytearray()
         self.greeted = False
+        self.made_with: Mapping[str, str] = {}
         self.leaving = False
         self.told: int | None = None
         """Number of the last event sent, None while this screen does not follow."""
@@ -126,6 +130,7 @@ class Server:
     ) -> None:
         self._queue, self._events, self._on_stop = queue, events, on_stop
         self._cache, self._log_name, self._started = cache, log_name, time.time()
+        made_with()  # as they are when this process begins, not when the first screen comes
         self._peers: dict[int, Peer] = {}
         self._selector = selectors.DefaultSelector()
         self._listener: socket.socket | None = None
@@ -199,14 +204,18 @@ class Server:
     def _answer(self, peer: Peer, message: Message) -> Answer | None:
         match message:
             case Hello() as hello:
-                sentence = mismatch(hello, mine="worker")
+                sentence, peer.made_with = mismatch(hello, mine="worker"), hello.made_with
                 peer.greeted, peer.leaving = sentence is None, sentence is not None
                 return Welcome() if sentence is None else Refused(sentence)
             case _ if not peer.greeted:
                 peer.leaving = True
                 return Refused("The worker was spoken to without a greeting.")
-            case Submit(request, kind, example):
-                return JobIs(self._queue.submit(request, kind, example))
+            case Submit(request, kind, example, who, memory_check):
+                if sentence := unlike(peer.made_with, mine="worker"):
+                    return Refused(sentence)
+                return JobIs(self._queue.submit(request, kind, example, who, memory_check=memory_check))
+            case Leave(job_id, who):
+                return JobIs(self._queue.leave(job_id, who))
             case Cancel(job_id):
                 return JobIs(self._queue.cancel(job_id))
             case Pause(job_id):

@@ -10,45 +10,38 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory, lost_device
 from microscope_tui.results import Measurement
 from microscope_tui.store import DiskFull, Store, StoreFull
-from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
+from microscope_tui.tables import variant_of
+from microscope_tui.terms import PARTIAL_SECONDS, Job, JobKind, JobState, Progress, Request
 from microscope_tui.worker.jobs import same_model
-
-RUNNER: Final = "microscope_tui.engine.measure:run"
-LOOK: Final = "microscope_tui.engine.looks.look:run"
-"""What does the work, imported when the first job wants it."""
 
 FREE_SECONDS: Final = 300.0
 """A model that no job used for so long is freed."""
-
-FREE: Final = "free_models"
-"""Name of the function beside the runner that frees them; a module without one keeps nothing."""
 
 BESIDE: Final = "A measurement runs that needs the memory too: pause it, or ask again when it is done."
 
 KEEP_SECONDS: Final = 0.5
 """Progress goes to the disk so often, and when a new phase begins."""
 
-PARTIAL_SECONDS: Final = 2.0
-"""Partial results go to the disk, and are announced, at most so often."""
-
 log = logging.getLogger(__name__)
 
 
 class Runner(Protocol):
-    """What measures. Raises `MicroscopeError` when the job cannot be done and `Cancelled` when told to stop.
+    """What does the work. Raises `MicroscopeError` when a job cannot be done and `Cancelled` when told to stop.
 
     `should_stop` is asked between batches, in the thread that called. It may take its time: looks that somebody
     waits for are done meanwhile, so no hooks may be set and no model half opened while it is asked. `on_progress`
-    raises `Cancelled` when told to stop, and does only looks that open no model.
+    raises `Cancelled` when told to stop, and does only looks that open no model. With `memory_check` a model that
+    cannot fit into the free memory is refused before it is loaded.
     """
 
-    def __call__(
+    def measure(
         self,
         request: Request,
         store: Store,
@@ -56,13 +49,11 @@ class Runner(Protocol):
         on_progress: Callable[[Progress], None],
         on_partial: Callable[[Measurement], None],
         should_stop: Callable[[], bool],
-    ) -> Measurement: ...
+        memory_check: bool,
+    ) -> Measurement:
+        """Measure, and keep the measurement with `Store.remember`; `on_partial` gets what there is of it so far."""
 
-
-class Looker(Protocol):
-    """What makes a look and keeps it with `Store.remember_look`; raises as a `Runner`."""
-
-    def __call__(
+    def look(
         self,
         request: Request,
         store: Store,
@@ -70,8 +61,14 @@ class Looker(Protocol):
         kind: JobKind,
         example: int | None,
         on_progress: Callable[[Progress], None],
+        on_part: Callable[[], None],
         should_stop: Callable[[], bool],
-    ) -> None: ...
+        memory_check: bool,
+    ) -> None:
+        """Make a look and keep it with `Store.remember_look`; `on_part` tells that what there is of it is kept."""
+
+    def free(self) -> None:
+        """Let go of the model that was opened last, and of its memory."""
 
 
 class Desk(Protocol):
@@ -90,10 +87,15 @@ class Desk(Protocol):
     def wait_for_room(self, job_id: str, error: str) -> Job: ...
 
 
-def load(name: str) -> Any:
-    """The function named `module:function`."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+def runner_of(name: str | None) -> Runner:
+    """The engine, imported when the first job wants it; or what stands in for it, by its name `module:object`."""
+    if name is None:
+        from microscope_tui.engine.runner import Engine
+
+        return Engine()
+    module, _, stand_in = name.partition(":")
+    found: Runner = getattr(importlib.import_module(module), stand_in)
+    return found
 
 
 def device_bytes() -> int | None:
@@ -148,21 +150,24 @@ class Work(threading.Thread):
         queue: Desk,
         cache: Path,
         *,
-        runner: str,
-        look: str,
+        runner: str | None,
         limit_bytes: int,
         log_name: str,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         # A daemon thread: one that hangs in a kernel must not keep the process from ending.
         super().__init__(name="work", daemon=True)
-        self._queue, self._cache, self._runner_name, self._look_name = queue, cache, runner, look
+        self._queue, self._cache, self._runner_name = queue, cache, runner
         self._limit, self._log_name, self._ended = limit_bytes, log_name, ended
         self._hands: list[Job] = []
         self.over = False
         """Whether no job will be run any more; true before `ended` is called, unlike the end of the thread."""
         self.device_lost = False
         """Whether the GPU failed in a way that only a new process can mend."""
+
+    @cached_property
+    def _runner(self) -> Runner:
+        return runner_of(self._runner_name)
 
     @property
     def in_hand(self) -> tuple[str, ...]:
@@ -186,7 +191,8 @@ class Work(threading.Thread):
             self._ended()
 
     def _one(self, job: Job) -> None:
-        log.info("job %s: %s of %s on %s", job.id, job.kind, job.request.model, job.request.slice)
+        what = ", ".join(filter(None, (str(job.request.slice), variant_of(job.request))))
+        log.info("job %s: %s of %s on %s", job.id, job.kind, job.request.model, what)
         self._hands.append(job)
         try:
             with Store(self._cache, limit_bytes=self._limit, job=job.id) as store:
@@ -234,25 +240,28 @@ class Work(threading.Thread):
                 self._one(look)
 
         try:
-            cast(Runner, load(self._runner_name))(
+            self._runner.measure(
                 job.request,
                 store,
                 on_progress=on_progress,
                 on_partial=reports.partial,
                 should_stop=lambda: self._between_batches(job),
+                memory_check=job.memory_check,
             )
         finally:
             reports.flush()
         store.remove_partial(job.id)
 
     def _look(self, job: Job, store: Store) -> None:
-        cast(Looker, load(self._look_name))(
+        self._runner.look(
             job.request,
             store,
             kind=job.kind,
             example=job.example,
             on_progress=Reports(self._queue, store, job.id).progress,
+            on_part=lambda: self._queue.partial(job.id),
             should_stop=lambda: self._queue.should_stop(job.id),
+            memory_check=job.memory_check,
         )
 
     def _between_batches(self, job: Job) -> bool:
@@ -268,12 +277,9 @@ class Work(threading.Thread):
         return self.device_lost or self._queue.should_stop(job.id)
 
     def _free_model(self) -> None:
-        """Gives back the memory of the model that the last job left loaded, if the runner knows how to."""
-        module = sys.modules.get(self._runner_name.partition(":")[0])
-        free = getattr(module, FREE, None)
-        if free is not None:
-            log.info("the memory of a model that is not in use is freed")
-            free()
+        """Gives back the memory of the model that the last job left loaded."""
+        log.info("the memory of a model that is not in use is freed")
+        self._runner.free()
 
     def _fail(self, job: Job, sentence: str) -> None:
         self._queue.end(job.id, JobState.FAILED, sentence)

@@ -19,7 +19,7 @@ from microscope_tui.terms import Job, JobState, Request, SliceSpec
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
 
-RUNNERS = ("runners:run", "runners:look")
+RUNNER = "runners:RUNNER"
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> object:
@@ -39,7 +39,7 @@ class Box:
     gates: Path
 
     def client(self, **options: object) -> Client:
-        return Client.connect(self.cache, runners=RUNNERS, **options)  # type: ignore[arg-type]  # passed on as they are
+        return Client.connect(self.cache, runner=RUNNER, **options)  # type: ignore[arg-type]  # passed on as they are
 
     def request(self, model: str, gate: str = "a") -> Request:
         folder = self.gates / gate

@@ -15,6 +15,7 @@ from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory
 from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Progress, Request
+from microscope_tui.worker.work import Runner
 
 DEADLINE = 30.0
 
@@ -26,6 +27,7 @@ def run(
     on_progress: Callable[[Progress], None],
     on_partial: Callable[[Measurement], None],
     should_stop: Callable[[], bool],
+    memory_check: bool,
 ) -> Measurement:
     """`request.slice.source` is a folder: `begun` is made there, and waiting ends when `go` appears in it."""
     gate = Path(request.slice.source)
@@ -38,6 +40,8 @@ def run(
     match request.model:
         case "quick":
             pass
+        case "memory":
+            provenance["memory_check"] = str(memory_check)
         case "gate":
             wait(gate, should_stop)
         case "loads":
@@ -79,7 +83,7 @@ def run(
 freed: list[bool] = []
 
 
-def free_models() -> None:
+def free() -> None:
     freed.append(True)
 
 
@@ -90,7 +94,9 @@ def look(
     kind: JobKind,
     example: int | None,
     on_progress: Callable[[Progress], None],
+    on_part: Callable[[], None],
     should_stop: Callable[[], bool],
+    memory_check: bool,
 ) -> None:
     """As `run`; the look says which process made it and how many measurements stand still below it."""
     gate = Path(request.slice.source)
@@ -104,6 +110,10 @@ def look(
             raise MicroscopeError("There is nothing to see: look elsewhere.")
         case "large":
             raise OutOfMemory("It does not fit.")
+        case "layers":
+            store.remember_look(request, kind, example, {"seen": "the first layer"}, {})
+            on_part()
+            wait(gate, should_stop)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "gpu once":
@@ -113,6 +123,14 @@ def look(
             pass
     store.remember_look(request, kind, example, {"seen": [kind, example]}, {})
 
+
+class StandIn:
+    measure = staticmethod(run)
+    look = staticmethod(look)
+    free = staticmethod(free)
+
+
+RUNNER: Runner = StandIn()
 
 BLOCKS = 200
 

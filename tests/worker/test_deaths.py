@@ -24,7 +24,7 @@ from microscope_tui.worker import protocol
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
 from tests.sure import sure
-from tests.worker.conftest import RUNNERS, Box, stored, until
+from tests.worker.conftest import RUNNER, Box, stored, until
 from tests.worker.runners import BLOCKS, link
 
 
@@ -34,7 +34,7 @@ def test_the_worker_outlives_the_terminal_and_the_screen_that_started_it(box: Bo
     script = (
         "import sys; from pathlib import Path; from microscope_tui.terms import *;"
         "from microscope_tui.worker.client import Client;"
-        f"client = Client.connect(Path({str(box.cache)!r}), runners={RUNNERS!r});"
+        f"client = Client.connect(Path({str(box.cache)!r}), runner={RUNNER!r});"
         f"job = client.submit(Request('gate', SliceSpec({request.slice.source!r})));"
         "print('submitted', flush=True); list(client.follow())"
     )
@@ -98,7 +98,7 @@ def test_sigterm_puts_the_job_back_and_the_next_worker_goes_on(box: Box) -> None
 
 
 def test_a_stopped_worker_exits_with_0_and_leaves_no_socket(box: Box) -> None:
-    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--runner", RUNNERS[0]]
+    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--runner", RUNNER]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: is_held(box.cache) and Record.read(box.cache), "the worker to listen")
     os.kill(process.pid, signal.SIGHUP)
@@ -208,7 +208,7 @@ def test_a_cancelled_job_stays_cancelled_when_the_worker_dies_before_it_stops(bo
 def test_five_starts_at_once_give_one_worker(box: Box) -> None:
     script = (
         "from pathlib import Path; from microscope_tui.worker.client import Client;"
-        f"input(); client = Client.connect(Path({str(box.cache)!r}), runners={RUNNERS!r}); print(client.status().pid)"
+        f"input(); client = Client.connect(Path({str(box.cache)!r}), runner={RUNNER!r}); print(client.status().pid)"
     )
     starters = [
         subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -16,7 +16,7 @@ from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker import client as workers
 from tests.sure import sure
-from tests.worker.conftest import RUNNERS, Box, stored, until
+from tests.worker.conftest import RUNNER, Box, stored, until
 
 
 def test_a_job_runs_and_its_result_is_in_the_store(box: Box) -> None:
@@ -31,6 +31,18 @@ def test_a_job_runs_and_its_result_is_in_the_store(box: Box) -> None:
         assert sure(store.recall(request)).examples == 10
         assert store.partial(job.id) is None, "superseded by the result"
         assert [each.state for each in store.jobs()] == [JobState.DONE]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_memory_is_looked_at_as_who_asks_says_whatever_the_settings_of_the_worker_are(
+    box: Box, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    monkeypatch.setenv("MICROSCOPE_MEMORY_CHECK", str(int(not check)))
+    with box.client(memory_check=check) as client:
+        request = box.request("memory")
+        box.ended(client, client.submit(request).id)
+    with Store(box.cache) as store:
+        assert sure(store.recall(request)).provenance["memory_check"] == str(check)
 
 
 def test_a_failing_job_says_why_in_one_sentence_and_keeps_what_it_had(box: Box) -> None:
@@ -221,9 +233,11 @@ def test_a_full_disk_pauses_the_job_which_goes_on_when_there_is_room(box: Box) -
         from pathlib import Path
         from microscope_tui.terms import Request, SliceSpec
         from microscope_tui.worker.client import Client
+        from microscope_tui.settings import Settings
+        from microscope_tui.tui.data.live import WorkerSource
         from tests.worker.conftest import until
         cache = Path({str(box.cache)!r})
-        with Client.connect(cache, runners={RUNNERS!r}) as client:
+        with Client.connect(cache, runner={RUNNER!r}) as client:
             request = Request("large", SliceSpec({request.slice.source!r}))
             job = client.submit(request)
             state = lambda: client.jobs()[0]
@@ -234,6 +248,8 @@ def test_a_full_disk_pauses_the_job_which_goes_on_when_there_is_room(box: Box) -
             Path(request.slice.source, "go").touch()
             until(lambda: state().progress.phase == "disk full", "the job to wait")
             print(state().state, state().error)
+            (shown,) = WorkerSource(Settings(cache=cache)).jobs()
+            print(shown.state, shown.error)
             os.unlink(cache / "foreign")
             until(lambda: state().state.ended, "the job to end")
             print(state().state, state().error)
@@ -246,7 +262,8 @@ def test_a_full_disk_pauses_the_job_which_goes_on_when_there_is_room(box: Box) -
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
     answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert answer.returncode == 0, answer.stderr
-    first, second = answer.stdout.splitlines()
+    first, shown, second = answer.stdout.splitlines()
+    assert shown == first
     assert first.startswith("queued The disk that holds")
     assert first.endswith("The job goes on by itself then.")
     assert second == "done None"

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from microscope_tui.devices import gpus
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker import client as workers
 from microscope_tui.worker.client import Client
-from microscope_tui.worker.lanes import gpus
 from microscope_tui.worker.place import Record, is_held
 from tests.sure import sure
-from tests.worker.conftest import RUNNERS, Box, until
+from tests.worker.conftest import RUNNER, Box, until
 from tests.worker.runners import BLOCKS, link
 
 
@@ -48,8 +48,15 @@ def test_the_gpus_of_a_machine(
 @pytest.fixture
 def two(box: Box) -> Iterator[Client]:
     """A worker on a machine with two GPUs."""
-    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--gpus", "0,one"]
-    command += ["--runner", RUNNERS[0], "--look", RUNNERS[1]]
+    with worker_of(box, "0,one") as client:
+        yield client
+
+
+@contextlib.contextmanager
+def worker_of(box: Box, names: str) -> Iterator[Client]:
+    """A worker on a machine with GPUs of these names."""
+    command = [sys.executable, "-m", "microscope_tui.worker", "--cache", str(box.cache), "--gpus", names]
+    command += ["--runner", RUNNER]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     until(lambda: is_held(box.cache) and Record.read(box.cache), "the worker to listen")
     with Client.connect(box.cache, start=False) as client:
@@ -172,6 +179,19 @@ def test_no_process_outlives_the_worker_and_no_job_is_lost(box: Box, two: Client
         for gate in "ab":
             box.open(gate)
         assert [box.ended(client, job.id).state for job in jobs] == [JobState.DONE] * 2
+
+
+def test_a_gpu_whose_process_cannot_be_started_is_left_out_and_the_others_go_on(box: Box) -> None:
+    longest = "x" * 131_060  # it fits into an argument of a program, and with its variable not into the environment
+    with worker_of(box, f"0,{longest}") as client:
+        first = client.submit(box.request("gate", "a"))
+        box.running(client, first.id)
+        second = client.submit(box.request("quick", "b"))
+        until(lambda: "is left out" in workers.log_tail(box.cache, size=1_000_000), "the GPU to be given up")
+        assert box.job(client, second.id).state is JobState.QUEUED
+        box.open("a")
+        assert {box.ended(client, job.id).state for job in (first, second)} == {JobState.DONE}
+        assert box.begun("a") == box.begun("b") == [box.pid]
 
 
 def test_a_stop_waits_for_both_and_puts_both_back(box: Box, two: Client) -> None:

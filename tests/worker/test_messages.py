@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from microscope_tui import __version__
+from microscope_tui import __version__, versions
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.store import keys
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker import protocol
 from microscope_tui.worker.protocol import decode, encode
@@ -20,7 +23,8 @@ JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1
     [
         protocol.Hello(),
         protocol.Submit(REQUEST),
-        protocol.Submit(REQUEST, JobKind.TOKENS, 3),
+        protocol.Submit(REQUEST, JobKind.TOKENS, 3, "screen", memory_check=False),
+        protocol.Leave("j", "screen"),
         protocol.Cancel("j"),
         protocol.Pause("j"),
         protocol.Resume("j"),
@@ -59,13 +63,45 @@ def test_every_message_survives_its_line(message: protocol.Message) -> None:
         b'{"is": "Submit", "request": 7}',
         encode(protocol.Submit(REQUEST)).replace(b'"kind": "measure"', b'"kind": "eval"'),
         encode(protocol.Submit(REQUEST)).replace(b'"example": null', b'"example": "../x"'),
+        encode(protocol.Submit(REQUEST)).replace(b'"memory_check": true', b'"memory_check": "no"'),
         b'{"is": "Move", "job_id": "j", "place": 1.5}',
+        b'{"is": "Leave", "job_id": "j", "who": ["a"]}',
+        b'{"is": "Hello", "made_with": 7}',
         b"\xff",
     ],
 )
 def test_what_is_no_message_is_a_sentence(line: bytes) -> None:
     with pytest.raises(MicroscopeError, match="what is not a message"):
         decode(line)
+
+
+def test_other_versions_are_named_with_what_to_do() -> None:
+    here = protocol.Hello().made_with
+    assert {"torch", "transformers", "tokenizers", "pillow", "estimators", "capture"} <= set(here)
+    assert protocol.unlike(here, mine="program") is None
+    assert protocol.unlike({**here, "torch": "1.0", "pillow": "2.0"}, mine="program") == (
+        f"The worker makes numbers otherwise than the program (pillow 2.0, not {here['pillow']}, torch 1.0, "
+        f"not {here['torch']}), and so not for it: run `microscope-tui worker stop` and start again; its job goes on "
+        "from the queue."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda patch: patch.setenv("HF_HUB_CACHE", "/elsewhere"), "hub cache {hub cache}, not /elsewhere"),
+        (lambda patch: patch.setattr(keys, "gpus", lambda _: ("0",)), "auto device CPU, not GPU"),
+        (lambda patch: patch.setattr(versions, "ESTIMATORS", 99), "estimators {estimators}, not 99"),
+        (lambda patch: patch.setattr(protocol, "LOOKS", {JobKind.MAP: 99}), "map look {map look}, not 99"),
+    ],
+)
+def test_a_worker_that_understands_a_name_otherwise_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], told: str
+) -> None:
+    monkeypatch.setattr(keys, "gpus", lambda _: ())
+    worker = protocol.Hello().made_with
+    change(monkeypatch)
+    assert told.format(**worker) in sure(protocol.unlike(worker, mine="program"))
 
 
 def test_a_hello_of_a_later_version_can_be_read_and_is_refused() -> None:

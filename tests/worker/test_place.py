@@ -7,13 +7,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from microscope_tui.worker import place
+from microscope_tui.worker.offline import at_rest
 from tests.sure import sure
+from tests.worker.conftest import Box
 
 
 def test_the_socket_lies_in_a_short_private_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +76,10 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert not place.is_held(cache)
     sure(process.stdin).close()
     sure(process.stdout).close()
+
+
+def test_a_queue_that_a_worker_serves_is_not_waited_for(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    with box.client(), monkeypatch.context() as patched:
+        patched.setattr(time, "sleep", lambda seconds: pytest.fail("it waits for the lock of who lives"))
+        with at_rest(box.cache, 10**9) as queue:
+            assert queue is None

@@ -13,7 +13,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker.events import Events
-from microscope_tui.worker.jobs import WAITING, Queue
+from microscope_tui.worker.jobs import Queue
 from tests.sure import sure
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
@@ -42,6 +42,28 @@ def test_looks_go_before_measurements_and_waiting_jobs_can_be_moved(tmp_path: Pa
     assert [sure(again.take()).id for _ in range(4)] == [fourth, third, second, late]
 
 
+def test_a_job_of_a_worker_that_was_started_again_is_nobodys_to_leave(tmp_path: Path) -> None:
+    """Who else waits for it is not known any more."""
+    store = Store(tmp_path / "cache")
+    look = Queue(store, Events(lambda: None), "worker.log").submit(REQUEST, JobKind.MAP, None, "one")
+    again = Queue(store, Events(lambda: None), "worker.log")
+    assert again.submit(REQUEST, JobKind.MAP, None, "one").id == look.id
+    assert again.leave(look.id, "one").state is JobState.QUEUED
+    assert again.cancel(look.id).state is JobState.CANCELLED
+
+
+def test_who_asks_again_says_anew_whether_memory_is_looked_at(tmp_path: Path) -> None:
+    """Of a job that has not begun: the sentence that refused the one before says how."""
+    queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST)
+    assert job.memory_check
+    assert queue.submit(REQUEST, memory_check=False) == replace(job, memory_check=False)
+    begun = queue.take()
+    assert begun is not None
+    assert not begun.memory_check
+    assert not queue.submit(REQUEST).memory_check, "it has begun"
+
+
 def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(tmp_path: Path) -> None:
     """`line` is the model: what has not ended in the order of its turn; looks go before, the latest first."""
     chance, store = random.Random(11), Store(tmp_path / "cache")
@@ -51,7 +73,7 @@ def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(t
     looks: list[str] = []
 
     def waiting() -> list[str]:
-        those = [job_id for job_id in line if states[job_id] in WAITING]
+        those = [job_id for job_id in line if states[job_id].waits]
         return [job_id for job_id in reversed(looks) if job_id in those] + [each for each in those if each not in looks]
 
     for number in range(150):
@@ -85,7 +107,7 @@ def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(t
         elif act == "resume" and states[chosen] is JobState.PAUSED:
             queue.resume(chosen)
             states[chosen] = JobState.QUEUED
-        elif act == "move" and states[chosen] in WAITING:
+        elif act == "move" and states[chosen].waits:
             place = chance.randrange(5)
             queue.move(chosen, place)
             others = [job_id for job_id in waiting() if job_id != chosen]
@@ -99,7 +121,7 @@ def test_the_queue_does_what_a_plain_list_does_over_many_random_turns_and_ends(t
             line.remove(chosen)
             states[chosen] = queue.job(chosen).state
         for jobs in (queue.jobs, store.jobs()):
-            assert [job.id for job in jobs if job.state in WAITING] == waiting()
+            assert [job.id for job in jobs if job.state.waits] == waiting()
             assert {job.id: job.state for job in jobs} == states
 
 
@@ -194,6 +216,21 @@ def test_a_full_disk_holds_the_queue_until_there_is_more_room(tmp_path: Path, mo
     thread.join(10)
     (again,) = map(sure, taken)
     assert (again.id, again.state, again.error) == (submitted.id, JobState.RUNNING, None)
+
+
+@pytest.mark.parametrize("act", ["cancel", "pause"])
+def test_a_job_that_waits_for_room_no_more_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    monkeypatch.setattr(
+        "microscope_tui.worker.jobs.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1_000_000})
+    )
+    queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
+    first, second = queue.submit(REQUEST), queue.submit(replace(REQUEST, one_tile=True))
+    assert sure(queue.take()).id == first.id
+    queue.wait_for_room(first.id, "The disk is full.")
+    assert getattr(queue, act)(first.id).error is None
+    assert sure(queue.take(10)).id == second.id
 
 
 def test_a_state_that_finds_no_room_on_the_disk_is_written_later(

@@ -9,7 +9,7 @@ import pytest
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Store
-from microscope_tui.terms import JobState
+from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import is_held
 from tests.sure import sure
@@ -40,6 +40,22 @@ def test_two_screens_follow_and_a_late_one_sees_the_progress_at_once(box: Box) -
                         break
                 assert sure(last).state is JobState.DONE
                 assert numbers == sorted(set(numbers))
+
+
+def test_screens_hear_of_a_look_as_soon_as_there_is_something_of_it(box: Box) -> None:
+    with box.client() as client:
+        events = client.follow()
+        client.submit(box.request("quick", "b"))
+        next(event for event in events if event.job and event.job.state.ended)
+        request = box.request("layers")
+        look = client.submit(request, JobKind.TSNE)
+        own = (event for event in events if event.job and event.job.id == look.id)
+        told = next(event for event in own if event.kind == "partial" or sure(event.job).state.ended)
+        assert told.kind == "partial"
+        with Store(box.cache, read_only=True) as store:
+            assert store.recall_look(request, JobKind.TSNE, None) == {"seen": "the first layer"}
+        box.open()
+        assert box.ended(client, look.id).state is JobState.DONE
 
 
 def test_following_ends_when_the_client_is_closed_and_when_the_worker_stops(box: Box) -> None:

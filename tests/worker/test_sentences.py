@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,12 +101,15 @@ def test_the_log_is_put_aside_when_it_is_large_also_while_a_job_runs(box: Box) -
 
 def test_what_was_written_while_a_job_was_done_is_found_by_its_id(box: Box) -> None:
     with box.client() as client:
-        fine, bug = client.submit(box.request("quick")), client.submit(box.request("bug", "b"))
+        fine = client.submit(box.request("quick"))
+        bug = client.submit(replace(box.request("bug", "b"), without=("sinks",), one_tile=True))
         for job in (fine, bug):
             box.ended(client, job.id)
         until(lambda: f"job {bug.id} failed" in workers.log_tail(box.cache), "the last line")
     said = workers.job_log(box.cache, bug.id)
-    assert f"job {bug.id}: measure of bug" in said.splitlines()[0]
+    first = said.splitlines()[0]
+    assert f"job {bug.id}: measure of bug" in first
+    assert first.endswith(f"{bug.request.slice}, without sinks, one tile")
     assert "Traceback" in said
     assert said.endswith(f"see the log {workers.log_file(box.cache)}")
     assert fine.id not in said
@@ -194,3 +199,28 @@ def test_a_job_is_found_by_its_whole_id(box: Box) -> None:
         "job 12 begins\njob 1-2 begins\njob 1: measure\njob 1 is done\njob 12 ends\n"
     )
     assert workers.job_log(box.cache, "1") == "job 1: measure\njob 1 is done"
+
+
+def test_a_worker_older_than_the_code_says_so_where_its_results_are_not_found(
+    box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert workers.outdated(box.cache) is None, "there is none"
+    package = tmp_path / "microscope_tui"
+    for name in ("engine/measure.py", "tui/app.py", "cli/main.py"):
+        file = package / name
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (0, 0))
+    with box.client():
+        monkeypatch.setattr("microscope_tui.__file__", str(package / "__init__.py"))
+        later = time.time() + 60
+        for name in ("tui/app.py", "cli/main.py"):
+            os.utime(package / name, (later, later))
+        assert workers.outdated(box.cache) is None, "what a worker does not run may have changed"
+        os.utime(package / "engine/measure.py", (later, later))
+        assert workers.outdated(box.cache) == (
+            "The worker was started before the program was changed: run `microscope-tui worker stop` and start again; "
+            "its job goes on from the queue."
+        )
+        monkeypatch.setattr("microscope_tui.worker.protocol.versions", lambda: {"torch": "1.0"})
+        assert "makes numbers otherwise than the program (torch " in sure(workers.outdated(box.cache))

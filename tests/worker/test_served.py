@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from microscope_tui.store import Store
-from microscope_tui.terms import Request, SliceSpec
+from microscope_tui.terms import JobKind, JobState, Request, SliceSpec
 from microscope_tui.worker import place, protocol, server
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import Queue
@@ -108,6 +108,31 @@ def test_without_a_fitting_greeting_nothing_is_done(served: Served) -> None:
     served.turn()
     assert served.server.screens == 0
     assert served.queue.jobs == ()
+
+
+def test_who_has_other_versions_is_told_so_before_anything_is_measured_in_vain(served: Served) -> None:
+    theirs = {**protocol.Hello().made_with, "torch": "1.0"}
+    connection = served.connect(protocol.Hello(made_with=theirs), protocol.Submit(REQUEST))
+    served.turn()
+    welcome, refused = served.heard(connection)
+    assert isinstance(welcome, protocol.Welcome), "what is on its way can be looked at all the same"
+    assert "The program makes numbers otherwise than the worker (torch 1.0, not " in refused.text
+    assert served.queue.jobs == ()
+
+
+def test_what_one_screen_leaves_goes_on_for_the_other(served: Served) -> None:
+    one = served.connect(protocol.Hello(), protocol.Submit(REQUEST, JobKind.MAP, who="one"))
+    other = served.connect(protocol.Hello(), protocol.Submit(REQUEST, JobKind.MAP, who="other"))
+    served.turn()
+    job = served.heard(one)[1].job
+    assert served.heard(other)[1].job.id == job.id
+    states = []
+    for connection, who in ((one, "one"), (one, "one"), (one, "stranger"), (other, "other")):
+        connection.setblocking(True)
+        connection.sendall(encode(protocol.Leave(job.id, who)))
+        served.turn()
+        states += [answer.job.state for answer in served.heard(connection)]
+    assert states == [JobState.QUEUED] * 3 + [JobState.CANCELLED]
 
 
 def test_nonsense_is_refused_and_a_line_without_end_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,7 @@ def test_a_model_that_nobody_uses_is_freed_and_one_of_a_look_beside_a_measuremen
     thread = work.Work(
         queue,
         tmp_path / "cache",
-        runner="tests.worker.runners:run",
-        look="tests.worker.runners:look",
+        runner="tests.worker.runners:RUNNER",
         limit_bytes=10**9,
         log_name="worker.log",
     )

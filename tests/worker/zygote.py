@@ -14,17 +14,17 @@ import os
 import sys
 from pathlib import Path
 
-from microscope_tui.engine.measure import free_models, run
+from microscope_tui.engine.measure import run
+from microscope_tui.engine.open_models import MODELS
 from microscope_tui.store import Store
 from microscope_tui.store.store import LIMIT_BYTES
 from microscope_tui.terms import Request, SliceSpec
 from microscope_tui.worker.daemon import Options, main
-from microscope_tui.worker.work import LOOK, RUNNER
 
 
 def worker(cache: Path) -> int:
     os.setsid()
-    return main(Options(cache, idle_minutes=30.0, limit_bytes=LIMIT_BYTES, runner=RUNNER, look=LOOK))
+    return main(Options(cache, idle_minutes=30.0, limit_bytes=LIMIT_BYTES))
 
 
 def alone(cache: Path, request: Request) -> int:
@@ -37,7 +37,7 @@ def alone(cache: Path, request: Request) -> int:
 if __name__ == "__main__":
     # Whatever is imported only when it is needed is in memory after one small measurement.
     run(Request("demo:omnifusion", SliceSpec("demo:scienceqa", count=2)), None, on_progress=lambda _: None)
-    free_models()
+    MODELS.clear()
     print("ready", flush=True)
     for line in sys.stdin:
         folder, request = json.loads(line)

@@ -11,7 +11,7 @@ from microscope_tui.store import Store
 from microscope_tui.store.folder import prepare
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import Queue
-from microscope_tui.worker.place import Record, boot_id, log_file, take_lock
+from microscope_tui.worker.place import LOCK_SECONDS, Record, boot_id, log_file, take_lock
 
 
 def open_queue(cache: Path, events: Events, limit_bytes: int) -> Queue:
@@ -26,7 +26,8 @@ def open_queue(cache: Path, events: Events, limit_bytes: int) -> Queue:
 def at_rest(cache: Path, limit_bytes: int) -> Iterator[Queue | None]:
     """The queue, to be changed without beginning a job; None when a worker lives, who must be asked instead."""
     cache = prepare(cache)
-    lock = take_lock(cache)
+    record = Record.read(cache)
+    lock = take_lock(cache, patience=0.0 if record is not None and record.lives else LOCK_SECONDS)
     try:
         yield None if lock is None else open_queue(cache, Events(lambda: None), limit_bytes)
     finally:

@@ -1,4 +1,4 @@
-"""`python -m microscope_tui.worker.hand`: does jobs on one GPU for the worker that started it, see `lanes`."""
+"""`python -m microscope_tui.worker.gpu_process`: does jobs on one GPU for the worker that started it, see `lanes`."""
 
 from __future__ import annotations
 
@@ -99,7 +99,6 @@ def main() -> None:
         remote,
         options.cache,
         runner=options.runner,
-        look=options.look,
         limit_bytes=options.limit_bytes,
         log_name=str(log_file(options.cache)),
     )
