@@ -1,16 +1,13 @@
-"""The explorer as an application: themes, keys, palette and how it starts and ends."""
+"""The explorer as an application: themes, keys and palette."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
-import termios
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -27,38 +24,31 @@ from textual.notifications import Notification, Notify
 from textual.screen import Screen
 from textual.widgets import Input
 
-from microscope_tui.settings import THEMES, Settings
+from microscope_tui.results import Measurement
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Request
 from microscope_tui.tui import keys
-from microscope_tui.tui.content.standing import is_small
+from microscope_tui.tui.content.status import is_small
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.output.ascii import AsciiFilter
 from microscope_tui.tui.output.clipboard import hand_over
 from microscope_tui.tui.output.sparing import SparingDriver
-from microscope_tui.tui.screens.dialog import Dialog
+from microscope_tui.tui.screens.dialog import STYLES, Dialog
 from microscope_tui.tui.screens.explorer import Explorer
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Remembered, keep, restore
+from microscope_tui.tui.state import Remembered
 from microscope_tui.tui.themes import palettes, widget_theme
-
-OFF = ("?2004l", "?7h", "?2048l", "?1000l", "?1003l", "?1015l", "?1006l", "<u", "?1049l", "?25h", "?1004l")
-AS_BEFORE = b"".join(b"\x1b[" + each.encode() for each in OFF)
-"""Switches off what the screen switches on: pasting, mouse, keyboard protocol, other screen, hidden cursor, focus."""
-
-STDIN, STDERR = 0, 2
-"""Where the screen reads keys from, and where it is painted."""
 
 KEEP_EVERY = 5.0
 """Seconds between two looks whether the session has changed."""
-
-MADE = 10_000
-"""Objects that are made between two looks for those that only hold each other. A repaint makes thousands and leaves
-hardly any of that kind; after the usual 700 the looks took a tenth of its time, and some keys waited for a long one."""
 
 
 class Palette(CommandPalette):
     """The palette of commands, with a cursor that stands still: each blink would go over the line. Its sign is one that
     every terminal has, and of one width."""
+
+    CSS_PATH = STYLES
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False
@@ -81,25 +71,36 @@ class ExplorerApp(App[int], inherit_bindings=False):
         session: Session,
         source: Source,
         *,
+        known: Mapping[Request, Measurement] | None = None,
         remembered: Remembered | None = None,
         note: str = "",
         keep: Callable[[Session, Remembered], None] | None = None,
     ) -> None:
-        """`remembered` are names of other times, `note` is a sentence to show at the start; `keep` stores session and
-        names, now and then and at the end."""
+        """`known` are results that are at hand already, `remembered` names of other times, `note` is a sentence to show
+        at the start; `keep` stores session and names now and then."""
         keys.use(settings.keys)
         super().__init__()
         self._note, self._keep = note, keep
         for name, palette in palettes(settings.themes).items():
             self.register_theme(widget_theme(name, palette))
-        self.theme = session.theme
+        self._begin_in(session.theme)
         self._last_filters = [AsciiFilter()] if settings.ascii else []
         self.set_keymap(keys.keymap())
-        self.explorer = Explorer(settings, session, source, remembered)
+        self.explorer = Explorer(settings, session, source, known or {}, remembered)
         self._keys: deque[events.Key] = deque()
         self._sent_to: WeakKeyDictionary[events.Key, Screen[Any]] = WeakKeyDictionary()
         self._kept = self.explorer.session, self.explorer.remembered
         self._warned: Notification | None = None
+
+    def _begin_in(self, theme: str) -> None:
+        """Choose the first theme. Where nothing but its colours is another than in Textual's own first one, the rules
+        of the screen are read once, with these: a theme that is put in the place of another reads them again."""
+        first, now = self.available_themes[self.theme], self.available_themes[theme]
+        if (now.dark, now.ansi) == (first.dark, first.ansi):
+            self.set_reactive(App.theme, theme)
+            self.stylesheet.set_variables(self.get_css_variables())
+        else:
+            self.theme = theme
 
     async def on_event(self, event: events.Event) -> None:
         """A key is for the screen that the keys before it have opened, however fast they come.
@@ -228,64 +229,3 @@ class ExplorerApp(App[int], inherit_bindings=False):
 
     def _choose_theme(self, name: str) -> None:
         self.explorer.change(replace(self.explorer.session, theme=name))
-
-
-def _modes() -> list[Any] | None:
-    """How the terminal takes input now, None where there is none."""
-    try:
-        return termios.tcgetattr(STDIN)
-    except termios.error:
-        return None
-
-
-def _hung_up(modes: list[Any] | None, number: int, _: object) -> None:
-    """End by the signal. The terminal is left as it was where it is still there; one that is gone is not waited for."""
-    with suppress(OSError, termios.error):
-        if modes is not None and os.tcgetpgrp(STDIN) == os.getpgrp():
-            os.set_blocking(STDERR, False)
-            os.write(STDERR, AS_BEFORE)
-            termios.tcsetattr(STDIN, termios.TCSANOW, modes)
-            os.set_blocking(STDERR, True)  # it may be the shell's too
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-
-
-def run(settings: Settings, session: Session, *, given: Collection[str] = (), source: Source | None = None) -> int:
-    """Show the explorer until the user leaves; returns the exit code. The worker goes on by itself.
-
-    What was on the screen last time is there again, but for the fields of `session` that are named in `given`.
-    """
-    gc.set_threshold(MADE)
-    # Not ignored, as under nohup: a vanished terminal would make Textual spin.
-    signal.signal(signal.SIGHUP, partial(_hung_up, _modes()))
-    for name in ("COLUMNS", "LINES"):  # a shell's, of the size that its window had once
-        os.environ.pop(name, None)
-    if source is not None:
-        return _shown(ExplorerApp(settings, session, source), source)
-    if settings.theme != THEMES[0]:
-        given = {*given, "theme"}
-    session, remembered, note = restore(settings.cache, session, given)
-    if session.theme not in settings.theme_names:
-        session = replace(session, theme=settings.theme)
-    if settings.read_only:
-        from microscope_tui.tui.data.archive import ArchiveSource
-
-        archive = ArchiveSource(settings)
-        return _shown(
-            ExplorerApp(settings, archive.start(session, given), archive, remembered=remembered, note=note), archive
-        )
-    from microscope_tui.tui.data.live import WorkerSource  # here, so that a screen over another source never loads it
-
-    live, store = WorkerSource(settings), partial(keep, settings.cache)
-    app = ExplorerApp(settings, session, live, remembered=remembered, note=note, keep=store)
-    try:
-        return _shown(app, live)
-    finally:
-        store(app.explorer.session, app.explorer.remembered)
-
-
-def _shown(app: ExplorerApp, source: Source) -> int:
-    try:
-        return app.run() or app.return_code or 0
-    finally:
-        source.close()

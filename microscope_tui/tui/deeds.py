@@ -131,6 +131,13 @@ EXPLORER: tuple[Deed, ...] = (
     Deed("ctrl+q", "ctrl+q", "app.quit", "Quit at once", "Leave from any screen, as from the panes", "Work"),
 )
 
+OPENING = frozenset(
+    """
+    pick_model pick_slice compare compare_slice contrast card examples tokens worst map jobs cache export help
+    """.split()
+)
+"""The deeds of the explorer that open something over the panes, which takes more room than a pane alone."""
+
 _BACK = Deed("escape,q", "esc", "back", "Back", "Back to where you came from", "Screen", footer=2)
 _COMMON = (
     Deed("r", "r", "again", "Ask again", "Ask the worker once more, also for what is there", "Screen"),

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from microscope_tui.catalogue import full_name
+from microscope_tui.catalogue.locate import full_name
+from microscope_tui.methods import METHODS, REFERENCE
 from microscope_tui.settings import THEMES, Settings
-from microscope_tui.terms import METHODS, Metric, Modality, Request, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
 
 STREAM_SETS: tuple[tuple[Stream, ...], ...] = (
     (Stream.MAIN, Stream.RESIDUAL),
@@ -22,9 +23,6 @@ DARK, LIGHT = THEMES[:2]
 
 MOST = 4
 """Curves that can be laid over each other."""
-
-REFERENCE = "llm-microscope"
-"""The method of every metric that is shown in reference mode."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +185,12 @@ def pin_next(session: Session) -> Session:
     return replace(session, top=session.slots[(number + 1) % len(session.slots)])
 
 
+def model_on_top(session: Session) -> int:
+    """The number, among the models, of that of the curve pinned on top; the curves on other slices are of the first."""
+    number = session.slots.index(session.top)
+    return number if number < len(session.models) else 0
+
+
 def choose_slice(session: Session, spec: SliceSpec) -> Session:
     """Look at another slice; one that was laid over it is not laid over itself."""
     spec = _full(spec)
@@ -251,6 +255,14 @@ def toggle_before(session: Session, now: bool) -> Session:
 def toggle_rows(session: Session, rows: int) -> Session:
     """Look at this many different rows of each modality and curve for dimension, or at all of the sample again."""
     return replace(session, rows=None if session.rows else rows)
+
+
+def take_variant(session: Session, request: Request, reference: bool) -> Session:
+    """The session with what a request counts and computes; `reference` says whether the reference is on now."""
+    if request.reference != reference:
+        session = toggle_reference(session, reference)
+    rows = request.matched
+    return replace(session, without=request.without, one_tile=request.one_tile, before=request.before, rows=rows)
 
 
 def with_variant_of(session: Session, other: Session) -> Session:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import types
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
@@ -96,14 +97,16 @@ def keep(folder: Path, session: Session, remembered: Remembered) -> None:
     values["slice"] = str(session.slice)
     values["others"] = [str(spec) for spec in session.others]
     data = {"version": VERSION, "session": values, "recent": asdict(remembered.after(session))}
-    part = folder / f"{FILE}.{os.getpid()}"
+    # Of this call alone: the errand that keeps it now and then may still write when the screen ends.
+    part = folder / f"{FILE}.{os.getpid()}-{threading.get_ident()}"
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as opened:
+            with open(descriptor, "w") as opened:
                 json.dump(data, opened, indent=1)
             part.replace(folder / FILE)
-        finally:
+        except OSError:
             part.unlink(missing_ok=True)
 
 

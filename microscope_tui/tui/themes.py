@@ -16,11 +16,15 @@ from textual.theme import BUILTIN_THEMES, Theme
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import THEMES
+from microscope_tui.terms import Modality
 
 DARK, LIGHT, CONTRAST, ANSI = THEMES
 
 MARKERS: tuple[str, ...] = ("●", "◆", "▲", "■")
 """The sign of each series: it tells them apart where colour cannot."""
+
+KINDS: Mapping[Modality, str] = {modality: modality[0].upper() for modality in Modality}
+"""The sign of each modality: neither a sign nor a colour of a series means one."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Palette:
     good: str
     series: tuple[str, ...]
     tints: tuple[str, ...]
+    kinds: tuple[str, ...]
+    """The colours of the modalities, in their order."""
     overlap: str
     surface: str
     """Background of what opens over the panes."""
@@ -54,6 +60,9 @@ class Palette:
 
     def of(self, series: int) -> str:
         return self.series[series % len(self.series)]
+
+    def kind(self, modality: Modality) -> str:
+        return self.kinds[tuple(Modality).index(modality) % len(self.kinds)]
 
     def tint(self, series: int) -> str:
         return self.tints[series % len(self.tints)]
@@ -79,6 +88,7 @@ PALETTES: Mapping[str, Palette] = {
         good="#87d787",
         series=("#56b4e9", "#e69f00", "#ffffff", "#b2b2b2"),
         tints=("#1d3442", "#3d2e10", "#3a3a3a", "#303030"),
+        kinds=("#afff87", "#af5fff", "#ffd7ff", "#d7d75f"),
         overlap="#464636",
         surface="#1c1c1c",
         line="#4e4e4e",
@@ -97,6 +107,7 @@ PALETTES: Mapping[str, Palette] = {
         good="#005f00",
         series=("#0072b2", "#d55e00", "#882255", "#000000"),
         tints=("#cfe4f1", "#f7dfcf", "#ead3de", "#dadada"),
+        kinds=("#005f00", "#8700d7", "#4e4e4e", "#875f00"),
         overlap="#d9d4d0",
         surface="#eeeeee",
         line="#b2b2b2",
@@ -116,6 +127,7 @@ PALETTES: Mapping[str, Palette] = {
         good="#afffaf",
         series=("#5fafff", "#ff8700", "#ffffff", "#808080"),
         tints=("#00304f", "#4a2800", "#444444", "#303030"),
+        kinds=("#afff87", "#d787af", "#ffffff", "#d7d75f"),
         overlap="#3a3a3a",
         surface="#000000",
         line="#ffffff",
@@ -135,6 +147,7 @@ PALETTES: Mapping[str, Palette] = {
         good="green",
         series=("bright_blue", "yellow", "default", "bright_magenta"),
         tints=("default",),
+        kinds=("green", "magenta", "cyan", "default"),
         overlap="default",
         surface="default",
         line="bright_black",
@@ -144,10 +157,10 @@ PALETTES: Mapping[str, Palette] = {
 }
 
 IN_256: Mapping[str, str] = {
-    "#1d3442": "#005f87",
-    "#3d2e10": "#5f5f00",
-    "#464636": "#444444",
-    "#4e4e2f": "#585858",
+    "#1d3442": "#262626",
+    "#3d2e10": "#3a3a3a",
+    "#464636": "#4e4e4e",
+    "#4e4e2f": "#626262",
     "#cfe4f1": "#afd7ff",
     "#f7dfcf": "#ffd7af",
     "#ead3de": "#ffd7ff",
@@ -156,10 +169,11 @@ IN_256: Mapping[str, str] = {
     "#00304f": "#005f87",
     "#4a2800": "#5f5f00",
 }
-"""What stands in 256 colours for the backgrounds of the shipped themes that are none of them: the nearest would be
-greys that are hardly seen."""
+"""What stands in 256 colours for the backgrounds of the shipped themes that are none of them. On the ground of the dark
+theme their only blues and browns are as bright as a curve or as red as an error: there the intervals are greys, in even
+steps to that under the cursor."""
 
-LISTS = ("series", "tints")
+LISTS = ("series", "tints", "kinds")
 
 
 def palettes(own: Mapping[str, Mapping[str, Any]]) -> dict[str, Palette]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue.listing import Entry
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Estimate, Measurement, Profile
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
@@ -44,6 +44,10 @@ class FakeSource:
         self.cancelled: list[str] = []
         self.held: dict[str, Held] = {}
         self.damage: list[str] = []
+        self.left: list[str] = []
+        self.hub: dict[str, Entry] = {}
+        self.wanted_elsewhere: set[str] = set()
+        self.old_worker: str | None = None
         self.refuse: dict[str, str] = {}
         self.broken: str | None = None
         self.log = "worker: ready"
@@ -83,6 +87,12 @@ class FakeSource:
         self.cancelled.append(job_id)
         self.move(self.worked[job_id], JobState.CANCELLED)
 
+    def leave(self, job_id: str) -> Job:
+        self.left.append(job_id)
+        if job_id not in self.wanted_elsewhere:
+            self.cancel(job_id)
+        return self.worked[job_id]
+
     def pause(self, job_id: str) -> None:
         self.move(self.worked[job_id], JobState.PAUSED)
 
@@ -105,6 +115,9 @@ class FakeSource:
     def lives(self) -> bool:
         return self.alive
 
+    def outdated(self) -> str | None:
+        return self.old_worker
+
     def follow(self) -> Iterator[News]:
         self.follows += 1
         while (news := self.news.get()) is not None:
@@ -124,6 +137,11 @@ class FakeSource:
             Entry("demo:scienceqa", "ScienceQA, small", "in the package"),
             Entry("derek-thomas/ScienceQA", "ScienceQA test", "", here=False),
         )
+
+    def on_hub(self, entry: Entry, *, slices: bool) -> Entry:
+        if entry.name not in self.hub:
+            raise MicroscopeError("the hub cannot be reached")
+        return self.hub[entry.name]
 
     def log_tail(self) -> str:
         return self.log

@@ -139,6 +139,7 @@ def table(
         patches=tuple(patches),
         fitted=180 if mapped else 0,
         notes=() if mapped else ("no linear map: this slice is not measured yet",),
+        walked=200,
     )
 
 
@@ -156,7 +157,7 @@ def worst(model: str = MODELS[0], layers: int = 12) -> WorstTokens:
         return WorstToken(f"row-{place}", place, position, word, kind, group, 4.0 - place / 2 - layer / 100)
 
     found = tuple(tuple(token(layer, place) for place in range(4)) for layer in range(layers))
-    return WorstTokens(model, SLICE, found, {"text": 800, "image": 3200}, 180)
+    return WorstTokens(model, SLICE, found, {"text": 800, "image": 3200}, 200)
 
 
 def cloud(model: str = MODELS[0], stream: Stream = Stream.RESIDUAL, layers: int = 13, rows: int = 300) -> Cloud:
@@ -170,4 +171,5 @@ def cloud(model: str = MODELS[0], stream: Stream = Stream.RESIDUAL, layers: int 
 
     points = tuple(tuple(point(i, layer) for i in range(rows)) for layer in range(layers))
     shares = tuple(0.3 + 0.05 * layer for layer in range(layers))
-    return Cloud(model, SLICE, stream, kinds, tuple(f"row-{i % 20}" for i in range(rows)), points, shares)
+    examples = tuple(f"row-{i % 20}" for i in range(rows))
+    return Cloud(model, SLICE, stream, kinds, examples, points, shares, walked=200, layers=layers)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobKind
-from microscope_tui.tui.app import run
 from microscope_tui.tui.session import Session
+from microscope_tui.tui.start import run
 from tests.tui import looked
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 

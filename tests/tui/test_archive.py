@@ -9,16 +9,23 @@ import pytest
 
 from microscope_tui.cli import main
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.inspection import TokenTable
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobKind, Metric, Request, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
+from microscope_tui.tui.content.cards import metric_card
+from microscope_tui.tui.content.measured import made_otherwise, shown
+from microscope_tui.tui.content.view import pane_views
+from microscope_tui.tui.data.apart import apart
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of
+from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Remembered, keep
 from microscope_tui.tui.widgets.canvas import Canvas
+from microscope_tui.versions import methods
 from tests.sure import sure
 from tests.terminal import Terminal
 from tests.tui import looked
@@ -45,7 +52,7 @@ def cache(tmp_path: Path) -> Path:
         made.put_measurement("old", made_up("demo:other", SLICE, Shape(layers=4)))
         made.put_measurement("plain", variant(**PLAIN))
         made.put_measurement("bare", variant(**{**PLAIN, "without": ["sinks"]}, more=1))
-        made.put_blob("state-abc-40-x", b"x" * 5000)
+        made.put_blob("state-abc-40-x-y", b"x" * 5000)
         made.export_to(tmp_path / "results.tar")
     with Store(folder) as theirs:
         assert theirs.import_from(tmp_path / "results.tar") == 4
@@ -73,6 +80,76 @@ def test_results_are_found_by_model_and_slice_though_their_files_are_elsewhere(s
     assert source.recall(Request("demo:llava-next", SLICE)) is None
 
 
+def archive(folder: Path, *made: Measurement) -> ArchiveSource:
+    """A cache of these measurements, the oldest first."""
+    with Store(folder) as store:
+        for number, measurement in enumerate(made):
+            store.put_measurement(str(number), measurement)
+    return ArchiveSource(Settings(cache=folder, read_only=True))
+
+
+ASKED = {"dtype": "float32", "device": "cpu", "folds": 10, "sample_tokens": 4096, **methods()}
+
+
+@pytest.mark.parametrize(
+    ("asked", "theirs", "said"),
+    [
+        ({"dtype": "bfloat16"}, {"dtype": "bfloat16"}, "in bfloat16"),
+        ({"device": "cuda:1"}, {"device": "cuda"}, "on cuda"),
+        ({"device": "balanced"}, {"device": "cuda"}, "on cuda"),
+        ({"folds": 3}, {"folds": 3}, "3 folds"),
+        ({"sample_tokens": 100}, {"sample_tokens": 100}, "100 sampled rows"),
+        ({}, {"estimators": 1}, "estimators 1"),
+        ({}, {"before": True}, "from the vision tower on"),
+    ],
+)
+def test_of_two_measurements_that_is_shown_which_was_made_as_asked(
+    tmp_path: Path, asked: dict[str, object], theirs: dict[str, object], said: str
+):
+    """Whichever is older; where there is only the other one, the pane and the card say what it is."""
+    plain, other = variant(**PLAIN, **ASKED), variant(**{**PLAIN, **ASKED, **theirs})
+    ours = Request(THEIRS, SLICE, dtype="float32", device="cpu")
+    wanted = replace(ours, **asked) if asked else ours  # type: ignore[arg-type]  # passed on as they are
+    for name, made in (("one", (plain, other)), ("two", (other, plain))):
+        source = archive(tmp_path / name, *made)
+        assert sure(source.recall(wanted)).provenance == (other if asked else plain).provenance
+        assert sure(source.recall(ours)).provenance == plain.provenance
+    assert made_otherwise(wanted, other if asked else plain) == ""
+    found = sure(archive(tmp_path / "three", other).recall(ours))
+    assert made_otherwise(ours, found) == said
+    desk, session = Desk(read_only=True), Session((THEIRS,), SLICE)
+    desk.measured(ours, found)
+    for view in pane_views(session, desk, [ours]):
+        assert view.warning == f"here only {said}"
+        card = metric_card(view, 0, session.metric, "in-sample", dict(enumerate(shown(desk, [ours]))))
+        told = {row.text for section in card for row in section.rows}
+        how = found.provenance
+        assert {f"here only {said}", f"measured in {how['dtype']} on {how['device']}"} <= told
+
+
+def test_a_model_that_does_not_cut_pictures_has_one_tile_anyway(tmp_path: Path):
+    asked = Request(THEIRS, SLICE, one_tile=True)
+    assert not apart(asked, variant(**PLAIN, tiles=False))
+    assert apart(asked, variant(**PLAIN, tiles=True)) == {"one_tile": False}
+
+
+def test_of_two_measurements_that_are_alike_the_later_one_is_shown(tmp_path: Path):
+    older, newer = variant(**PLAIN, number=1), variant(**PLAIN, number=2)
+    assert sure(archive(tmp_path, older, newer).recall(Request(THEIRS, SLICE))).provenance["number"] == 2
+
+
+def test_of_two_looks_that_is_shown_which_was_made_as_asked(tmp_path: Path):
+    with Store(tmp_path) as store:
+        for dtype, fitted in (("bfloat16", 1), ("float32", 2), ("float16", 3)):
+            table = replace(looked.table(THEIRS, 3), fitted=fitted).to_json()
+            store.remember_look(Request(THEIRS, SLICE, dtype=dtype), JobKind.TOKENS, 3, table, {})
+    source = ArchiveSource(Settings(cache=tmp_path, read_only=True))
+    for dtype, fitted in (("bfloat16", 1), ("float32", 2), ("auto", 3)):
+        found = source.look(Request(THEIRS, SLICE, dtype=dtype), JobKind.TOKENS, 3)
+        assert isinstance(found, TokenTable)
+        assert found.fitted == fitted
+
+
 @pytest.fixture
 def looked_at(tmp_path: Path) -> ArchiveSource:
     """An exported cache with looks at examples and rows, of files that are not on this machine."""
@@ -95,7 +172,7 @@ def looked_at(tmp_path: Path) -> ArchiveSource:
 def test_the_command_line_exports_looks_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with Store(tmp_path / "made") as made:
         made.put_measurement("plain", variant(**PLAIN))
-        made.put_blob("state-abc-40-x", b"x")
+        made.put_blob("state-abc-40-x-y", b"x")
         made.remember_look(Request(THEIRS, SLICE), JobKind.TOKENS, 3, looked.table(THEIRS, 3).to_json(), {})
     archive = tmp_path / "theirs.tar"
     assert main(["--cache", str(tmp_path / "made"), "cache", "export", str(archive)]) == 0
@@ -181,7 +258,7 @@ def test_each_value_is_called_by_what_people_know_it_as(tmp_path: Path):
         store.remember(request, "key", files)
         store.put_job(Job("1", request))
         store.put_partial("1", made_up("demo:a", SLICE, Shape(layers=4), complete=False))
-        store.put_blobs({"state-abc-40-x": b"x", "maps-abc-1": b"x"})
+        store.put_blobs({"state-abc-40-x-y": b"x", "maps-abc-1": b"x"})
         store.remember_look(request, JobKind.TOKENS, 7, looked.table().to_json(), files)
         store.remember_look(request, JobKind.PREVIEW, None, looked.preview().to_json(), files)
         for kind in (JobKind.MAP, JobKind.TSNE):

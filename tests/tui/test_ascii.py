@@ -30,6 +30,7 @@ PACKAGE = Path(__file__).parents[2] / "microscope_tui"
         ("⠉⣀⣉⠀", "'.: "),
         ("R² λ₁/Σλ 1 − ‖XA − Y‖²", "R2 l1/Sl 1 - |XA - Y|2"),
         ("é 漢字", "e ????"),
+        ("⏎ is no /", "\\ is no /"),
         ("plain", "plain"),
     ],
 )

@@ -6,13 +6,14 @@ import pytest
 from textual.widgets import DataTable, Static
 
 from microscope_tui.errors import MicroscopeError
+from microscope_tui.methods import REFERENCE
 from microscope_tui.terms import JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.tui.content.work import cells, columns, in_view, lines_of, state_of
 from microscope_tui.tui.data.source import Held, Stock
 from microscope_tui.tui.screens.cache import Cache, total_text
 from microscope_tui.tui.screens.jobs import Jobs
 from microscope_tui.tui.session import Session
-from tests.tui.driving import Driven, explorer
+from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
 NAMES = ("demo:a", "demo:b", "demo:c")
@@ -104,6 +105,39 @@ def test_running_jobs_stand_first_then_the_queue_then_the_newest():
     assert [job.request.model for job in in_view(moved)] == ["d", "c", "e", "b", "a"]
 
 
+def test_what_was_withdrawn_before_it_began_stands_last():
+    source = FakeSource()
+    jobs = [source.submit(Request(name, SLICE)) for name in "abc"]
+    half = replace(jobs[1], started=1.0, progress=Progress("measuring", 3, 60))
+    jobs = [replace(jobs[0], state=JobState.DONE), *(replace(job, state=JobState.CANCELLED) for job in (half, jobs[2]))]
+    assert [job.request.model for job in in_view(jobs)] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(("size", "shown"), [((80, 24), "without dupli…"), ((160, 45), "without duplicates, sinks")])
+async def test_jobs_of_one_model_and_slice_are_told_apart_by_the_rows_they_count(size: tuple[int, int], shown: str):
+    source = FakeSource([made_up()])
+    plain = Request(MODELS[0], SLICE)
+    variants = (
+        replace(plain, without=("duplicates", "sinks")),
+        replace(plain, one_tile=True),
+        replace(plain, before=True, reference=True),
+        replace(plain, matched=1500),
+    )
+    for request in (*variants, plain):
+        source.submit(request)
+    async with explorer(source, size=size) as e:
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 5)
+        names = [row[1] for row in rows(e)]
+        assert names[0] == shown
+        assert len({*names}) == 5
+        assert names[1] == "one tile"
+        assert names[4] == "measure"
+        assert f"measure: {MODELS[0]} on {SLICE}, without duplicates, sinks" in text_of(e, "#detail")
+        await e.press("down", "down")
+        await e.until(lambda: "from the vision tower on, with the reference's values" in text_of(e, "#detail"))
+
+
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (100, 30), (160, 45)])
 async def test_no_column_of_jobs_or_cache_is_out_of_sight(size: tuple[int, int]):
     source = FakeSource([made_up()])
@@ -144,15 +178,21 @@ async def test_what_has_no_room_in_the_table_of_jobs_stands_below_it():
         assert "job job-1" in below
 
 
-def test_a_job_says_how_far_it_is_by_what_its_phase_counts():
+def test_a_job_says_how_many_of_its_examples_are_measured_and_nothing_else_in_percent():
     job = FakeSource().submit(Request("a", SLICE))
 
     def said(state: JobState, phase: str = "measuring", done: int = 0, total: int = 0) -> str:
         return state_of(replace(job, state=state, progress=Progress(phase, done, total), started=10.0, ended=51.0))
 
     assert said(JobState.RUNNING, "measuring", 52, 100) == "▶ running 52 %"
-    assert said(JobState.RUNNING, "computing profiles 30 %", 100, 100) == "▶ running 30 %"
-    assert said(JobState.RUNNING, "loading model", 0, 100) == "▶ running"
+    phases = [("loading model", 0), ("loading weights 30 %", 0), ("measuring", 0), ("resuming", 20), ("measuring", 21)]
+    phases += [("measuring", 100), ("computing profiles 30 %", 100), ("computing profiles 90 %", 100)]
+    assert [said(JobState.RUNNING, phase, done, 100) for phase, done in phases] == [
+        *("▶ loading", "▶ loading", "▶ running", "▶ running 20 %", "▶ running 21 %", "▶ running 100 %"),
+        *("▶ computing", "▶ computing"),
+    ]
+    look = replace(job, kind=JobKind.TOKENS, state=JobState.RUNNING)
+    assert state_of(replace(look, progress=Progress("linear maps of text tokens", 3, 32, unit="maps"))) == "▶ running"
     assert said(JobState.PAUSED, "paused", 7, 20) == "‖ paused 35 %"
     assert said(JobState.QUEUED) == "· queued"
     assert said(JobState.DONE) == "✓ done 0:41"
@@ -230,6 +270,24 @@ async def test_the_cache_shows_what_takes_the_most_and_removes_when_asked_twice(
         assert e.app.screen is e.explorer
 
 
+async def test_in_a_small_window_the_key_of_a_value_is_whole():
+    """It is what `microscope-tui cache rm` wants."""
+    source = FakeSource([made_up()])
+    key = "blob/" + "-".join(f"{n}{'0123456789abcdef' * 2}"[:32] for n in range(3))
+    what = "sums after all 4,241 examples of llava-hf/llava-v1.6-mistral-7b-hf on derek-thomas/ScienceQA?filter=image"
+    source.held[key] = Held(key, "sums", what, MODELS[0], str(SLICE), 300_000_000, 1_700_000_000.0, False)
+    async with explorer(source, size=(60, 20)) as e:
+        await e.press("K")
+        await e.until(lambda: len(rows(e)) == 1)
+        await e.pilot.pause()
+        detail = e.app.screen.query_one("#detail").region
+        lines = [strip.text for strip in e.app.screen._compositor.render_strips()]
+        shown = "".join(lines[y][detail.x : detail.right].strip() for y in range(detail.y, detail.bottom))
+        assert key in shown
+        assert what.replace(" ", "") in shown.replace(" ", "")
+        assert e.app.screen.query_one(DataTable).size.height >= 2
+
+
 async def test_the_cache_is_verified_and_tidied_up():
     source = FakeSource([made_up()])
     async with explorer(source) as e:
@@ -259,7 +317,7 @@ async def test_with_many_jobs_in_a_small_window_it_opens_on_the_running_one_and_
         await e.until(lambda: "demo:m6" in text_of(e, "#detail"))
         table = e.app.screen.query_one(DataTable)
         assert table.cursor_row == 0
-        assert "running" in rows(e)[0][0]
+        assert rows(e)[0][0].startswith("▶")
         await e.press(*["down"] * 8)
         assert table.cursor_row == 8
         assert "demo:m0" in text_of(e, "#detail")
@@ -316,3 +374,36 @@ async def test_a_job_of_a_curve_that_is_shown_is_looked_at_in_the_comparison_and
         await e.press("down", "down", "down", "enter")
         await e.until(lambda: e.session.models == ("demo:d",))
         await e.until(lambda: "the place of the 3 curves that were compared: c lays others over it" in e.notes)
+
+
+async def test_a_job_is_shown_with_the_rows_that_it_counts():
+    source = FakeSource([made_up(), made_up(MODELS[1])])
+    job = source.submit(
+        Request(MODELS[1], SLICE, without=("duplicates", "sinks"), one_tile=True, reference=True, matched=500)
+    )
+    source.variants[job.request] = made_up(MODELS[1])
+    source.worked[job.id] = replace(job, state=JobState.DONE)
+    async with explorer(source, session=Session(MODELS, SLICE)) as e:
+        await filled(e)
+        await e.press("j")
+        await e.until(lambda: len(rows(e)) == 1)
+        await e.press("enter")
+        await e.until(lambda: e.explorer.requests == (job.request,))
+        assert "takes the place of the 2 curves" in e.notes
+        assert [*source.worked] == [job.id], "nothing is measured for it"
+        assert e.session.method() == REFERENCE
+
+
+async def test_a_look_is_shown_of_the_rows_that_it_is_of_and_changes_nothing_else():
+    source = FakeSource([made_up()])
+    plain = Request(MODELS[0], SLICE)
+    looks = [source.submit(each, JobKind.MAP) for each in (plain, replace(plain, without=("sinks",)))]
+    for request in (replace(plain, matched=500), replace(plain, matched=500, without=("sinks",))):
+        source.variants[request] = made_up()
+    async with explorer(source, session=Session(MODELS[:1], SLICE, rows=500)) as e:
+        await filled(e)
+        for number, look in enumerate(looks):
+            await e.press("j")
+            await e.until(lambda: len(rows(e)) == 2)
+            await e.press(*["down"] * number, "enter")
+            assert e.explorer.requests == (replace(look.request, matched=500),)

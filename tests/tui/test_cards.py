@@ -1,20 +1,28 @@
 """The cards: what a number is, what can go wrong with it here, and all in which two curves differ."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from textual.widgets import Label
 
+from microscope_tui.geometry import dimension
+from microscope_tui.methods import METHODS, method_of
 from microscope_tui.results import Estimate, Measurement, Profile, Skipped
-from microscope_tui.terms import METHODS, Metric, Modality, Request, Stream
-from microscope_tui.tui.content.cards import ESTIMATORS, Section, metric_card
+from microscope_tui.terms import Metric, Modality, Request, Stream
+from microscope_tui.tui.content.cards import MEANINGS, Section, metric_card
 from microscope_tui.tui.content.contrast import contrast, contrast_card
+from microscope_tui.tui.content.lines import inspector_lines
 from microscope_tui.tui.content.measured import shown
-from microscope_tui.tui.content.view import pane_views
+from microscope_tui.tui.content.readout import fit
+from microscope_tui.tui.content.view import PaneView, pane_views, said_of
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.screens.card import Card
-from microscope_tui.tui.session import Session
+from microscope_tui.tui.screens.help import WORDS
+from microscope_tui.tui.session import DARK, Session
+from microscope_tui.tui.themes import PALETTES
 from tests.sure import sure
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
@@ -26,6 +34,13 @@ def _measured(*numbers: tuple[Metric, str, Stream, Estimate], model: str = MODEL
         for metric, method, stream, estimate in numbers
     )
     return replace(Measurement(model, SLICE, profiles, examples=200, tokens={"text": 1000}), **more)
+
+
+def _view(session: Session, measurement: Measurement) -> PaneView:
+    desk, (request,) = Desk(), [Request(model, SLICE) for model in session.models]
+    desk.forget(request)
+    desk.measured(request, measurement)
+    return pane_views(session, desk, [request])[session.pane]
 
 
 def _card(session: Session, *measurements: Measurement) -> tuple[Section, ...]:
@@ -50,8 +65,9 @@ RESIDUAL = Session(MODELS[:1], SLICE, streams=(Stream.RESIDUAL,))
 
 
 def test_every_method_has_an_estimator_and_a_source():
-    assert set(ESTIMATORS) == {(metric, method) for metric in Metric for method in METHODS[metric]}
-    assert all(text for pair in ESTIMATORS.values() for text in pair)
+    known = [method_of(metric, name) for metric in Metric for name in METHODS[metric]]
+    assert all(how.formula and how.short and how.estimator and how.source for how in known)
+    assert all(len(how.short) < len(how.formula) for how in known)
 
 
 def test_few_rows_a_dimension_inflate_the_in_sample_score():
@@ -82,6 +98,17 @@ def test_a_small_update_is_told_with_what_a_linear_map_explains_of_it():
     assert "held out by examples it is 0.8500" in said
 
 
+def test_the_facts_beside_a_value_are_explained_where_they_stand():
+    estimate = Estimate(0.98, n=10_000, d=10, facts=("ρ 0.05", "rank 10 of 10"))
+    plain = (Metric.LINEARITY, "held-out", Stream.RESIDUAL, Estimate(0.9, n=10_000, d=10, facts=("10 folds",)))
+    measured = _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate), plain)
+    told = {row.name: row.text for section in _card(RESIDUAL, measured) for row in section.rows}
+    assert told["ρ"].startswith("tr Cov(update)/tr Cov(what leaves the block)")
+    assert "directions" in told["rank"]
+    assert "shrunk by" not in told
+    assert {"n  d  n/d", "sinks", "duplicates", "max-T × 8", *MEANINGS} <= {word for word, _ in WORDS}
+
+
 def test_what_the_estimate_warns_of_is_said_once():
     notes = (
         "n/d = 3.0: independent rows would score 0.33",
@@ -110,6 +137,28 @@ def test_sinks_are_counted_and_the_key_that_leaves_them_out_is_named():
     none = replace(measured, sinks={"text": 0})
     assert "no row has a massive norm" in _all(_card(RESIDUAL, none))
     assert "massive" not in _warned(_card(RESIDUAL, none))
+
+
+def test_repeated_rows_are_counted_for_every_metric_and_the_key_that_leaves_them_out_is_named():
+    rows = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    copied = torch.cat([rows, rows[:100]])
+    linearity = (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.4, n=1000, d=10))
+    told = {
+        "25 % of the sampled rows at this layer repeat others and count as often as they come: D leaves them": copied,
+        "no sampled row repeats another": rows,
+        "": None,
+    }
+    for said, given in told.items():
+        more = () if given is None else ((Metric.DIMENSION, "mle", Stream.RESIDUAL, dimension(given)),)
+        measured = _measured(linearity, *more)
+        view = _view(RESIDUAL, measured)
+        (line,) = inspector_lines(view, 0, PALETTES[DARK], 200)
+        assert ("duplicates 25 %" in fit(said_of(view, view.series[0], 0), 200)) == (given is copied)
+        assert ("duplicates 25 %" in "".join(span.text for span in line)) == (given is copied)
+        assert ("duplicates" in "".join(span.text for span in line)) == (given is copied)
+        card = _all(_card(RESIDUAL, measured))
+        assert said in card
+        assert ("repeat" in card) == (given is not None)
 
 
 def test_examples_that_were_skipped_are_named_with_their_reasons_and_so_are_notes():
@@ -261,6 +310,11 @@ def test_what_follows_from_another_connector_does_not_count_as_a_difference_of_i
     assert "vision encoder CLIP: 5 layers" in said.partition("are the same")[2]
     assert "architecture" in said.partition("Differs with them")[2].partition("are the same")[0]
     assert "s2" not in said
+    three = {**weights, "vision encoder": "v2"}
+    of_three = re.findall(
+        r"Weights of the ([^,]*), the ([^,]*) and the (.*) differ", _contrast(_made({}, {}), _made(adapter, three))
+    )
+    assert [{*names} for names in of_three] == [{*three}]
     alone = _contrast(_made({}, {}), _made({"connector": "Adapter"}, weights, model="b2"))
     assert "Only one thing differs (connector)" in alone
 

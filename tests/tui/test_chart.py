@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from textual.strip import Strip
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.session import DARK, LIGHT
 from microscope_tui.tui.themes import CONTRAST, MARKERS, PALETTES, in_colours
-from microscope_tui.tui.widgets import chart
+from microscope_tui.tui.widgets import chart, plot
 from microscope_tui.tui.widgets.chart import BRAILLE, Drawing, drawing
 from microscope_tui.tui.widgets.ticks import Scale
 
@@ -44,6 +45,31 @@ def _plot(d: Drawing) -> list[list[tuple[str, Style]]]:
 def _dots(d: Drawing, column: int) -> list[int]:
     """Rows of a column (of the plot area) that hold braille dots."""
     return [y for y, row in enumerate(_plot(d)) if ord(row[column][0]) > BRAILLE]
+
+
+UPPER, LOWER = 0x01 | 0x02 | 0x08 | 0x10, 0x04 | 0x20 | 0x40 | 0x80
+"""The dots of a braille cell above and below its middle."""
+
+
+@pytest.mark.parametrize("ys", [None, (-0.013, 0.021), (-0.5, 0.002), (-0.0005, 0.3)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_above_0_stands_above_the_line_at_0_and_what_is_below_it_below(
+    sign: int, ys: tuple[float, float] | None
+):
+    for height in range(4, 40):
+        for value in (0.0002, 0.0047, 0.02):
+            far = Line((0, 1), (0.05, -0.03), (None,) * 2, (None,) * 2, 1)
+            near = Line((4, 9), (sign * value,) * 2, (None,) * 2, (None,) * 2)
+            d = Drawing((near, far), Axes(9, zero=True, ys=ys), 56, height, PALETTE)
+            assert d.y.low <= (ys or (-0.03, 0.05))[0] < 0 < (ys or (-0.03, 0.05))[1] <= d.y.high
+            at_zero = d.rows - 1 - d.y.cell(0.0)
+            assert "─" in d.line(at_zero).text
+            column = d.column(6) - d.left
+            for row in _dots(d, column):
+                assert (at_zero - row) * sign >= 0, (height, value)
+                if row == at_zero:
+                    dots = ord(_plot(d)[row][column][0]) - BRAILLE
+                    assert not dots & (LOWER if sign > 0 else UPPER), (height, value)
 
 
 def test_the_line_passes_through_its_values():
@@ -110,7 +136,8 @@ def test_the_cursor_restyles_cells_and_builds_nothing(monkeypatch: pytest.Monkey
     def fail(*args: object) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(Drawing, "_canvas", fail)
+    monkeypatch.setattr(plot, "dots", fail)
+    monkeypatch.setattr(plot, "axes", fail)
     for layer in range(25):
         for y in range(16):
             strip = d.line(y, layer)
@@ -305,9 +332,22 @@ def test_at_a_crossing_no_dot_is_lost():
     assert dots(up, down) == dots(up) | dots(down)
 
 
-def test_the_first_series_gives_the_colour_where_two_meet():
-    d = Drawing((_line(25), _line(25, 1)), Axes(24), 56, 16, PALETTE)
-    assert {_colour(s) for row in _plot(d) for c, s in row if ord(c) > BRAILLE} == {PALETTE.of(0)}
+@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("plain", [False, True])
+def test_lines_on_each_other_take_turns_and_the_first_is_seen_most(count: int, plain: bool):
+    """At 80 columns a pane has some thirty cells for its curves."""
+    d = Drawing(tuple(_line(25, n) for n in range(count)), Axes(24, plain=plain), 38, 8, PALETTE)
+    seen = Counter(_colour(s) for row in _plot(d) for c, s in row if ord(c) > BRAILLE)
+    assert set(seen) == {PALETTE.of(n) for n in range(count)}
+    assert seen.most_common(1)[0][0] == PALETTE.of(0)
+
+
+def test_lines_apart_keep_their_colours():
+    d = Drawing((_line(25, shift=1.0), _line(25, 1)), Axes(24), 56, 16, PALETTE)
+    colours = [{_colour(s) for c, s in row if ord(c) > BRAILLE} for row in _plot(d)]
+    drawn = [of for of in colours if of]
+    assert (drawn[0], drawn[-1]) == ({PALETTE.of(0)}, {PALETTE.of(1)})
+    assert not any(len(of) > 1 for of in drawn)
 
 
 @pytest.mark.parametrize("lines", [(), (_line(9, gap=tuple(range(9))),), (Line((), (), (), ()),)])

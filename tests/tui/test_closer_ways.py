@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.terms import JobKind, JobState, Stream
+from microscope_tui.tui.content.tokens import Quantity
 from microscope_tui.tui.data.looks import Look
+from microscope_tui.tui.data.values import Value
 from microscope_tui.tui.screens.card import Card
 from microscope_tui.tui.screens.closer import Closer
 from microscope_tui.tui.screens.examples import Examples
@@ -16,7 +18,7 @@ from tests.sure import sure
 from tests.tui import looked
 from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
 from tests.tui.driving import Driven, explorer, filled
-from tests.tui.fake import MODELS, FakeSource
+from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
 KINDS: dict[str, type[Closer]] = {"E": Examples, "T": TokenScreen, "X": Worst, "M": Map}
 
@@ -68,6 +70,29 @@ async def test_the_model_that_is_looked_at_is_taken_along(source: FakeSource):
         assert e.here(TokenScreen).request.model == MODELS[1]
 
 
+@pytest.mark.parametrize("key", KINDS)
+async def test_the_model_that_is_pinned_on_top_is_looked_at_first(source: FakeSource, key: str):
+    async with explorer(source, session=BOTH) as e:
+        await filled(e)
+        await e.press("p")
+        screen = await opened(e, key, KINDS[key])
+        assert screen.requests[screen.model].model == MODELS[1]
+        await e.press("escape", "p", key)
+        again = e.here(KINDS[key])
+        assert again.requests[again.model].model == MODELS[0]
+
+
+async def test_on_two_slices_it_is_the_one_model_that_is_looked_at(source: FakeSource):
+    other = replace(SLICE, seed=1)
+    source.stored[MODELS[0], str(other)] = made_up(MODELS[0], other)
+    async with explorer(source, session=replace(ONE, others=(other,))) as e:
+        await filled(e)
+        await e.press("p")
+        assert e.session.top == 1
+        screen = await opened(e, "M", Map)
+        assert screen.request.model == MODELS[0]
+
+
 async def test_the_cursor_of_layers_is_where_it_was_left(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         await opened(e, "X", Worst)
@@ -105,6 +130,78 @@ async def test_what_somebody_else_waits_for_is_not_cancelled(source: FakeSource)
         await e.until(lambda: source.cancelled == [*source.worked])
 
 
+async def test_what_was_made_before_the_slice_was_measured_is_made_anew_by_itself(source: FakeSource):
+    """Once, and what there is stays on the screen until then."""
+    few: dict[str, Value] = {
+        "M": replace(looked.cloud(), walked=0, notes=("rows of 32 of 200 examples",)),
+        "T": replace(looked.table(mapped=False), walked=0),
+        "X": replace(looked.worst(), fitted=20),
+    }
+    kinds = {"M": JobKind.MAP, "T": JobKind.TOKENS, "X": JobKind.WORST}
+    for key, old in few.items():
+        example = 0 if key == "T" else None
+        better = source.looks[MODELS[0], kinds[key], example]
+        source.looks[MODELS[0], kinds[key], example] = old
+        source.looked_at.clear()
+        async with explorer(source, session=ONE, size=(120, 24)) as e:
+            screen = await opened(e, key, KINDS[key])
+            if key == "T":
+                await e.press("down", "down")
+            await e.until(lambda key=key: source.looked_at == [(MODELS[0], kinds[key], 0 if key == "T" else None)])  # type: ignore[misc]
+            assert screen.see(screen.asked[0]).value is old
+            job = [*source.worked.values()][-1]
+            source.looks[MODELS[0], kinds[key], example] = better
+            source.move(job, JobState.DONE)
+            await e.until(lambda: screen.see(screen.asked[0]).value is better)  # noqa: B023
+            if isinstance(screen, TokenScreen):
+                assert sure(screen.reading).line.start == 2
+                assert screen.quantity is Quantity.RESIDUAL
+        source.news = type(source.news)()
+
+
+async def test_what_cannot_be_made_anew_stays_and_is_not_asked_for_twice(source: FakeSource):
+    old = replace(looked.cloud(), walked=0)
+    source.looks[MODELS[0], JobKind.MAP, None] = old
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "M", Map)
+        await e.until(lambda: source.worked)
+        (job,) = source.worked.values()
+        source.move(job, JobState.FAILED, error="It does not fit.")
+        await e.until(lambda: not screen.see(screen.asked[0]).waiting)
+        await e.press("right", "left")
+        assert screen.see(screen.asked[0]).value is old
+        assert "does not fit" not in canvas(e, "map-0")
+        assert len(source.worked) == 1
+
+
+async def test_looks_are_those_of_the_rows_whatever_is_computed_from_them(source: FakeSource):
+    """As many rows for dimension, or the reference beside it, make no other map."""
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        rows = replace(e.session, rows=500, reference=True)
+        for request in rows.requests(e.explorer.settings):
+            source.variants[request] = sure(source.stored[MODELS[0], str(SLICE)])
+            assert Look(request, JobKind.MAP) == Look(e.explorer.requests[0], JobKind.MAP)
+        e.explorer.change(rows)
+        screen = await opened(e, "M", Map)
+        assert {look.request.matched for look in screen.asked} == {None}
+        assert not source.looked_at
+
+
+async def test_what_another_explorer_waits_for_is_left_to_it(source: FakeSource):
+    source.looks.clear()
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        await e.press("M")
+        screen = e.here(Map)
+        await e.until(lambda: screen.see(screen.asked[0]).job)
+        (job,) = source.worked
+        source.wanted_elsewhere.add(job)
+        await e.press("escape")
+        await e.until(lambda: source.left == [job])
+        assert source.cancelled == []
+
+
 async def test_who_comes_back_at_once_does_not_read_that_it_was_cancelled(source: FakeSource):
     """Leaving cancels the job; asked for again it may be found on its way, just before it is cancelled."""
     source.looks.clear()
@@ -134,10 +231,10 @@ async def test_i_tells_of_the_tokens_and_follows_the_layer(source: FakeSource):
         card = e.here(Card)
         assert str(card.query_one("#title").render()) == "tokens of demo:scienceqa"
         assert "token 2 “:”, text" in card.text
-        assert f"residual: {table.residual[5][2]:.6g}" in card.text
+        assert f"residual: {table.residual[5][2]:#.4g}" in card.text
         assert "fitted on 180 examples" in card.text
         await e.press("right")
-        assert f"residual: {table.residual[6][2]:.6g}" in card.text
+        assert f"residual: {table.residual[6][2]:#.4g}" in card.text
         await e.press("escape")
         assert (e.here(TokenScreen), screen.at_layer) == (screen, 6)
         assert "layer 6  token 2" in canvas(e, "detail")
@@ -151,6 +248,21 @@ async def test_i_tells_of_a_sink_among_the_tokens(source: FakeSource):
         assert times > 10
         await e.press("i")
         assert f"its norm is {times:.3g} times the median" in e.here(Card).text
+
+
+async def test_a_modality_can_be_chosen_while_the_worst_tokens_are_looked_for(source: FakeSource):
+    found = source.looks.pop((MODELS[0], JobKind.WORST, None))
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        await e.press("X")
+        await e.until(lambda: source.looked_at)
+        for chosen in ("text", "image", "all", "text"):
+            await e.press("f")
+            assert bar(e, "title").rstrip().endswith(chosen)
+        source.looks[MODELS[0], JobKind.WORST, None] = found
+        (job,) = (job for job in source.worked.values() if job.kind is JobKind.WORST)
+        source.move(job, JobState.DONE)
+        await e.until(lambda: "worst of text" in canvas(e, "body"))
 
 
 async def test_i_tells_of_the_worst_tokens_the_map_and_the_answers(source: FakeSource):

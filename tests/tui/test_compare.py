@@ -1,6 +1,7 @@
 """Curves laid over each other, their difference, hidden panes, axes and rows left out, driven by keys."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -66,13 +67,11 @@ async def test_the_pinned_curve_is_drawn_over_the_others():
         assert e.session.top == 1
         face = e.face()
         assert face.view.lines[0].colour == 1
-        colours = {
-            sure(s.style.color).name
-            for row in face.rows()
-            for s in row
-            if s.style and any(ord(c) > 0x2800 for c in s.text)
-        }
-        assert colours == {e.explorer.palette.of(1)}
+        cells: Counter[str] = Counter()
+        for segment in (segment for row in face.rows() for segment in row if segment.style):
+            if dots := sum(ord(char) > 0x2800 for char in segment.text):
+                cells[sure(sure(segment.style).color).name] += dots
+        assert [colour for colour, _ in cells.most_common()] == [e.explorer.palette.of(n) for n in (1, 0)]
 
 
 async def test_another_slice_is_laid_over_and_taken_off(source: FakeSource):
@@ -117,7 +116,10 @@ async def test_models_on_the_same_examples_are_compared_in_pairs():
 
 @pytest.mark.parametrize(
     ("third", "marked"),
-    [("partial", "B − A, paired, marked by max-T × 24"), ("complete", "B − A, marked by max-T or Bonferroni × 24")],
+    [
+        ("partial", "B, C − A, paired, marked by max-T × 24"),
+        ("complete", "B, C − A, marked by max-T or Bonferroni × 24"),
+    ],
 )
 async def test_a_third_curve_that_is_not_paired_changes_nothing_about_the_pair(third: str, marked: str):
     pair = [_by_group(made_up(model), own) for model, own in zip(MODELS, (0.0, 1e-4), strict=True)]
@@ -271,6 +273,20 @@ async def test_r_shows_what_the_reference_gives(source: FakeSource):
         assert "llm-microscope" in e.bar("metric")
         await e.press("R", "1")
         assert "in-sample" in e.bar("metric")
+
+
+async def test_r_says_which_variant_it_takes_the_place_of_and_brings_that_back(source: FakeSource):
+    async with explorer(source) as e:
+        await filled(e)
+        source.variants[replace(e.explorer.requests[0], reference=True)] = _with_reference(made_up())
+        await e.press("v")
+        assert "held-out" in e.bar("metric")
+        await e.press("R")
+        assert e.notes == "llm-microscope: its own functions on the same rows; R goes back to held-out"
+        await e.until(lambda: "llm-microscope" in e.bar("metric"))
+        await e.press("R")
+        assert "linearity: held-out again." in e.notes
+        assert "held-out" in e.bar("metric")
 
 
 async def test_stages_before_the_decoder_can_be_reached_by_the_cursor():

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import DataTable
 
-from microscope_tui.terms import FORMULAS, Metric, Modality, Stream
-from microscope_tui.tui.content.lines import SHORT_FORMULAS
+from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.session import LIGHT, Session
 from microscope_tui.tui.widgets.pane import Pane
 from tests.sure import sure
@@ -47,6 +46,15 @@ async def test_the_value_at_the_cursor_is_the_profiles_own(source: FakeSource):
         await e.press("right")
         assert f"{profile.value[13]:.4f}" in e.pane(0)
         assert e.bar("inspector").startswith(" layer 13")
+
+
+async def test_keys_that_have_nothing_to_do_say_so():
+    async with explorer(FakeSource([made_up()]), session=Session(MODELS[:1], SLICE)) as e:
+        await filled(e)
+        await e.press("p")
+        assert "one curve alone: c lays a second" in e.notes
+        await e.press("r")
+        assert "measured to its end" in e.notes
 
 
 NUMBERS = ("n 144,360", "d 64", "n/d 2,256", "ρ 0.999", "rank 64")
@@ -236,8 +244,3 @@ async def test_the_short_formula_is_that_of_the_method_shown():
         await e.press("v")
         assert e.session.method() == "held-out"
         assert "min‖XA" not in e.bar("metric")
-
-
-def test_every_method_has_a_short_formula():
-    assert set(SHORT_FORMULAS) == set(FORMULAS)
-    assert all(len(text) < len(FORMULAS[method]) for method, text in SHORT_FORMULAS.items())

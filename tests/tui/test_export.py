@@ -29,6 +29,7 @@ from microscope_tui.tui.output.export import (
     to_csv,
     to_figure,
     to_json,
+    value_text,
     write,
 )
 from microscope_tui.tui.screens.save import Save
@@ -51,6 +52,20 @@ def on_screen(session: Session = SESSION, measurements: list[Measurement] = BOTH
     found = seen(session, desk, requests)
     assert found
     return found
+
+
+def test_the_page_of_a_difference_has_both_numbers_of_rows_and_the_test(tmp_path: Path):
+    other = made_up(MODELS[1], shape=Shape(layers=6, tilt=1.0, n=3000))
+    found = on_screen(replace(SESSION, difference=True, zoomed=True), [BOTH[0], other])
+    text = save(FORMATS[2], found, SCREEN, tmp_path, "page").read_text()
+    ((_, _, difference),) = found.differences
+    assert "<th>n of A</th><th>n of B</th><th>n/d of A</th><th>n/d of B</th>" in text
+    row = text[text.index("<tr><td>1</td>") :].partition("</tr>")[0]
+    assert f"<td>4,812</td><td>3,000</td><td>{4812 / 64:.1f}</td><td>{3000 / 64:.1f}</td>" in row
+    assert f"<td>{'yes' if difference.significant[1] else 'no'}</td>" in row
+    assert "n = 4,812 and 3,000" in text
+    assert f"tested at {difference.tested} layers (Bonferroni)" in text
+    assert "<th>n</th>" not in text
 
 
 def rows_of(found: Seen) -> list[dict[str, str]]:
@@ -114,6 +129,15 @@ def test_a_difference_is_exported_with_its_test_and_what_is_of_which_side():
     assert profile["significant"] == list(by_layer.significant)
     assert profile["tested"] == 6
     assert "n" not in profile
+
+
+def test_a_small_difference_is_copied_with_its_sign_as_the_screen_writes_it():
+    one, other = made_up(shape=Shape(layers=3)), made_up(MODELS[1], shape=Shape(layers=3))
+    first = one.profiles[0]
+    shifted = replace(first, value=tuple(sure(v) + 0.0003 for v in first.value))
+    other = replace(other, profiles=tuple(shifted if p == first else p for p in other.profiles))
+    found = on_screen(replace(SESSION, difference=True, layer=1), [one, other])
+    assert "\tlayer 1\t+0.0003 [" in "".join(value_text(found, view) for view in found.views)
 
 
 def test_the_p_of_a_difference_in_pairs_has_a_column_of_its_own():
@@ -287,7 +311,7 @@ async def test_what_is_not_installed_is_listed_with_its_command(monkeypatch: pyt
         await e.press("e")
         options = e.app.screen.query_one(OptionList)
         lines = {FORMATS[i].ending: str(options.get_option_at_index(i).prompt) for i in range(options.option_count)}
-        need = {ending for ending, line in lines.items() if "pip install 'microscope_tui[figures]'" in line}
+        need = {ending for ending, line in lines.items() if "pip install matplotlib resvg-py" in line}
         assert need == {"-figure.pdf", "-figure.svg", "-screen.png"}
         await e.press("down", "down", "down", "enter")
         await e.until(lambda: "not installed" in said(e))

@@ -10,7 +10,10 @@ from tests.tui.driving import DEADLINE, explorer, filled
 from tests.tui.fake import FakeSource, made_up
 
 HEAVY = ("torch", "transformers", "datasets", "numpy", "PIL", "pyarrow", "pandas", "scipy", "huggingface_hub")
-LATER = ("microscope_tui.inspection", "microscope_tui.store", "microscope_tui.worker", "plotext", "sqlite3", "tomllib")
+LATER = (
+    *("microscope_tui.catalogue.listing", "microscope_tui.inspection", "microscope_tui.store", "microscope_tui.worker"),
+    *("microscope_tui.tui.data.looks", "microscope_tui.tui.content.difference", "plotext", "sqlite3", "tomllib"),
+)
 """What the first frame does not need."""
 STARTS = {
     "the screens": "import microscope_tui.tui.app, microscope_tui.tui.screens.explorer",
@@ -40,7 +43,7 @@ def test_nothing_heavy_is_imported(start: str):
 
 
 def test_what_the_first_frame_does_not_need_is_imported_after_it():
-    start = "import microscope_tui.tui.app, microscope_tui.tui.data.live, sys"
+    start = "import microscope_tui.tui.start, microscope_tui.tui.app, microscope_tui.tui.data.live, sys"
     code = f"{start}\nprint([m for m in {LATER!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -79,6 +79,17 @@ async def test_in_80_columns_the_footer_has_what_one_cannot_guess():
             assert f" {said} " in e.bar("footer")
 
 
+async def test_a_sentence_names_the_key_that_the_user_gave_it():
+    source = FakeSource([made_up()])
+    source.looks[MODELS[0], JobKind.TOKENS, 0] = looked.table(mapped=False)
+    settings = Settings(cache=Path("/nowhere"), keys={"again": "f5"})
+    async with explorer(source, settings=settings, session=Session(MODELS[:1], SLICE)) as e:
+        await filled(e)
+        await e.press("T")
+        await e.until(lambda: "the slice is measured by now" in e.app.screen.query_one("#detail", Canvas).text)
+        assert "f5 asks again" in e.app.screen.query_one("#detail", Canvas).text
+
+
 async def test_keys_of_the_user_work_on_the_screens_that_look_closer():
     source = FakeSource([made_up()])
     source.looks[MODELS[0], JobKind.TOKENS, 0] = looked.table()

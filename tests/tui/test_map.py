@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.inspection import Projection
-from microscope_tui.terms import JobKind, JobState, Modality, Stream
+from microscope_tui.terms import JobKind, JobState, Modality, Progress, Stream
 from microscope_tui.tui.screens.map import Map
 from microscope_tui.tui.screens.tokens import TokenScreen
 from microscope_tui.tui.screens.worst import Worst
@@ -15,7 +15,7 @@ from tests.sure import sure
 from tests.tui import looked
 from tests.tui.closer import BOTH, ONE, bar, canvas, looked_at, opened
 from tests.tui.driving import explorer, filled
-from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
+from tests.tui.fake import MODELS, SLICE, FakeSource, News, Shape, made_up
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ async def test_the_map_moves_with_the_layer_and_says_its_share(source: FakeSourc
             head, *body, limits = canvas(e, f"map-{number}").splitlines()
             assert name in head
             assert f"{cloud.share[5]:.0%} of the variance" in head
-            assert "● text 100" in head
-            assert "◆ image 200" in head
+            assert "T text 100" in head
+            assert "I image 200" in head
             assert sum(ord(char) > 0x2800 for line in body for char in line) > 100
             assert "of 300 outside" in limits
         before = canvas(e, "map-0")
@@ -112,6 +112,15 @@ async def test_the_map_moves_with_the_layer_and_says_its_share(source: FakeSourc
         await e.press("v")
         assert canvas(e, "map-1").startswith(" ◆ omnifusion")
         assert screen.at_layer == 6
+
+
+async def test_a_line_parts_two_maps_and_one_has_none(source: FakeSource):
+    for session, parted in ((BOTH, True), (ONE, False)):
+        async with explorer(source, size=(80, 24), session=session) as e:
+            await opened(e, "M", Map)
+            await e.until(lambda: "of the" in canvas(e, "map-0") or "%" in canvas(e, "map-0"))
+            row = "".join(segment.text for segment in e.app.screen._compositor.render_strips()[10])
+            assert ("│" in row or "|" in row) == parted, row
 
 
 async def test_of_four_models_the_one_that_is_come_from_is_shown_first_and_c_goes_on_to_the_others():
@@ -162,6 +171,41 @@ async def test_p_asks_for_t_sne_and_goes_back(source: FakeSource):
         assert f"{axes.share[6]:.0%} of the variance" in canvas(e, "map-0")
 
 
+async def test_layers_of_t_sne_are_shown_as_they_come(source: FakeSource):
+    whole = replace(looked.cloud(), projection=Projection.TSNE, share=(), notes=("t-SNE of perplexity 30",))
+    async with explorer(source, session=ONE) as e:
+        screen = await opened(e, "M", Map)
+        await e.press("p")
+        await e.until(lambda: source.worked)
+        (job,) = source.worked.values()
+        for layers in (4, 6):
+            source.looks[MODELS[0], JobKind.TSNE, None] = replace(whole, points=whole.points[:layers])
+            moved = source.move(job, JobState.RUNNING, Progress(f"t-SNE {layers}/13"))
+            source.news.put(News("partial", moved))
+            if layers == 4:
+                await e.until(lambda: "layer 5 comes later" in canvas(e, "map-0"))
+                assert "layers 0 to 3 of 13 are there" in canvas(e, "map-0")
+                await e.until(lambda: "t-SNE 4/13" in canvas(e, "map-0"))
+        await e.until(lambda: "t-SNE of perplexity 30" in canvas(e, "map-0"))
+        assert screen.see(screen.asked[0]).waiting
+        await e.press(*["right"] * 9)
+        assert screen.at_layer == 12
+        source.looks[MODELS[0], JobKind.TSNE, None] = whole
+        source.move(job, JobState.DONE)
+        await e.until(lambda: "text" in canvas(e, "map-0").splitlines()[0])
+        assert not screen.see(screen.asked[0]).waiting
+
+
+async def test_a_map_that_was_stopped_half_way_is_shown_and_made_to_its_end(source: FakeSource):
+    whole = replace(looked.cloud(), projection=Projection.TSNE, share=(), notes=("t-SNE of perplexity 30",))
+    source.looks[MODELS[0], JobKind.TSNE, None] = replace(whole, points=whole.points[:8])
+    async with explorer(source, session=ONE) as e:
+        await opened(e, "M", Map)
+        await e.press("p")
+        await e.until(lambda: "t-SNE of perplexity 30" in canvas(e, "map-0"))
+        await e.until(lambda: [job.kind for job in source.worked.values()] == [JobKind.TSNE])
+
+
 async def test_maps_that_were_passed_over_are_not_waited_for(source: FakeSource):
     for kind in (JobKind.MAP, JobKind.TSNE):
         source.looks.pop((MODELS[0], kind, None), None)
@@ -195,8 +239,8 @@ async def test_on_a_small_screen_the_legend_of_two_maps_fits(source: FakeSource)
         await opened(e, "M", Map)
         for number in (0, 1):
             head = canvas(e, f"map-{number}").splitlines()[0]
-            assert "● text" in head
-            assert "◆ image" in head
+            assert "T text" in head
+            assert "I image" in head
             assert "%" in head
             limits = canvas(e, f"map-{number}").splitlines()[-1]
             assert re.search(r"\d outside  x \S+…\S+  y \S+…[-\d.]+ *$", limits), limits

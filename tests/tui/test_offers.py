@@ -1,10 +1,11 @@
 """What the pickers offer, and what they say of it before it is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue.listing import Entry
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.tui.content.offers import Offer, Room, completions, fitted, folders, offers, search, wrong_slice
 
@@ -100,8 +101,20 @@ def test_what_is_known_is_said_before_a_load_and_doubts_with_their_reason():
     assert offer.doubt == "Its weights take 14.0 GB and the GPU has 8.0 GB free."
     lacking = Entry("a/b", "X", "", missing=("model-2.safetensors", "model-3.safetensors"))
     assert "model-2.safetensors and 1 more must be downloaded" in Offer(lacking).doubt
-    assert "downloaded from the hub, as a whole; its size is not known" in Offer(KNOWN[2]).doubt
-    assert "measuring it downloads it, its size is not known here" in Offer(KNOWN[2]).plan
+    assert Offer(KNOWN[2]).askable
+    assert "it will be downloaded from the hub, its size is not known." in Offer(KNOWN[2]).doubt
+    assert (
+        "on the hub, not on this machine: size not known yet, the hub is asked for its size …" in Offer(KNOWN[2]).plan
+    )
+    alone = Offer(KNOWN[2], unsized="the hub cannot be reached")
+    assert not alone.askable
+    assert "its size is not known (the hub cannot be reached)." in alone.doubt
+    assert "size not known yet, the hub cannot be reached" in alone.plan
+    told = fitted(Offer(replace(SEVEN_B, here=False)), Room(100 * GB, (8 * GB,)))
+    assert told.doubt == (
+        "It is not on this machine: 15.0 GB will be downloaded from the hub, and needs 14.0 GB of memory: too large."
+    )
+    assert told.plan.startswith("bfloat16 · 15.0 GB on the hub, not on this machine · weights 14.0 GB of 8.0 GB free")
     assert (
         Offer(Entry("a/b", "X", "", refused="it takes text only")).doubt == "It cannot be measured: it takes text only."
     )

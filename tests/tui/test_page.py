@@ -9,7 +9,7 @@ import pytest
 
 from microscope_tui.figures import Figure, Panel, Track
 from microscope_tui.results import Profile
-from microscope_tui.tui.output.page import page, runs, ticks
+from microscope_tui.tui.output.page import page, ticks
 from tests.tui.fake import Shape, made_up
 
 MEASURED = made_up("<b>odd & long</b>", shape=Shape(layers=6, gap=(2,)))
@@ -50,7 +50,8 @@ def test_a_page_is_complete_in_itself_and_says_every_number():
     assert "http" not in re.sub(r"llava-hf|https?://www\.w3\.org", "", text)
     assert "&lt;b&gt;odd &amp; long&lt;/b&gt;" in text
     assert "<b>" not in text
-    assert all(repr(value) in text for value in (*PROFILE.value, *PROFILE.low, *PROFILE.high) if value is not None)
+    numbers = [value for value in (*PROFILE.value, *PROFILE.low, *PROFILE.high) if value is not None]
+    assert all(f"<td>{value:.6g}</td>" in text for value in numbers)
     assert "rows are too few" in text
     assert "float32" in text
 
@@ -99,6 +100,9 @@ def test_ticks_are_round(low: float, high: float, expected: list[float]):
     assert ticks(low, high, 6) == pytest.approx(expected)
 
 
-def test_runs():
-    assert list(runs([0, 1, 2, 4, 7, 8])) == [[0, 1, 2], [4], [7, 8]]
-    assert list(runs([])) == []
+def test_a_line_breaks_where_a_stage_before_the_decoder_ends():
+    staged = replace(PROFILE, value=(0.5,) * 6, low=(0.4,) * 6, high=(0.6,) * 6, stages=("tower",) * 2 + ("",) * 4)
+    chart = page("t", Figure((Panel("p", (track(staged),)),), 1, "R²"), []).partition("<figure>")[2]
+    lines = re.findall(r'<polyline points="([^"]*)"', chart.partition("</figure>")[0])
+    assert [len(line.split()) for line in lines] == [2, 4]
+    assert chart.partition("</figure>")[0].count("<polygon") == 2

@@ -1,18 +1,22 @@
 """The picker: what is typed is searched for, looked at, judged and completed."""
 
+import asyncio
 import threading
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, OptionList
+from rich.text import Text
+from textual.widget import Widget
+from textual.widgets import Input, Label, OptionList
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue.listing import Entry
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobKind, JobState, SliceSpec
 from microscope_tui.tui.content.offers import Offer, Shop
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Remembered, keep, restore
+from tests.sure import sure
 from tests.tui import looked
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
@@ -26,6 +30,11 @@ def source() -> FakeSource:
 def lines(e: Driven) -> list[str]:
     options = e.app.screen.query_one(OptionList)
     return [str(options.get_option_at_index(i).prompt) for i in range(options.option_count)]
+
+
+def sure_text(prompt: object) -> Text:
+    assert isinstance(prompt, Text)
+    return prompt
 
 
 def box(e: Driven) -> Input:
@@ -53,6 +62,49 @@ async def test_what_is_measured_for_this_slice_is_ticked(source: FakeSource):
         assert len(ticked) == 2
         assert lines(e)[0].startswith("● ✓ demo:llava-next")
         assert "not here yet" in lines(e)[2]
+
+
+async def test_the_line_under_the_cursor_alone_has_nothing_faint(source: FakeSource):
+    async with explorer(source) as e:
+        await opened(e, "m")
+        options = e.app.screen.query_one(OptionList)
+
+        def faint() -> list[bool]:
+            return ["dim" in [span.style for span in sure_text(option.prompt).spans] for option in options.options]
+
+        for at in (0, 1, 0):
+            await e.until(lambda at=at: faint() == [i != at for i in range(len(lines(e)))])  # type: ignore[misc]
+            await e.press("up" if at else "down")
+
+
+async def test_a_short_list_leaves_no_empty_half_of_a_dialog_and_a_refusal_names_the_way_out(source: FakeSource):
+    async with explorer(source, size=(120, 60)) as e:
+        await opened(e, "m")
+        dialog = e.app.screen.query_one("#dialog")
+        await e.until(lambda: dialog.region.height <= 26)
+        box(e).value = "demo:nothing"
+        await e.until(lambda: "no demo model" in text_of(e, "#said").lower())
+        assert text_of(e, "#said").endswith("· esc back")
+
+
+async def test_the_hub_is_asked_for_the_size_of_what_is_not_here(source: FakeSource):
+    name = "llava-hf/llava-v1.6-mistral-7b-hf"
+    source.hub[name] = Entry(
+        name, "LLaVA-NeXT, Mistral 7B", "", here=False, size=15_100_000_000, weights=15_000_000_000
+    )
+    async with explorer(source, size=(160, 40)) as e:
+        await opened(e, "m")
+        await e.press("down", "down")
+        await e.until(lambda: "15.1 GB on the hub, not on this machine" in text_of(e, "#plan"))
+        assert "15.1 GB · " in lines(e)[2]
+        await e.press("enter")
+        await e.until(lambda: "15.1 GB will be downloaded from the hub" in text_of(e, "#said"))
+        box(e).value = "someone/unheard-of"
+        await e.until(lambda: "size not known yet, the hub cannot be reached" in text_of(e, "#plan"))
+        await e.press("enter")
+        await e.until(lambda: "its size is not known (the hub cannot be reached)." in text_of(e, "#said"))
+        await e.press("enter")
+        await e.until(lambda: e.session.models == ("someone/unheard-of",))
 
 
 async def test_letters_in_their_order_find_a_model(source: FakeSource):
@@ -284,6 +336,40 @@ async def test_the_worker_reads_a_slice_that_nobody_has_looked_into_and_says_wha
         assert " ".join(text_of(e, "#peek").split()).endswith("Name one.")
         assert max(map(len, text_of(e, "#peek").splitlines())) < 110
         await e.press("escape")
+
+
+@pytest.mark.parametrize("last", ["typed", "list", "plan", "said"])
+async def test_what_is_told_while_a_picker_goes_is_not_shown_on_what_is_left_of_it(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch, last: str
+):
+    """Its widgets go before it does, in any order: here `last` goes when news has come meanwhile."""
+    told: list[str] = []
+
+    async with explorer(source, session=Session(MODELS, SLICE)) as e:
+
+        async def linger(widget: Widget) -> None:
+            if widget.id != last or told:
+                return
+            picker = sure(widget.parent)
+            while isinstance(picker, Widget) and not isinstance(picker, Picker):
+                picker = sure(picker.parent)
+            while picker.query("#peek"):
+                await asyncio.sleep(0)
+            assert picker.is_attached
+            e.explorer.watchers.append(lambda: told.append(last))  # called behind the picker's own
+            source.move(source.submit(e.explorer.requests[0]), JobState.RUNNING)
+            while not told and e.app.is_running:
+                await asyncio.sleep(0)
+            e.explorer.watchers.pop()
+
+        await opened(e, "d", "demo:scienceqa?count=5")
+        for kind in (Input, OptionList, Label):
+            monkeypatch.setattr(kind, "on_unmount", linger, raising=False)
+        await e.press("enter")
+        await e.until(lambda: e.session.slice == SliceSpec("demo:scienceqa", count=5))
+        await e.until(lambda: told == [last])
+        await e.until(lambda: not e.explorer.watchers)
+        assert e.app.screen is e.explorer
 
 
 async def test_nobody_waits_for_a_slice_that_was_passed_over(source: FakeSource):

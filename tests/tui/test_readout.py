@@ -3,11 +3,11 @@
 import pytest
 
 from microscope_tui.results import Estimate, Profile
+from microscope_tui.tables import duration
 from microscope_tui.terms import Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.readout import (
     choose,
-    duration,
     fit,
     pieces,
     progress,

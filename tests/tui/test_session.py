@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from microscope_tui.methods import REFERENCE
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Metric, Modality, SliceSpec, Stream
 from microscope_tui.tui import session as moves
@@ -153,12 +154,12 @@ def test_reference_mode_shows_the_references_method_of_every_metric_and_back():
     reference = moves.toggle_reference(held_out, now=False)
     assert reference.requests(Settings(cache=Path("/nowhere")))[0].reference
     for metric in Metric:
-        assert moves.choose_metric(reference, metric).method(("mle", moves.REFERENCE)) == moves.REFERENCE
+        assert moves.choose_metric(reference, metric).method(("mle", REFERENCE)) == REFERENCE
     back = moves.toggle_reference(reference, now=True)
     assert back.method(("in-sample", "held-out")) == "held-out"
     assert not back.requests(Settings(cache=Path("/nowhere")))[0].reference
     dimension = moves.choose_metric(reference, Metric.DIMENSION)
-    chosen = moves.next_method(dimension, ("mle", "gride", moves.REFERENCE))  # another variant within the mode stays
+    chosen = moves.next_method(dimension, ("mle", "gride", REFERENCE))  # another variant within the mode stays
     assert moves.toggle_reference(chosen, now=True).method(("mle", "gride")) == "mle"
 
 

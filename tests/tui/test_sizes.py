@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import DataTable, Static
 
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobState, Progress
 from microscope_tui.tui import keys
-from microscope_tui.tui.content.standing import LEAST, LEAST_ALONE
+from microscope_tui.tui.content.status import LEAST, LEAST_ALONE
+from microscope_tui.tui.data.source import Held
+from microscope_tui.tui.deeds import OPENING
+from microscope_tui.tui.keys import deeds, short_label
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.widgets.pane import Pane
 from tests.tui.driving import Driven, explorer, filled
@@ -57,6 +60,9 @@ async def test_below_the_usual_size_there_is_one_pane_and_keys_go_to_the_others(
         assert "text · residual" in pane
         assert "●" in pane
         assert "◆" in pane
+        opening = {short_label(deed) for deed in deeds("explorer") if deed.action in OPENING}
+        assert "Layer" in e.bar("footer")
+        assert not {word for word in e.bar("footer").split() if word in opening}
         assert sum(ord(char) > 0x2800 for char in pane) > 10
         assert e.explorer.query_one("#footer").region.bottom == size[1]
         assert not e.session.zoomed
@@ -81,6 +87,22 @@ async def test_what_is_open_over_a_pane_alone_says_what_it_needs_and_how_to_leav
             assert "text · main" in e.pane(0)
 
 
+async def test_a_screen_and_a_dialog_say_alike_that_they_need_more_room():
+    said = []
+    async with explorer(FakeSource([made_up()]), size=(80, 24)) as e:
+        await filled(e)
+        for key in ("j", "X"):
+            await e.pilot.resize_terminal(80, 24)
+            await e.press(key)
+            await e.pilot.resize_terminal(45, 12)
+            here = e.explorer if key == "j" else e.app.screen
+            small = here.query_one("#small", Static)
+            await e.until(lambda small=small: small.display and "45x12" in str(small.render()))  # type: ignore[misc]
+            said.append(str(small.render()))
+            await e.press("escape")
+    assert said[0] == said[1]
+
+
 async def test_long_names_leave_room_for_the_rest():
     long = "/data/" + "x" * 200
     source = FakeSource([made_up(long), made_up(MODELS[1])])
@@ -90,6 +112,39 @@ async def test_long_names_leave_room_for_the_rest():
         assert "worker idle" in e.bar("header")
         assert "text · main" in e.pane(0)
         assert all(len(line) == len(e.pane(0).splitlines()[0]) for line in e.pane(0).splitlines())
+
+
+async def test_short_names_are_whole_in_the_smallest_header_while_the_worker_talks():
+    source = FakeSource([made_up()])
+    async with explorer(source, size=(60, 20), session=Session(MODELS, SLICE)) as e:
+        await e.until(lambda: len(source.worked) == 1)
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 304, 700, rate=12.34, eta=41.0))
+        await header_says(e, "measuring 304/700 ex")
+        assert e.bar("header").startswith(" ● llava-next  ◆ omnifusion  on ")
+
+
+async def test_letters_of_two_cells_stay_in_their_pane():
+    name = "/data/" + "模型" * 60
+    source = FakeSource([])
+    async with explorer(source, size=(80, 24), session=Session((name, MODELS[1]), SLICE)) as e:
+        await e.until(lambda: "queued" in e.pane(0))
+        first = next(iter(source.worked))
+        source.move(source.worked[first], JobState.FAILED, error=f"{name} is not here: name another model.")
+        await e.until(lambda: "is not here" in "".join(e.pane(0).split()) or "模" in e.pane(0))
+        rows = e.face().rows()
+        assert {row.cell_length for row in rows} == {e.face().width}
+        assert not any("…" in row.text[-1:] for row in rows)
+
+
+@pytest.mark.parametrize("width", [100, 120])
+async def test_a_name_is_not_cut_where_there_is_room_beside_its_values(width: int):
+    names = ("demo:llava-next-base", MODELS[1])
+    source = FakeSource([made_up(name) for name in names])
+    async with explorer(source, size=(width, 40), session=Session(names, SLICE, layer=3)) as e:
+        await filled(e)
+        lines = [line for number in range(4) for line in e.pane(number).splitlines() if "llava" in line]
+        assert len(lines) == 4
+        assert all("● llava-next-base " in line and "]" in line for line in lines)
 
 
 async def test_a_model_of_a_hundred_layers():
@@ -151,6 +206,23 @@ async def test_help_tells_how_to_scroll_and_leave_where_it_is_seen_at_once():
         assert "scroll · esc back" in str(said.render())
         assert said.region.bottom <= 24
         assert said.region.height == 1
+
+
+async def test_a_dialog_that_is_not_seen_does_nothing_but_go_back():
+    """`x` twice removes a value of the cache."""
+    source = FakeSource([made_up()])
+    source.held["blob/1"] = Held("blob/1", "sums", "sums", MODELS[0], str(SLICE), 1, 1_700_000_000.0, False)
+    async with explorer(source, size=(80, 24)) as e:
+        await filled(e)
+        await e.press("K")
+        await e.until(lambda: e.app.screen.query_one(DataTable).row_count)
+        await e.pilot.resize_terminal(58, 18)
+        await e.until(lambda: not e.app.screen.query_one("#dialog").region.size)
+        await e.press("x", "x")
+        await e.pilot.pause(0.1)
+        assert source.held
+        await e.press("escape")
+        assert e.app.screen is e.explorer
 
 
 async def test_a_dialog_gives_way_in_a_window_that_is_too_small_and_comes_back():

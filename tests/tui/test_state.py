@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +50,21 @@ def test_the_file_is_private_and_nothing_else_is_left(tmp_path: Path):
     assert os.listdir(tmp_path / "new") == [FILE]
     assert (tmp_path / "new" / FILE).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_two_that_keep_a_session_at_the_same_time_leave_one_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    both_write = threading.Barrier(2, timeout=5)
+
+    def dump(data, opened, **options):
+        both_write.wait()
+        opened.write(json.dumps(data))
+
+    monkeypatch.setattr("microscope_tui.tui.state.json.dump", dump)
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(keep, tmp_path, session, Remembered()) for session in (RICH, START)]:
+            done.result()
+    assert restore(tmp_path, START, ())[0] in (RICH, START)
+    assert os.listdir(tmp_path) == [FILE]
 
 
 def test_what_is_given_wins_and_takes_along_what_was_laid_over(tmp_path: Path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
-from microscope_tui.tui.content.standing import told_from
+from microscope_tui.tui.content.status import told_from
 from microscope_tui.tui.data import clerk
 from microscope_tui.tui.session import Session
 from tests.tui.driving import Driven, explorer, filled

@@ -1,9 +1,10 @@
-"""What the explorer tells lies over names alone: the values stay readable below it."""
+"""What the explorer tells lies over keys alone where it is short: names and values stay readable."""
 
 from functools import partial
 from pathlib import Path
 
 import pytest
+from textual.geometry import Region
 from textual.widgets._toast import Toast
 
 from microscope_tui.settings import Settings
@@ -14,14 +15,14 @@ from tests.tui.driving import Driven, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
 
 
-def above(app: ExplorerApp, line: int) -> bool:
-    """Whether one thing is told on the screen, above a line."""
-    edges = [toast.region.bottom for toast in app.screen.query(Toast) if toast.region.height]
-    return len(edges) == 1 and edges[0] <= line
+def told(app: ExplorerApp) -> list[Region]:
+    return [toast.region for toast in app.screen.query(Toast) if toast.region.height]
 
 
 @pytest.mark.parametrize("size", [(60, 20), (80, 24), (120, 40)])
-async def test_no_value_is_below_what_is_told(size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_neither_names_nor_values_are_below_what_is_told(
+    size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     source = FakeSource([made_up()])
     app = ExplorerApp(Settings(cache=Path("/nowhere")), Session(MODELS[:1], SLICE, layer=12), source)
@@ -30,10 +31,14 @@ async def test_no_value_is_below_what_is_told(size: tuple[int, int], tmp_path: P
         await filled(e)
         for key in ("f", "s"):  # a sentence, and the path of a file
             await e.press(key)
-            first = e.explorer.query_one("#pane-0", Pane)
-            lines = [y for y, line in enumerate(first.rows()) if line.text.lstrip().startswith("●")]
-            values = first.content_region.y + lines[0]
-            await e.until(partial(above, app, values))
+            await e.until(lambda: told(app))
+            (region,) = told(app)
+            assert region.bottom == size[1]
+            if region.height == 1:
+                assert region.y == e.explorer.query_one("#footer").region.y
+            panes = [pane for pane in e.explorer.query(Pane) if pane.display]
+            assert all(pane.content_region.y + pane.content_region.height // 2 < region.y for pane in panes)
+            assert e.explorer.query_one("#metric").region.bottom <= region.y
     source.close()
 
 
@@ -45,7 +50,7 @@ async def test_what_is_told_reaches_the_edge_and_is_whole(said: str):
         await pilot.pause(0.1)
         (toast,) = (toast for toast in app.screen.query(Toast) if toast.region.height)
         assert toast.region.right == 60
-        lines = [strip.text for strip in app.screen._compositor.render_strips()[: toast.region.height]]
+        lines = [strip.text for strip in app.screen._compositor.render_strips()[-toast.region.height :]]
         shown = "".join(line[toast.region.x + 1 :] for line in lines)
         assert shown.replace(" ", "") == said.replace(" ", "")
 

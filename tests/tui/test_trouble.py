@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from textual.widgets import Static
+from textual.widgets import DataTable, Static
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement, Skipped
 from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
+from tests.tui.closer import canvas
 from tests.tui.driving import Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, News, Shape, made_up
 
@@ -64,6 +65,26 @@ async def test_progress_is_shown_at_most_four_times_a_second(monkeypatch: pytest
             source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", done, 60))
         await e.until(lambda: "measuring 59/60" in e.bar("header"))
         assert 1 <= len(delivered) <= 3
+
+
+FULL = "The disk that holds /data is full: make room on it, or name another cache with --cache."
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)])
+async def test_a_full_disk_is_said_wherever_the_job_is_until_there_is_room(size: tuple[int, int]):
+    source = FakeSource()
+    async with explorer(source, size=size) as e:
+        await e.until(lambda: "queued: the worker takes it up now" in _said(e))
+        source.move(source.worked["job-1"], JobState.QUEUED, Progress("disk full", 3, 60), error=FULL)
+        await e.until(lambda: FULL in _said(e).replace("│ ", ""))
+        assert "disk full: The disk that" in e.bar("header")
+        await e.press("j")
+        await e.until(lambda: FULL in " ".join(str(e.app.screen.query_one("#detail", Static).render()).split()))
+        assert e.app.screen.query_one(DataTable).get_row_at(0)[0] == "· disk full"
+        await e.press("escape")
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 3, 60))
+        await e.until(lambda: "measuring 3/60" in e.bar("header"))
+        assert "disk" not in _said(e)
 
 
 async def test_a_model_that_does_not_exist_is_said_and_another_can_be_chosen():
@@ -131,6 +152,23 @@ async def test_a_failed_job_gives_its_sentence_and_r_asks_again():
         await e.press("r")
         await e.until(lambda: len(source.submitted) == 2)
         await e.until(lambda: "queued" in _said(e))
+
+
+async def test_a_worker_of_older_code_is_named_and_not_the_store():
+    source = FakeSource()
+    async with explorer(source) as e:
+        await _measuring(e)
+        source.move(source.worked["job-1"], JobState.DONE)
+        await e.until(lambda: "The result is no longer in the store: r measures it again." in _said(e))
+        source.old_worker = why = "The worker was started before the program was changed: stop it."
+        await e.press("r")
+        await e.until(lambda: "job-2" in source.worked)
+        source.move(source.worked["job-2"], JobState.DONE)
+        await e.until(lambda: why in _said(e))
+        await e.press("M")
+        await e.until(lambda: "job-3" in source.worked)
+        source.move(source.worked["job-3"], JobState.DONE)
+        await e.until(lambda: "was started before" in canvas(e, "map-0"))
 
 
 async def test_a_worker_that_dies_is_said_what_was_measured_stays_and_r_starts_another():

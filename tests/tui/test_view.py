@@ -8,7 +8,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.measured import methods_measured
 from microscope_tui.tui.content.names import labels_of
-from microscope_tui.tui.content.standing import told_from, worker_state
+from microscope_tui.tui.content.status import told_from, worker_state
 from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
@@ -59,14 +59,14 @@ def test_a_pane_without_a_profile_says_what_happens(job: Job | None, said: str):
 def test_a_queued_job_says_how_many_are_before_it():
     desk = _desk(job=JOB)
     desk.job(Job("0", Request(MODELS[0], SLICE, folds=3), JobState.RUNNING, created=1.0))
-    assert _status(desk) == ("queued behind 1 · j shows the jobs", False)
+    assert _status(desk) == ("queued behind 1 job · j shows the jobs", False)
 
 
 def test_a_job_that_waits_for_one_of_something_else_says_how_that_is_put_off():
     desk = _desk(job=JOB)
     desk.job(Job("0", Request(MODELS[0], SliceSpec("demo:other", count=9)), JobState.RUNNING, created=1.0))
     said, severe = _status(desk)
-    assert said == "queued behind 1: llava-next on other count=9 runs · j: p pause · x cancel"
+    assert said == "queued behind 1 job (llava-next on other count=9 runs) · j, then p pause · x cancel"
     assert not severe
 
 
@@ -230,6 +230,7 @@ def test_what_stands_in_is_the_nearest_variant_not_the_latest():
     for wanted, still in (
         (replace(REQUEST, before=True), "the decoder alone"),
         (replace(REQUEST, without=("duplicates", "sinks")), "without sinks"),
+        (replace(REQUEST, one_tile=True, without=("newline",)), "all rows"),
         (replace(REQUEST, one_tile=True, reference=True), "without the reference's values"),
     ):
         (view, *_) = pane_views(SESSION, desk, [wanted])
@@ -245,7 +246,7 @@ def test_what_stands_in_is_of_the_same_variant_for_all_curves():
         desk.measured(stored, made_up(stored.model))
     wanted = [replace(request, one_tile=True, before=True) for request in (first, second)]
     (view, *_) = pane_views(session, desk, wanted)
-    assert view.stand_in == "still all rows, the decoder alone"
+    assert view.stand_in == "still every tile, the decoder alone"
     desk.forget(replace(second, one_tile=True))
     desk.measured(replace(second, one_tile=True), made_up(second.model))
     (view, *_) = pane_views(session, desk, wanted)

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from microscope_tui.methods import METHODS, REFERENCE, method_of
 from microscope_tui.results import Measurement, Profile
-from microscope_tui.tables import interval, number
-from microscope_tui.terms import FORMULAS, Metric, Stream
-from microscope_tui.tui.content.measured import Shown, counted, unlike
+from microscope_tui.tables import counted, interval, number, unlike
+from microscope_tui.terms import Metric, Stream
+from microscope_tui.tui.content.measured import Shown, repeated
 from microscope_tui.tui.content.readout import at, ratio, share
 from microscope_tui.tui.content.view import PaneView, Series
 from microscope_tui.tui.keys import key_of
@@ -39,63 +40,25 @@ class Section:
     rows: tuple[Row, ...]
 
 
-RAZZHIGAEV_2024 = "Razzhigaev et al. 2024, Your Transformer is Secretly Linear, arXiv 2405.12250, section 3"
-RAZZHIGAEV_2023 = "Razzhigaev et al. 2023, The Shape of Learning, arXiv 2311.05928"
-FACCO = "Facco, d'Errico, Rodriguez & Laio 2017, Scientific Reports 7:12140"
-DENTI = "Denti, Doimo, Laio & Mira 2022, Scientific Reports 12:20005"
-MICROSCOPE = "the code of LLM-Microscope 0.0.7, its faults kept"
-
 NAMED = 8
 """Examples that a card names of those that were skipped."""
 
 MASSIVE = "a massive norm"
+
+MANY = 0.05
+"""A share of repeated rows above which they can make a difference to a value."""
+
 SINK_ROWS = re.compile(r"\bsink rows?\b")
 """How notes of estimates tell of rows with one."""
 
-EVERY_ROW = "from running moments of every row"
-
-ESTIMATORS: Mapping[tuple[Metric, str], tuple[str, str]] = {
-    (Metric.LINEARITY, "in-sample"): (
-        "least squares from running moments of every row, columns centred",
-        RAZZHIGAEV_2024,
-    ),
-    (Metric.LINEARITY, "held-out"): (
-        "ridge regression fitted on some folds of examples, scored on the others; penalty and shrinkage chosen on "
-        "further folds; may be negative",
-        RAZZHIGAEV_2024 + ", with cross-validation by example",
-    ),
-    (Metric.LINEARITY, "adjusted"): (
-        "in-sample, corrected for the rank of the input",
-        RAZZHIGAEV_2024 + "; Ezekiel 1930",
-    ),
-    (Metric.LINEARITY, "update"): ("least squares from the block's input to what the block adds", RAZZHIGAEV_2024),
-    (Metric.LINEARITY, "llm-microscope"): ("least squares on all rows", MICROSCOPE),
-    (Metric.DIMENSION, "mle"): (
-        "maximum likelihood on a bounded sample of rows, repeated rows removed",
-        f"{FACCO}; {DENTI}",
-    ),
-    (Metric.DIMENSION, "facco"): ("slope of a line through 0, without the upper tenth of the ratios", FACCO),
-    (Metric.DIMENSION, "llm-microscope"): ("slope on the lowest fifth of the ratios", MICROSCOPE),
-    (Metric.DIMENSION, "dadapy"): ("slope on the lowest 90 % of the ratios", "Glielmo et al. 2022, Patterns 3:100589"),
-    (Metric.DIMENSION, "scikit-dimension"): (
-        "slope on the lowest 90 % of the ratios",
-        "Bac et al. 2021, Entropy 23:1368; version 0.5.0",
-    ),
-    (Metric.DIMENSION, "gride"): ("maximum likelihood at a larger scale: less swayed by noise", DENTI),
-    (Metric.ANISOTROPY, "top-eigenvalue"): (EVERY_ROW, RAZZHIGAEV_2023),
-    (Metric.ANISOTROPY, "mean-cosine"): (
-        "from the sum of all unit rows: no pairs are drawn",
-        "Ethayarajh 2019, arXiv 1909.00512",
-    ),
-    (Metric.ANISOTROPY, "participation-ratio"): (
-        EVERY_ROW,
-        "Gao et al. 2017, bioRxiv 214262",
-    ),
-    (Metric.ANISOTROPY, "effective-rank"): (EVERY_ROW, "Roy & Vetterli 2007, EUSIPCO"),
-    (Metric.ANISOTROPY, "isoscore"): (EVERY_ROW, "Rudman et al. 2022, arXiv 2108.07344"),
-    (Metric.ANISOTROPY, "llm-microscope"): ("singular values of the rows of the sample", MICROSCOPE),
+MEANINGS: Mapping[str, str] = {
+    "ρ": "tr Cov(update)/tr Cov(what leaves the block): how much of the stream a block adds. R² = 1 − ρ (1 − R² of the "
+    "update), so that near ρ = 0 the score is near 1 whatever the block does",
+    "rank": "the directions, of d, in which the rows that enter the block vary",
+    "shrunk by": "the factor, from fold to fold, by which the map is drawn towards the mean, so that it says as little "
+    "as it knows: 1 for not at all",
 }
-"""How each method is computed, and whose it is."""
+"""What the facts are that stand beside a value, by how they begin."""
 
 STREAMS: Mapping[Stream, str] = {
     Stream.RESIDUAL: "hidden states h_0 … h_L, the last one before the final norm",
@@ -108,11 +71,12 @@ def metric_card(
     view: PaneView, position: int, metric: Metric, method: str, shown: Mapping[int, Shown]
 ) -> tuple[Section, ...]:
     """The card of what a pane shows, with the cursor at a position. `shown` are the curves by their slots."""
-    estimator, source = ESTIMATORS.get((metric, method), ("", ""))
+    how = method_of(metric, method)
     what = [
-        Row("formula", FORMULAS.get((metric, method), method)),
-        Row("estimator", estimator),
-        Row("source", source),
+        Row("formula", how.formula),
+        Row("estimator", how.estimator),
+        Row("source", how.source),
+        *_meanings(view, position),
         Row("rows", f"{view.modality} tokens; {counted(next(iter(shown.values())).of)}"),
         Row("stream", STREAMS[view.stream]),
     ]
@@ -129,6 +93,7 @@ def metric_card(
         traps += _named(name, found, series.number)
         whole += _named(name, _of_all(of.measurement) if of.measurement else (), series.number)
     traps += [Row("", text, True) for text in _between(view, position, metric)]
+    traps += [Row("", view.otherwise, True)] * bool(view.otherwise)
     sections = (
         Section("At the cursor", tuple(numbers)),
         Section("What can go wrong here", tuple(traps)),
@@ -138,6 +103,17 @@ def metric_card(
     return tuple(section for section in sections if section.rows)
 
 
+def _meanings(view: PaneView, position: int) -> Iterator[Row]:
+    """What the facts beside the values at the cursor are."""
+    facts = [
+        fact
+        for series in view.series
+        if series.profile and (i := at(series.profile, series.layer(position))) is not None
+        for fact in series.profile.facts[i]
+    ]
+    yield from (Row(name, text) for name, text in MEANINGS.items() if any(fact.startswith(name) for fact in facts))
+
+
 def _named(name: str, told: Iterable[tuple[bool, str]], slot: int) -> Iterator[Row]:
     """What is told of a curve, whose name stands before the first line alone."""
     for i, (severe, text) in enumerate(told):
@@ -145,12 +121,14 @@ def _named(name: str, told: Iterable[tuple[bool, str]], slot: int) -> Iterator[R
 
 
 def _of_all(measurement: Measurement) -> Iterator[tuple[bool, str]]:
-    """Which examples could not be used and why, and what else is to know wherever the cursor is."""
-    skipped = measurement.skipped
+    """Which examples could not be used and why, how it was measured, and what else is to know at any layer."""
+    skipped, made = measurement.skipped, measurement.provenance
     yield from ((True, f"skipped {each.example}: {each.reason}") for each in skipped[:NAMED])
     if len(skipped) > NAMED:
         yield True, f"{len(skipped) - NAMED:,} more examples were skipped: {key_of('examples')} names each of them"
     yield from ((True, f"no {stream} stream: {reason}") for stream, reason in measurement.refused.items())
+    if "dtype" in made and "device" in made:
+        yield False, f"measured in {made['dtype']} on {made['device']}"
     yield from ((False, note) for note in measurement.notes)
 
 
@@ -222,9 +200,9 @@ def _of_the_number(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bo
     elif profile.metric is Metric.DIMENSION:
         yield False, f"it depends on n and on the scale: compare only at n near {n:,}"
         yield n < 400, f"by chance alone it is off by about {value / math.sqrt(n):.2g} (value/√n)"
-        if profile.method == "llm-microscope":
+        if profile.method == REFERENCE:
             yield True, "fitted on a fifth of the ratios: twice the standard error; repeated rows bend it"
-    elif profile.method in ("top-eigenvalue", "llm-microscope") and n > 1:
+    elif profile.method in ("top-eigenvalue", REFERENCE) and n > 1:
         even = (1 + math.sqrt(d / n)) ** 2 / d
         yield (
             value < 2 * even,
@@ -233,6 +211,7 @@ def _of_the_number(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bo
     elif profile.method == "mean-cosine":
         yield False, "not centred: a mean vector that all rows share raises it"
     yield from _of_sinks(profile, measurement, of)
+    yield from _of_copies(profile, layer, measurement, of)
     if profile.stream is Stream.MAIN:
         yield True, "a counterfactual stream: with random weights its linearity rises with depth as well"
 
@@ -240,7 +219,7 @@ def _of_the_number(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bo
 def _of_linearity(
     profile: Profile, layer: int, measurement: Measurement, value: float, n: int, d: int
 ) -> Iterator[tuple[bool, str]]:
-    if profile.method in ("in-sample", "update", "llm-microscope") and n > d + 1:
+    if profile.method in ("in-sample", "update", REFERENCE) and n > d + 1:
         chance = d / (n - 1)
         adjusted = 1 - (1 - value) * (n - 1) / (n - d - 1)
         yield (
@@ -273,6 +252,22 @@ def _of_sinks(profile: Profile, measurement: Measurement, of: Shown) -> Iterator
         yield True, f"{told}: a single one can make the value; {key} leaves them out"
     else:
         yield False, "no row has a massive norm"
+
+
+def _of_copies(profile: Profile, layer: int, measurement: Measurement, of: Shown) -> Iterator[tuple[bool, str]]:
+    """Of dimension itself its notes tell it."""
+    first = METHODS[Metric.DIMENSION][0]
+    copies = repeated(measurement.profile(Metric.DIMENSION, profile.modality, profile.stream, first), layer)
+    if copies is None or profile.metric is Metric.DIMENSION:
+        return
+    told = f"{share(copies)} of the sampled rows at this layer repeat others"
+    if "duplicates" in of.of.without:
+        yield False, f"{told}: positions whose beginnings were seen before are left out"
+    elif copies:
+        key = key_of("without('duplicates')")
+        yield copies > MANY, f"{told} and count as often as they come: {key} leaves them out"
+    else:
+        yield False, "no sampled row repeats another"
 
 
 def _beside(measurement: Measurement, profile: Profile, method: str, stream: Stream, layer: int) -> float | None:

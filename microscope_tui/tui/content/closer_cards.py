@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from microscope_tui.inspection import Cloud, Projection, WorstToken, WorstTokens
-from microscope_tui.terms import Modality, Request
+from microscope_tui.methods import RAZZHIGAEV_2024
+from microscope_tui.terms import SINK_RATIO, Modality, Request
 from microscope_tui.tui.content.browse import Listing
-from microscope_tui.tui.content.cards import RAZZHIGAEV_2024, STREAMS, Row, Section
+from microscope_tui.tui.content.cards import STREAMS, Row, Section
 from microscope_tui.tui.content.detail import value_text
 from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
@@ -18,8 +19,6 @@ from microscope_tui.tui.keys import key_of
 SUN_2024 = "Sun et al. 2024, Massive Activations in Large Language Models, arXiv 2402.17762"
 NOSTALGEBRAIST_2020 = "nostalgebraist 2020, interpreting GPT: the logit lens"
 MAATEN_2008 = "van der Maaten & Hinton 2008, JMLR 9:2579"
-SINK_RATIO = 10.0
-"""A token this many times longer than the median token is one that much attention may go to."""
 LEFT_OF_A_TOKEN = (
     "its mean over all rows that a map is fitted on is 1 − linearity in-sample: a token's share of what is not linear"
 )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from microscope_tui.results import Measurement, Profile
+from microscope_tui.tables import counted
 from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.content.cards import Row, Section
-from microscope_tui.tui.content.measured import Shown, counted, depth_of
+from microscope_tui.tui.content.measured import Shown, depth_of
 from microscope_tui.tui.content.readout import ratio
 from microscope_tui.tui.keys import key_of
 
@@ -18,6 +19,7 @@ NAMES: Mapping[str, str] = {
     "slice": "data",
     "chat_template": "template",
     "prompt": "words of the question",
+    "reader": "version of the reader of data",
     "products": "precision of sums",
     "max_batch": "examples in a batch",
     "scoring": "scoring of answers",
@@ -30,8 +32,8 @@ NAMES: Mapping[str, str] = {
 FIRST = ("vision encoder", "connector", "tokens of a picture", "decoder", "dtype", "template", "data")
 """What people look for first, in this order."""
 
-NO_DIFFERENCE = ("key", "state")
-"""Entries of the provenance that only say again what the others say."""
+NO_DIFFERENCE = ("key", "state", "tiles", "one_tile")
+"""Entries of the provenance that only say again what the others say, or which rows are counted."""
 
 WEIGHTS = "weights of the "
 """How the name of a part's weights begins."""
@@ -177,7 +179,8 @@ def _verdict(causes: Sequence[Fact], trained: Sequence[str], rows: Sequence[str]
         yield Row("different n", "; ".join(rows), True)
         yield Row("", f"{told} {remedy}of examples (count=) matches it for all.", True)
     if causes and trained:
-        parts = " and the ".join(trained)
+        *first, last = trained
+        parts = " and the ".join((", the ".join(first), last)) if first else last
         yield Row(
             "",
             f"Weights of the {parts} differ as well: with one training of each, what another training run alone would "

@@ -7,6 +7,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
+
+from microscope_tui.results import unbroken
 
 FLOOR = -99.0
 """The logarithm of a bound that is not above 0: below every axis."""
@@ -31,18 +34,8 @@ class Line:
 
     def runs(self) -> Iterator[list[tuple[int, float, float]]]:
         """The stretches without a gap, each a list of (index, place, value)."""
-        run: list[tuple[int, float, float]] = []
-        for i, (place, value) in enumerate(zip(self.places, self.value, strict=True)):
-            if run and self.stages and self.stages[i] != self.stages[i - 1]:
-                yield run
-                run = []
-            if value is not None and math.isfinite(value):
-                run.append((i, place, value))
-            elif run:
-                yield run
-                run = []
-        if run:
-            yield run
+        for run in unbroken((value is not None and math.isfinite(value) for value in self.value), self.stages):
+            yield [(i, self.places[i], value) for i in run if (value := self.value[i]) is not None]
 
     @cached_property
     def bands(self) -> tuple[tuple[tuple[float, ...], tuple[tuple[float, float], ...]], ...]:
@@ -88,8 +81,7 @@ class Line:
         )
 
 
-@dataclass(frozen=True)
-class Axes:
+class Axes(NamedTuple):
     """Cursor positions `first` … `last` on x, and the range `ys` on y (None: that of the lines).
 
     The cursor goes by layers, stages before the decoder being below 0. With `depth` the layers are numbered by

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microscope_tui.tui.content.readout import figure
 from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
+from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import Palette
 
 
@@ -26,7 +28,7 @@ class Detail:
         head: list[Part] = [(f" layer {layer}", palette.cursor_line, True)]
         if line.block is None:
             group = table.group[line.start]
-            name = f"  token {line.start} of {self.tokens.count:,}  {table.modality[line.start]}" + (
+            name = f"  token {line.start} of 0–{self.tokens.count - 1:,}  {table.modality[line.start]}" + (
                 f" · {group}" if group else ""
             )
             head += [(name, palette.faint, False), (f"  “{table.tokens[line.start]}”", palette.text, True)]
@@ -51,7 +53,8 @@ class Detail:
     def _notes(self) -> str:
         """What is shown, what it was made from, and what to be careful about."""
         table = self.tokens.table
-        again = ["the slice is measured by now: r asks again"] if self.measured and not table.residual else []
+        now = f"the slice is measured by now: {key_of('again', 'tokens')} asks again"
+        again = [now] if self.measured and not table.residual else []
         meaning = f"{self.quantity.said}: {MEANING[self.quantity]}"
         if self.quantity is Quantity.RESIDUAL and table.fitted:
             meaning += f" · {table.fitted:,} examples in the map"
@@ -65,7 +68,7 @@ class Detail:
             return [*parts, ("not known for this model", palette.faint, False)]
         layer = min(self.layer, len(self.tokens.table.lens) - 1)
         if line.block is not None:
-            parts.append((f"most often likeliest at the {line.block.length}:", palette.faint, False))
+            parts.append((f"likeliest word, at how many of the {line.block.length}:", palette.faint, False))
             for word, count in self.tokens.frequent(layer, line.block):
                 parts += [(f" “{word}”", palette.text, True), (f" {count}× ", palette.faint, False)]
             return parts
@@ -98,7 +101,7 @@ def value_text(tokens: Tokens, line: Line, layer: int, quantity: Quantity) -> st
         return "– (no block starts here)" if layer == len(values) else "–"
     value = values[layer]
     if value is not None:
-        return f"{value:.6g}"
+        return figure(value)
     return {
         Quantity.RESIDUAL: f"undefined (no map for {tokens.table.modality[line.start]})",
         Quantity.UPDATE: "undefined (the norm before is 0)",

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 
 from microscope_tui.pairing import adjusted_p, difference_by_group, groups_in, parts, reach
 from microscope_tui.results import Estimate, Profile
-from microscope_tui.student import t_quantile
+from microscope_tui.student import LEVEL, t_quantile
 from microscope_tui.tables import number
 from microscope_tui.terms import Metric
-
-LEVEL = 0.95
 
 DIFFERS, MAY_BE_ZERO = "differs", "not significant"
 """What the correction makes of a layer."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from microscope_tui.tables import interval, number
-from microscope_tui.terms import FORMULAS, Metric, Request
-from microscope_tui.tui.content.measured import counted
+from microscope_tui.methods import method_of
+from microscope_tui.tables import counted, interval, number
+from microscope_tui.terms import Metric, Request
+from microscope_tui.tui.content.measured import repeated
 from microscope_tui.tui.content.names import labels_of, short_names, slice_names
 from microscope_tui.tui.content.readout import at, choose, ratio, share, shorten, shorten_end
 from microscope_tui.tui.content.spans import Ends, Span
-from microscope_tui.tui.content.standing import worker_state
+from microscope_tui.tui.content.status import LEAST_NAME, worker_state
 from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.deeds import OPENING
 from microscope_tui.tui.keys import EXPLORER, deeds, key_of, short_keys, short_label
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.themes import MARKERS, Palette
@@ -26,9 +28,16 @@ MARKED_BY: Mapping[frozenset[bool], str] = {
 """How layers are marked where curves differ, by which of them are paired by example."""
 
 
+NAMES, LEAST_STATE = 40, 20
+"""Cells of the header that the worker leaves to the names where there are few, and those it has in any case."""
+SHORT = 12
+"""Letters of a name that are not cut for that of the slice."""
+
+
 def header_line(session: Session, desk: Desk, requests: Sequence[Request], colours: Palette, width: int) -> Ends:
     """Models and slices on the left, the worker on the right."""
-    share = width * 9 // 20
+    labels = labels_of(session.curves)
+    share = min(width * 9 // 20, max(width - NAMES, LEAST_STATE))
     state, how = worker_state(desk, requests, share)
     colour = {"idle": colours.faint, "busy": colours.good, "waiting": colours.warn, "failed": colours.error}[how]
     right = [Span(f" {shorten_end(state, share)} ", colour, action="jobs")]
@@ -37,8 +46,11 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
     models = short_names([curve.model for curve in session.curves])
     slices = slice_names([curve.slice for curve in session.curves])
     common = slices[0] if not session.others else models[0] if len(session.models) == 1 else ""
-    common = shorten(common, max(room // 3, 8))
-    each = max((room - len(common) - 4) // len(session.slots) - 4, 6)
+    # What tells the curves apart is cut last: the first letters of names before what is common to all of them.
+    whole, least = (sum(min(len(label), most) + 4 for label in labels) for most in (width, SHORT))
+    common = shorten(common, max(room - 4 - whole, min(room // 3, room - 4 - least), LEAST_NAME))
+    room -= len(common) + 4
+    each = width if whole <= room else max(room // len(labels) - 4, LEAST_NAME)
     curves = [
         Span(
             f" {MARKERS[curve.slot % len(MARKERS)]} {shorten(label, each)} ",
@@ -46,7 +58,7 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
             curve.slot == session.top or not session.comparing,
             "pick_slice" if label in slices and session.others else "pick_model" if not i else "compare",
         )
-        for i, (curve, label) in enumerate(zip(session.curves, labels_of(session.curves), strict=True))
+        for i, (curve, label) in enumerate(zip(session.curves, labels, strict=True))
     ]
     if not session.others:
         return [*curves, Span(" on ", colours.faint), Span(common, colours.text, True, "pick_slice")], right
@@ -56,26 +68,6 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
 
 
 BRIEF = {Metric.LINEARITY: "lin", Metric.DIMENSION: "dim", Metric.ANISOTROPY: "aniso"}
-SHORT_FORMULAS: Mapping[tuple[Metric, str], str] = {
-    (Metric.LINEARITY, "in-sample"): "1 − min‖XA − Y‖²",
-    (Metric.LINEARITY, "held-out"): "R² on other examples",
-    (Metric.LINEARITY, "adjusted"): "R² less what chance explains",
-    (Metric.LINEARITY, "update"): "1 − min‖XA − Δ‖²",
-    (Metric.LINEARITY, "llm-microscope"): "1 − min‖XA − Y‖²",
-    (Metric.DIMENSION, "mle"): "TwoNN, (n−1)/Σ log(r₂/r₁)",
-    (Metric.DIMENSION, "facco"): "TwoNN, a slope",
-    (Metric.DIMENSION, "llm-microscope"): "TwoNN, a slope",
-    (Metric.DIMENSION, "dadapy"): "TwoNN, a slope",
-    (Metric.DIMENSION, "scikit-dimension"): "TwoNN, a slope",
-    (Metric.DIMENSION, "gride"): "r₂ₖ/rₖ, k = 8",
-    (Metric.ANISOTROPY, "top-eigenvalue"): "λ₁/Σλ",
-    (Metric.ANISOTROPY, "mean-cosine"): "mean cosine",
-    (Metric.ANISOTROPY, "participation-ratio"): "(Σλ)²/Σλ²",
-    (Metric.ANISOTROPY, "effective-rank"): "exp(−Σ p log p)",
-    (Metric.ANISOTROPY, "isoscore"): "((Σλ)²/Σλ² − 1)/(d − 1)",
-    (Metric.ANISOTROPY, "llm-microscope"): "σ₁²/Σσ²",
-}
-"""The formula where there is no room for its whole line."""
 
 
 def metric_line(
@@ -110,8 +102,8 @@ def metric_line(
     if room < 0:  # what is not as usual matters more than the streams, whose names stand above the panes
         right, room = [], 0
     between = "· " if chips else ""
-    formulas = (each.get((session.metric, method), "") for each in (FORMULAS, SHORT_FORMULAS))
-    formula = next((between + text for text in formulas if len(between + text) <= room), "")
+    how = method_of(session.metric, method)
+    formula = next((between + text for text in (how.formula, how.short) if len(between + text) <= room), "")
     left.append(Span(formula, colours.faint))
     return left, right
 
@@ -131,7 +123,8 @@ def _chips(session: Session, request: Request, views: Sequence[PaneView]) -> lis
     if session.differing:
         tested = max((sum(low is not None for low in line.low) for v in views for line in v.lines), default=0)
         by = MARKED_BY[frozenset(paired for view in views for paired in view.paired)]
-        chips.append((f"B − A, {by} × {tested}" if tested else "B − A", "difference"))
+        less = f"{', '.join('BCD'[: len(session.slots) - 1])} − A"
+        chips.append((f"{less}, {by} × {tested}" if tested else less, "difference"))
     if session.log_y:
         chips.append(("log y", "log"))
     if session.same_y:
@@ -187,7 +180,7 @@ def _numbers(view: PaneView, series: Series, position: int) -> list[tuple[int, s
     i = at(p, layer) if p else None
     if p is None or i is None or (value := p.value[i]) is None:
         return []
-    signed = bool(view.less)
+    signed, copies = bool(view.less), repeated(series.sampled, layer)
     bounds = interval(p.low[i], p.high[i], p.metric, signed=signed)
     facts = [
         (2 if signed else 6, fact) for fact in p.facts[i]
@@ -205,6 +198,7 @@ def _numbers(view: PaneView, series: Series, position: int) -> list[tuple[int, s
         (8, f"{p.examples:,} ex"),
         *(() if signed else facts),
         (7, "" if series.sinks is None else f"sinks {share(series.sinks)}"),
+        (7, f"duplicates {share(copies)}" if copies else ""),
         (TRAPS, f"* {traps}" if traps else ""),
     ]
     return [(rank, text) for rank, text in said if text]
@@ -240,8 +234,11 @@ def _everything(
     return spans
 
 
-def footer_line(session: Session, colours: Palette, width: int) -> Ends:
-    """The keys most used, as many as fit, and the palette."""
+def footer_line(session: Session, colours: Palette, width: int, *, alone: bool = False) -> Ends:
+    """The keys most used, as many as fit, and the palette. Where a pane is `alone`, nothing else has room: only keys
+    for the pane."""
+    if alone:
+        return keys_line(EXPLORER, colours, width, but={*OPENING, "zoom"}), []
     palette = key_of("app.command_palette").replace("ctrl+", "^")
     right = [
         Span(f" {palette} ", colours.key, True, "app.command_palette"),
@@ -250,11 +247,15 @@ def footer_line(session: Session, colours: Palette, width: int) -> Ends:
     return keys_line(EXPLORER, colours, width - sum(len(span.text) for span in right), zoomed=session.zoomed), right
 
 
-def keys_line(screen: str, colours: Palette, width: int, *, zoomed: bool = False) -> list[Span]:
-    """The keys most used of a screen, as many as fit, in the order of its table."""
+def keys_line(
+    screen: str, colours: Palette, width: int, *, zoomed: bool = False, but: Collection[str] = ()
+) -> list[Span]:
+    """The keys most used of a screen, as many as fit, in the order of its table; `but` for some of its deeds."""
     names = {"zoom": "Unzoom"} if zoomed else {}
     said = [
-        (f" {short_keys(d, screen)} ", f"{names.get(d.action, short_label(d))} ", d) for d in deeds(screen) if d.footer
+        (f" {short_keys(d, screen)} ", f"{names.get(d.action, short_label(d))} ", d)
+        for d in deeds(screen)
+        if d.footer and d.action not in but
     ]
     fits: set[str] = set()
     for key, label, deed in sorted(said, key=lambda each: each[2].footer):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+from microscope_tui.methods import METHODS
 from microscope_tui.results import Measurement, Profile
-from microscope_tui.terms import METHODS, Metric, Modality, Request, Stream
+from microscope_tui.tables import unlike
+from microscope_tui.terms import Metric, Modality, Request, Stream
+from microscope_tui.tui.content.readout import at
+from microscope_tui.tui.data.apart import apart
 from microscope_tui.tui.data.desk import Desk, Known
 from microscope_tui.tui.session import Session
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """What is known of one curve. `measurement` answers the request `of`: until the one that is asked for is there,
     that is one of the same model and slice with other rows left out, if there is any."""
 
@@ -21,6 +26,24 @@ class Shown:
     measurement: Measurement | None
     of: Request
 
+
+REPEATED = re.compile(r"\bduplicate rows \(([\d.]+)%\)")
+"""What the notes of dimension tell of rows that repeat others."""
+
+OTHERWISE: Mapping[str, str] = {
+    "dtype": "in {}",
+    "device": "on {}",
+    "attention": "{} attention",
+    "folds": "{} folds",
+    "sample_tokens": "{:,} sampled rows",
+    "max_batch": "batches of {}",
+    "reader": "reader {}",
+    "prompt": "prompt {}",
+    "capture": "capture {}",
+    "estimators": "estimators {}",
+    "scoring": "scored by the {}",
+}
+"""How it is said what a measurement was made with."""
 
 Variant = tuple[tuple[str, ...], bool, bool, bool, int | None]
 """Which rows count and what stands beside them: what requests of the same model and slice may differ in."""
@@ -74,23 +97,13 @@ def _same_but_for_rows(one: Request, other: Request) -> bool:
     )
 
 
-def counted(request: Request) -> str:
-    """Which rows a request counts, in few words: `all rows`, `without sinks, one tile`."""
-    said = [f"without {', '.join(request.without)}"] if request.without else []
-    said += ["one tile"] * request.one_tile
-    return ", ".join(said) or "all rows"
-
-
-def unlike(one: Request, other: Request) -> str:
-    """What a request counts or measures, in few words, by which it differs from another one."""
-    said = [counted(one)] if counted(one) != counted(other) else []
-    if one.matched != other.matched:
-        said.append(f"{one.matched:,} different rows at most" if one.matched else "all different rows")
-    if one.before != other.before:
-        said.append("from the vision tower on" if one.before else "the decoder alone")
-    if one.reference != other.reference:
-        said.append("with the reference's values" if one.reference else "without the reference's values")
-    return ", ".join(said)
+def made_otherwise(request: Request, measurement: Measurement) -> str:
+    """How a measurement of the rows of a request was made where that is not as it asks, in few words; empty where it
+    is."""
+    other = apart(request, measurement)
+    variant = {name: other.pop(name) for name in ("before", "reference") if name in other}
+    words = [OTHERWISE[name].format(made) for name, made in other.items() if name in OTHERWISE]
+    return ", ".join(filter(None, (*words, unlike(replace(request, **variant), request))))
 
 
 def methods_measured(session: Session, measurements: Sequence[Measurement | None]) -> tuple[str, ...]:
@@ -119,6 +132,16 @@ def different_rows(measurements: Sequence[Measurement | None]) -> tuple[int, int
     )
     middles = [rows[len(rows) // 2] for rows in defined if rows]
     return (min(middles), max(middles)) if middles else None
+
+
+def repeated(sampled: Profile | None, layer: int) -> float | None:
+    """The share of the sampled rows at a layer that repeat others, as dimension, `sampled`, has counted them; None
+    where it was not measured."""
+    i = at(sampled, layer) if sampled else None
+    if sampled is None or i is None or (sampled.value[i] is None and not sampled.notes[i]):
+        return None
+    found = next((found for note in sampled.notes[i] if (found := REPEATED.search(note))), None)
+    return float(found[1]) / 100 if found else 0.0
 
 
 def last_layer(measurements: Sequence[Measurement | None]) -> int:

@@ -9,25 +9,16 @@ from typing import Final
 
 from textual.fuzzy import FuzzySearch
 
-from microscope_tui.catalogue import (
-    Entry,
-    describe_model,
-    describe_slice,
-    is_path,
-    locate_model,
-    locate_slice,
-    size_text,
-)
+from microscope_tui.catalogue.listing import Entry, describe_model, describe_slice
+from microscope_tui.catalogue.locate import is_path, locate_model, locate_slice
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.memory import free_gpus, free_host
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Request, SliceSpec, filter_terms
+from microscope_tui.tables import size_text
+from microscope_tui.terms import NUMBER_BYTES, Request, SliceSpec, filter_terms
 from microscope_tui.tui.data.source import Source
 
 FAVOURITE, RECENT = "favourite", "recent"
-
-WIDTHS: Final = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "float8_e4m3fn": 1, "uint8": 1}
-"""Bytes of a number, by the names that configurations give."""
 
 COMPLETIONS: Final = ("count=200", "filter=image", "filter=text-only", "split=validation", "seed=1", "stream=1")
 """What is offered behind the `?` of a slice."""
@@ -68,15 +59,16 @@ class Room:
 
         A model in `auto` keeps its own precision on a GPU and is float32 on the CPU.
         """
-        own = WIDTHS.get(entry.dtype, 2)
+        own = NUMBER_BYTES.get(entry.dtype, 2)
         wanted = self.dtype if self.dtype != "auto" else entry.dtype if self.on_gpu else "float32"
-        return entry.weights * WIDTHS.get(wanted, own) // own
+        return entry.weights * NUMBER_BYTES.get(wanted, own) // own
 
 
 @dataclass(frozen=True)
 class Offer:
     """One line of a picker. `tag` says why it stands in front; `measured`, whether its result is there already for
-    what else is chosen; `needs` and `free` are bytes, 0 where nothing is known."""
+    what else is chosen; `needs` and `free` are bytes, 0 where nothing is known. `unsized` is why the hub has not told
+    the size of what is not here, as a part of a sentence."""
 
     entry: Entry
     tag: str = ""
@@ -84,6 +76,7 @@ class Offer:
     needs: int = 0
     free: int = 0
     place: str = ""
+    unsized: str = ""
 
     @property
     def name(self) -> str:
@@ -109,16 +102,32 @@ class Offer:
             local = is_path(self.name.partition("?")[0])
             return f"It is incomplete: {what} {'is missing' if local else 'must be downloaded first'}."
         if not entry.here:
-            return "It is not on this machine: it will be downloaded from the hub, as a whole; its size is not known."
+            fit = f", and needs {size_text(self.needs)} of memory: {self.fit}" if self.needs and self.fit else ""
+            return f"It is not on this machine: {self._download}{fit}."
         if self.fit == "too large":
             return f"Its weights take {size_text(self.needs)} and {self.place} has {size_text(self.free)} free."
         return ""
 
     @property
+    def askable(self) -> bool:
+        """Whether the hub may know more of it."""
+        entry = self.entry
+        return not (entry.here or entry.refused or entry.size or self.unsized)
+
+    @property
+    def _download(self) -> str:
+        """What must be downloaded before it can be measured."""
+        if self.entry.size:
+            return f"{size_text(self.entry.size)} will be downloaded from the hub"
+        why = f" ({self.unsized})" if self.unsized else ""
+        return f"it will be downloaded from the hub, its size is not known{why}"
+
+    @property
     def plan(self) -> str:
         """What is known before it is loaded, in a line."""
         entry = self.entry
-        said = [entry.architecture, entry.dtype, f"{size_text(entry.size)} on disk" if entry.size else ""]
+        on = "on disk" if entry.here else "on the hub, not on this machine"
+        said = [entry.architecture, entry.dtype, f"{size_text(entry.size)} {on}" if entry.size else ""]
         if entry.refused:
             return " · ".join(part for part in (*said, f"cannot be measured: {entry.refused}") if part)
         if self.needs:
@@ -126,8 +135,9 @@ class Offer:
             said.append(f"weights {size_text(self.needs)} of {size_text(self.free)} free on {self.place}{fit}")
         if entry.model_type:
             said.append("kind is tested" if entry.tried else "kind is not tested here")
-        if not entry.here:
-            said.append("not on this machine: measuring it downloads it, its size is not known here")
+        if not entry.here and not entry.size:
+            known = self.unsized or "the hub is asked for its size …"
+            said.append(f"on the hub, not on this machine: size not known yet, {known}")
         said.append("measured" if self.measured else "not measured yet")
         return " · ".join(part for part in said if part)
 
@@ -222,6 +232,16 @@ class Shop:
         if self.source.read_only:
             return Offer(Entry(name, "", ""), measured=self._measured(name))
         offer = Offer(self._describe(name), measured=self._measured(name))
+        return offer if self.slices else fitted(offer, self._room())
+
+    def sized(self, offer: Offer) -> Offer:
+        """The offer with what the hub knows of it. Blocks, for seconds."""
+        try:
+            entry = self.source.on_hub(offer.entry, slices=self.slices)
+        except MicroscopeError as error:
+            return replace(offer, unsized=str(error))
+        unsized = "" if entry.size or entry.refused else "the hub does not tell"
+        offer = replace(offer, entry=entry, unsized=unsized)
         return offer if self.slices else fitted(offer, self._room())
 
     def wrong(self, name: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
+from rich.cells import cell_len, set_cell_size
+
 from microscope_tui.results import Profile
-from microscope_tui.tables import interval, number
+from microscope_tui.tables import interval, number, progress_pieces
 from microscope_tui.terms import Job, JobState
 
 UNDEFINED, NOTHING = 9, 20
@@ -25,29 +28,32 @@ def ratio(n: int, d: int) -> str:
     return f"{share:.1f}" if share < 100 else f"{share:,.0f}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as 0:41, 12:05 or 3:07:00."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def figure(value: float) -> str:
+    """Four digits, the zeros at the end as well: `0.2800`."""
+    return f"{value:#.4g}".rstrip(".")
 
 
 def shorten(text: str, width: int) -> str:
     """`text` in at most `width` cells, cut in the middle where names differ least."""
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return text
     if width < 4:
-        return text[: max(width, 0)]
+        return set_cell_size(text, max(width, 0))
     head = (width - 1) // 2
-    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
+    return f"{set_cell_size(text, head)}…{set_cell_size(text[::-1], width - 1 - head)[::-1]}"
 
 
 def shorten_end(text: str, width: int) -> str:
     """`text` in at most `width` cells, cut at its end: for sentences."""
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return text
-    return text[: width - 1] + "…" if width > 0 else ""
+    return set_cell_size(text, width - 1) + "…" if width > 0 else ""
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` cells."""
+    widest = max(map(cell_len, text), default=1)
+    return textwrap.wrap(text, max(width // max(widest, 1), 8), break_on_hyphens=False)
 
 
 def at(profile: Profile, layer: int) -> int | None:
@@ -55,11 +61,13 @@ def at(profile: Profile, layer: int) -> int | None:
     return profile.layers.index(layer) if layer in profile.layers else None
 
 
-def pieces(profile: Profile, layer: int, *, sinks: float | None = None, signed: bool = False) -> list[tuple[int, str]]:
+def pieces(
+    profile: Profile, layer: int, *, sinks: float | None = None, copies: float | None = None, signed: bool = False
+) -> list[tuple[int, str]]:
     """What there is to say at a layer, in reading order, each with its rank (0: say it first).
 
     Where there is no value, the ranks begin at `UNDEFINED` or `NOTHING`. `sinks` is the share of rows with a massive
-    norm; a difference is `signed`.
+    norm, `copies` that of rows that repeat others; a difference is `signed`.
     """
     i = at(profile, layer)
     if i is None:
@@ -82,6 +90,7 @@ def pieces(profile: Profile, layer: int, *, sinks: float | None = None, signed: 
         (5, f"d {width}"),
         *((6, fact) for fact in facts),
         (7, "" if sinks is None else f"sinks {share(sinks)}"),
+        (8, f"duplicates {share(copies)}" if copies else ""),
         (UNDEFINED, " · ".join(notes)),
     ]
     if signed:  # of a difference, whether it is one matters more than n
@@ -112,15 +121,5 @@ def progress(job: Job, width: int = 200) -> str:
     if job.state is JobState.FAILED:
         return f"failed: {job.error or 'no reason given'}"
     if job.state is not JobState.RUNNING:
-        return str(job.state)
-    now = job.progress
-    counts = now.phase != now.stage  # the phase counts by itself, and something else than examples
-    unit = "ex" if now.unit == "examples" else now.unit
-    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} {unit}")]
-    if now.eta is not None and not counts:
-        said.append((1, f"ETA {duration(now.eta)}"))
-    if now.rate and not counts:
-        said.insert(1, (2, f"{now.rate:.3g} ex/s"))
-    if now.skipped:
-        said.append((3, f"{now.skipped} skipped"))
-    return fit(said, width, " · ")
+        return f"{job.state}: {job.error}" if job.error else str(job.state)
+    return fit(progress_pieces(job.progress), width, " · ")

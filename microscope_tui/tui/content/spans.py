@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Part = tuple[str, str, bool]
 """Text, colour, bold."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a bar. `action` is what a click on it does."""
 
     text: str

@@ -44,9 +44,10 @@ class Scale(StrEnum):
 
 
 MEANING = {
-    Quantity.RESIDUAL: "‖y − xA‖²/mean‖y‖² of the pooled linear map (0: linear, 1: no better than the mean)",
-    Quantity.NORM: "‖h_l‖",
-    Quantity.UPDATE: "‖h_{l+1} − h_l‖/‖h_l‖",
+    Quantity.RESIDUAL: "‖ỹ − x̃A‖²/mean‖ỹ‖² (0: linear, 1: no better than the mean), "
+    "A the pooled linear map of the residual stream, rows centred",
+    Quantity.NORM: "‖h_l‖, of the residual stream",
+    Quantity.UPDATE: "‖h_{l+1} − h_l‖/‖h_l‖, of the residual stream",
 }
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from microscope_tui.methods import METHODS
 from microscope_tui.pairing import groups_in
 from microscope_tui.results import Measurement, Profile
-from microscope_tui.terms import Modality, Request, Stream
+from microscope_tui.tables import unlike
+from microscope_tui.terms import Metric, Modality, Request, Stream
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
-from microscope_tui.tui.content.difference import Difference, difference
 from microscope_tui.tui.content.measured import (
     Shown,
     depth_of,
     first_layer,
     last_layer,
+    made_otherwise,
     methods_measured,
+    repeated,
     shown,
-    unlike,
 )
 from microscope_tui.tui.content.names import labels_of
 from microscope_tui.tui.content.readout import NOTHING, pieces
-from microscope_tui.tui.content.standing import remedy_of, status_of
+from microscope_tui.tui.content.status import remedy_of, status_of
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Curve, Session
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.content.difference import Difference
 
 STREAM_MEANING = {
     Stream.RESIDUAL: "hidden states",
@@ -37,9 +43,9 @@ class Series:
     """One curve in one pane: its profile, or the sentence that stands where it would be.
 
     `places` are where its layers stand on the x axis. `sinks` is the share of rows with a massive norm, None where it
-    is not known. `difference` is what the profile is of, where it is one. `remedy` is the deed of `REMEDIES` that may
-    mend what is `severe`. `skipped` counts the examples that could not be used, `noted` what else is to know of the
-    whole measurement.
+    is not known. `sampled` is the dimension of the same rows, which counts those that repeat others. `difference` is
+    what the profile is of, where it is one. `remedy` is the deed of `REMEDIES` that may mend what is `severe`.
+    `skipped` counts the examples that could not be used, `noted` what else is to know of the whole measurement.
     """
 
     number: int
@@ -49,6 +55,7 @@ class Series:
     severe: bool = False
     places: tuple[float, ...] = ()
     sinks: float | None = None
+    sampled: Profile | None = None
     difference: Difference | None = None
     pinned: bool = False
     remedy: str = "pick_model"
@@ -68,10 +75,10 @@ class Series:
 
 @dataclass(frozen=True)
 class PaneView:
-    """All that a pane shows, but for the cursor. `stand_in` says what is shown until what is asked for is there;
-    `less` is the label of the curve that was subtracted from these, empty where they are shown themselves, and
-    `paired` tells of each whose layers are tested whether it went over the same examples. `widest` is the length of
-    the longest title beside it."""
+    """All that a pane shows, but for the cursor. `stand_in` says what is shown until what is asked for is there,
+    `otherwise` how it was made where nothing is made as it is asked for; `less` is the label of the curve that was
+    subtracted from these, empty where they are shown themselves, and `paired` tells of each whose layers are tested
+    whether it went over the same examples. `widest` is the length of the longest title beside it."""
 
     modality: Modality
     stream: Stream
@@ -79,6 +86,7 @@ class PaneView:
     axes: Axes
     partial: str = ""
     stand_in: str = ""
+    otherwise: str = ""
     less: str = ""
     widest: int = 0
     paired: tuple[bool, ...] = ()
@@ -94,7 +102,7 @@ class PaneView:
     @property
     def warning(self) -> str:
         """What keeps these numbers from being those that were asked for, empty for nothing."""
-        return ", ".join(text for text in (self.stand_in, self.partial) if text)
+        return ", ".join(text for text in (self.stand_in, self.otherwise, self.partial) if text)
 
     @property
     def drawn(self) -> tuple[Series, ...]:
@@ -121,7 +129,8 @@ def said_of(view: PaneView, series: Series, position: int) -> list[tuple[int, st
         others = any(s.profile and layer in s.profile.layers for s in view.series)
         of = "this model" if others else view.title
         return [(NOTHING, f"{view.axes.label(position)}: no {series.profile.metric} measured for {of}")]
-    said = pieces(series.profile, layer, sinks=series.sinks, signed=bool(view.less))
+    copies = repeated(series.sampled, layer)
+    said = pieces(series.profile, layer, sinks=series.sinks, copies=copies, signed=bool(view.less))
     return [said[0], (2, f"layer {layer}"), *said[1:]] if view.axes.depth and len(said) > 1 else said
 
 
@@ -148,6 +157,7 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
             axes,
             "partial, " + ", ".join(parts) if parts else "",
             _stand_in(all_shown, labels),
+            _otherwise(all_shown, labels) if desk.read_only else "",
         )
         for modality, stream in session.panes
     ]
@@ -158,7 +168,7 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
     if not session.same_y:
         return tuple(views)
     ys = limits([line for view in views for line in view.lines], zero=session.differing)
-    return tuple(replace(view, axes=replace(view.axes, ys=ys)) for view in views)
+    return tuple(replace(view, axes=view.axes._replace(ys=ys)) for view in views)
 
 
 def _axes(session: Session, measurements: Sequence[Measurement | None]) -> Axes:
@@ -189,9 +199,24 @@ def _stand_in(all_shown: Sequence[Shown], labels: Sequence[str]) -> str:
         for label, s in zip(labels, all_shown, strict=True)
         if s.of != s.request and s.measurement
     }
-    if len(waiting) == len(all_shown) and len(set(waiting.values())) == 1:
-        return f"still {next(iter(waiting.values()))}"
-    return ", ".join(f"{label}: still {text}" for label, text in waiting.items())
+    return _of_curves("still", waiting, len(all_shown))
+
+
+def _otherwise(all_shown: Sequence[Shown], labels: Sequence[str]) -> str:
+    """Says how the numbers were made where that is not as was asked."""
+    made = {
+        label: words
+        for label, s in zip(labels, all_shown, strict=True)
+        if s.measurement and (words := made_otherwise(s.of, s.measurement))
+    }
+    return _of_curves("here only", made, len(all_shown))
+
+
+def _of_curves(what: str, told: Mapping[str, str], curves: int) -> str:
+    """What is told of curves by their labels, once where it is the same of all."""
+    if len(told) == curves and len(set(told.values())) == 1:
+        return f"{what} {next(iter(told.values()))}"
+    return ", ".join(f"{label}: {what} {text}" for label, text in told.items())
 
 
 def _series(
@@ -227,6 +252,7 @@ def _series(
         profile=profile,
         places=tuple(layer * stretch if layer > 0 else float(layer) for layer in profile.layers),
         sinks=sinks / tokens if sinks is not None and tokens else None,
+        sampled=measurement.profile(Metric.DIMENSION, modality, stream, METHODS[Metric.DIMENSION][0]),
     )
     if all(value is None for value in profile.value):
         reason = next((notes[0] for notes in profile.notes if notes), "no value at any layer")
@@ -236,6 +262,8 @@ def _series(
 
 def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequence[Measurement | None]) -> PaneView:
     """The others as their difference to the first, which is not drawn any more."""
+    from microscope_tui.tui.content.difference import difference  # a start that shows none does not wait for it
+
     first, *others = view.series
     base = first.profile
     if base is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from microscope_tui.terms import Job, JobKind, JobState
+from microscope_tui.tables import duration, variant_of
+from microscope_tui.terms import KIND_WORDS, Job, JobKind, JobState
 from microscope_tui.tui.content.names import short_names, slice_names
-from microscope_tui.tui.content.readout import duration, progress, shorten, shorten_end
+from microscope_tui.tui.content.readout import progress, shorten, shorten_end
 
 SIGNS: Final[Mapping[JobState, str]] = {
     JobState.QUEUED: "·",
@@ -20,17 +20,8 @@ SIGNS: Final[Mapping[JobState, str]] = {
     JobState.CANCELLED: "✗",
 }
 
-WHAT: Final[Mapping[JobKind, str]] = {
-    JobKind.MEASURE: "measure",
-    JobKind.TOKENS: "tokens",
-    JobKind.PREVIEW: "examples",
-    JobKind.MAP: "map",
-    JobKind.TSNE: "t-SNE map",
-    JobKind.WORST: "worst tokens",
-}
-"""What a job of each kind makes, in a word or two."""
-
-WAITING: Final = (JobState.QUEUED, JobState.PAUSED)
+COUNTING: Final = ("measuring", "resuming", "pausing", "cancelling")
+"""The phases in which the examples of a measurement are counted."""
 
 PADDING: Final = 2
 """Cells that a table leaves beside the text of each column."""
@@ -40,22 +31,32 @@ WIDE: Final[Mapping[str, int]] = {"progress": 30, "asked": 11}
 """Those that are there where there is room."""
 ROOMY: Final = 110
 """Cells from which on there is."""
+TELLING: Final[Mapping[str, int]] = {"job": 28}
+"""The width of what a job makes where there is room for all that is not as usual."""
+SPACIOUS: Final = 140
+"""Cells from which on there is."""
 
 
 def in_view(jobs: Sequence[Job]) -> list[Job]:
-    """The running jobs, the waiting ones in their order, then those that have ended, the newest first."""
+    """The running jobs, the waiting ones in their order, then those that have ended, the newest first; last those that
+    were cancelled before they began, of which there may be many."""
     running = [job for job in jobs if job.state is JobState.RUNNING]
-    waiting = [job for job in jobs if job.state in WAITING]
+    waiting = [job for job in jobs if job.state.waits]
     ended = [job for job in jobs if job.state.ended]
-    return [*running, *waiting, *sorted(ended, key=lambda job: -job.created)]
+    return [*running, *waiting, *sorted(ended, key=lambda job: (_never_began(job), -job.created))]
+
+
+def _never_began(job: Job) -> bool:
+    return job.state is JobState.CANCELLED and job.started is None and not job.progress.done
 
 
 def columns(width: int) -> dict[str, int]:
     """The columns of the table of jobs with their widths, for so many cells: the names share what others leave."""
     wide = WIDE if width >= ROOMY else {}
-    room = width - 1 - sum((*FIXED.values(), *wide.values())) - PADDING * (len(FIXED) + len(wide) + 2)  # 1: to scroll
+    fixed = {**FIXED, **(TELLING if width >= SPACIOUS else {})}
+    room = width - 1 - sum((*fixed.values(), *wide.values())) - PADDING * (len(fixed) + len(wide) + 2)  # 1: to scroll
     model = max(room * 2 // 5, 8)
-    return {**FIXED, "model": model, "slice": max(room - model, 8), **wide}
+    return {**fixed, "model": model, "slice": max(room - model, 8), **wide}
 
 
 def cells(jobs: Sequence[Job], widths: Mapping[str, int], *, lives: bool = True) -> list[tuple[str, ...]]:
@@ -72,13 +73,13 @@ def _cell(job: Job, model: str, column: str, width: int, lives: bool) -> str:
         case "state":
             return state_of(job, lives=lives)
         case "job":
-            return shorten_end(what_of(job), width)
+            return shorten_end(told_of(job), width)
         case "model":
             return shorten(model, width)
         case "slice":
             return shorten(slice_names([job.request.slice])[0], width)
         case "progress":
-            told = job.state is JobState.FAILED or (job.state is JobState.RUNNING and lives)
+            told = job.state is JobState.FAILED or job.error or (job.state is JobState.RUNNING and lives)
             return shorten_end(progress(job, width), width) if told else ""
         case _:
             return moment(job.created)
@@ -86,21 +87,35 @@ def _cell(job: Job, model: str, column: str, width: int, lives: bool) -> str:
 
 def state_of(job: Job, *, lives: bool = True) -> str:
     """Where a job stands, and how far it is or how long it took: `▶ running 52 %`, `✓ done 0:41`. One that runs in a
-    worker that is no longer there was cut off."""
+    worker that is no longer there was cut off.
+
+    The number is always the share of the examples that are measured, so it only grows: before the first and after the
+    last of them a word says what is done. A look has no such number.
+    """
+    if job.state is JobState.QUEUED and job.error:
+        return f"{SIGNS[job.state]} {job.progress.phase}"
     said = f"{SIGNS[job.state]} {job.state}" if lives or job.state is not JobState.RUNNING else "✗ cut off"
     if job.state is JobState.DONE and job.started and job.ended:
         return f"{said} {duration(job.ended - job.started)}"
     if job.state not in (JobState.RUNNING, JobState.PAUSED):
         return said
     now = job.progress
-    if counted := re.search(r"\d+ %", now.phase):  # the phase counts by itself
-        return f"{said} {counted[0]}"
+    if job.kind is not JobKind.MEASURE:
+        return said
+    if lives and job.state is JobState.RUNNING and now.phase not in COUNTING:
+        return f"{SIGNS[job.state]} {now.stage.partition(' ')[0]}"
     return f"{said} {100 * now.done // now.total} %" if now.done and now.total else said
+
+
+def told_of(job: Job) -> str:
+    """What a job makes, of which rows where these are not the usual ones: `one tile`, `tokens, ex 3, without sinks`."""
+    variant = variant_of(job.request)
+    return variant if variant and job.kind is JobKind.MEASURE else ", ".join(filter(None, (what_of(job), variant)))
 
 
 def what_of(job: Job) -> str:
     """What a job makes, of which example where it is of one."""
-    return f"{WHAT[job.kind]}, ex {job.example}" if job.example is not None else WHAT[job.kind]
+    return f"{KIND_WORDS[job.kind]}, ex {job.example}" if job.example is not None else KIND_WORDS[job.kind]
 
 
 def moment(seconds: float) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue.listing import Entry
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
@@ -17,6 +17,7 @@ from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
 from microscope_tui.store.rows import Asked, Kind
 from microscope_tui.terms import Job, JobKind, Request, SliceSpec, Stream
+from microscope_tui.tui.data.apart import MADE, ROWS, apart
 from microscope_tui.tui.data.source import Held, News, Stock
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.session import Session
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from microscope_tui.tui.data.values import Value
 
 MAPS = (JobKind.MAP, JobKind.TSNE)
-
-VARIANTS = ("without", "one_tile", "matched", "before", "reference")
-"""What makes another measurement of the same model and slice; the first three change which rows count."""
-
 
 SHOWN = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.LOOK)
 """What is worth looking for in a cache; the rest is a few bytes that say what belongs to what."""
@@ -62,23 +59,23 @@ class ArchiveSource:
         """Everything may be asked for; what is not here is said by `submit`."""
 
     def recall(self, request: Request) -> Measurement | None:
-        """The measurement of this model and slice that counts these rows, and is nearest in what else it has."""
-
-        def agrees(measurement: Measurement) -> list[bool]:
-            asked = {name: getattr(request, name) for name in VARIANTS} | {"without": list(request.without)}
-            known = {"matched": None, **measurement.provenance}  # older results tell nothing of what could not be asked
-            return [known.get(name, asked[name]) == asked[name] for name in VARIANTS]
-
+        """Of the measurements of this model and slice that count these rows the one that is nearest in how it was made,
+        of several such the one with the most profiles, and of these the latest. What keeps it apart from what was asked
+        for is said beside it."""
         known = self._known().get((request.model, str(request.slice)), ())
-        fits = [measurement for measurement in known if all(agrees(measurement)[:3])]
-        return max(fits, key=lambda m: (sum(agrees(m)), len(m.profiles)), default=None)
+        unlike = [(apart(request, measurement), measurement) for measurement in known]
+        fits = [(other, measurement) for other, measurement in unlike if not other.keys() & set(ROWS)]
+        # `max` takes the first of several that are alike.
+        nearest = max(reversed(fits), key=lambda fit: (-len(fit[0]), len(fit[1].profiles)), default=None)
+        return None if nearest is None else nearest[1]
 
     def partial(self, job_id: str) -> Measurement | None:
         with Store(self._folder, read_only=True) as store:
             return store.partial(job_id)
 
     def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
-        """What was looked at of these rows of this model and slice, whatever else was asked for."""
+        """What was looked at of these rows of this model and slice, and is nearest in what else was asked for; of
+        several such the latest."""
 
         def fits(asked: Asked) -> bool:
             same = [(a.model, a.slice, a.without, a.one_tile) for a in (asked.request, request)]
@@ -88,7 +85,9 @@ class ArchiveSource:
             return (asked.kind, asked.example) == (kind, example) and rows and streams
 
         with Store(self._folder, read_only=True) as store:
-            key = next((key for key, asked in self._looks(store).items() if fits(asked)), None)
+            found = [(key, asked) for key, asked in self._looks(store).items() if fits(asked)]
+            nearest = max(reversed(found), key=lambda look: _alike(look[1].request, request), default=None)
+            key = None if nearest is None else nearest[0]
             data = None if key is None else store.look(key)
         if data is None:
             return None
@@ -118,6 +117,9 @@ class ArchiveSource:
     def cancel(self, job_id: str) -> None:
         raise self._refusal("no job is cancelled")
 
+    def leave(self, job_id: str) -> Job:
+        raise self._refusal("no job is cancelled")
+
     def pause(self, job_id: str) -> None:
         raise self._refusal("no job is paused")
 
@@ -136,6 +138,9 @@ class ArchiveSource:
 
     def lives(self) -> bool:
         return False
+
+    def outdated(self) -> str | None:
+        return None
 
     def follow(self) -> Iterator[News]:
         """No news comes, and the end of it is not the end of a worker."""
@@ -165,6 +170,9 @@ class ArchiveSource:
         for model, spec in self._known():
             models[spec].add(model)
         return [Entry(spec, _count(len(names), "model"), "") for spec, names in sorted(models.items())]
+
+    def on_hub(self, entry: Entry, *, slices: bool) -> Entry:
+        raise self._refusal("the hub is not asked")
 
     def log_tail(self) -> str:
         return "There is no worker: this cache is only looked at."
@@ -212,6 +220,11 @@ class ArchiveSource:
 
     def _refusal(self, what: str) -> MicroscopeError:
         return MicroscopeError(f"With --read-only {what}.")
+
+
+def _alike(one: Request, other: Request) -> int:
+    """In how much of how they are to be measured two requests agree."""
+    return sum(getattr(one, name) == getattr(other, name) for name in (*ROWS, *MADE))
 
 
 def _count(number: int, what: str) -> str:

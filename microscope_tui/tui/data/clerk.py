@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from textual.message_pump import MessagePump
 from textual.timer import Timer
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui.data.desk import Desk
@@ -99,15 +99,16 @@ class Clerk:
                 self._withdraw(listed)
 
     def _withdraw(self, job: Job) -> None:
-        """Nobody looks at it, and it has not begun: it is as if it had not been asked for."""
+        """Nobody looks at it here, and it has not begun: it is as if it had not been asked for, but by who looks at it
+        elsewhere."""
         del self._own[job.id]
         self._desk.drop(job.request)
 
-        def cancelled(_: None) -> None:
-            self._desk.job(replace(job, state=JobState.CANCELLED))
+        def left(now: Job) -> None:
+            self._desk.job(now)
             self._changed()
 
-        errand(self._pump, lambda: self._source.cancel(job.id), cancelled, lambda _: None)
+        errand(self._pump, lambda: self._source.leave(job.id), left, lambda _: None)
 
     def _ask(
         self, requests: Sequence[Request], then: Callable[[], object] = lambda: None, *, settle: bool = False
@@ -149,6 +150,8 @@ class Clerk:
 
             errand(self._pump, find, found, failed)
 
+        if not asked:
+            then()
         for request in asked:
             self._desk.forget(request)
         for request in asked:
@@ -200,16 +203,17 @@ class Clerk:
     def _recall(self, request: Request) -> None:
         """A job is done: read its result."""
 
-        def found(measurement: Measurement | None) -> None:
-            if measurement:
-                self._desk.measured(request, measurement)
-            else:
-                self._desk.failed(
-                    request, f"The result is no longer in the store: {key_of('again')} measures it again."
-                )
+        def read() -> Measurement:
+            if (measurement := self._source.recall(request)) is None:
+                gone = f"The result is no longer in the store: {key_of('again')} measures it again."
+                raise MicroscopeError(self._source.outdated() or gone)
+            return measurement
+
+        def found(measurement: Measurement) -> None:
+            self._desk.measured(request, measurement)
             self._changed()
 
-        self._errand(request, lambda: self._source.recall(request), found)
+        self._errand(request, read, found)
 
     def _read_partial(self, job: Job) -> None:
         def found(measurement: Measurement | None) -> None:
@@ -232,7 +236,7 @@ class Clerk:
         self._take_jobs(list(post.jobs.values()))
         for job_id in post.partials:
             job = post.jobs[job_id]
-            if self._desk.holds(job.request):
+            if job.kind is JobKind.MEASURE and self._desk.holds(job.request):
                 self._read_partial(job)
         if post.ended is not None and self._awaiting():
             self._desk.worker_gone(post.ended)

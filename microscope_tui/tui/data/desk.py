@@ -73,12 +73,12 @@ class Desk:
 
     def job(self, job: Job) -> None:
         """File the state of a job, and what it means for its request."""
-        if not ((listed := self.jobs.get(job.id)) and _older(job, listed)):
+        if not ((listed := self.jobs.get(job.id)) and job.is_older(listed)):
             self.jobs[job.id] = job
         if job.kind is not JobKind.MEASURE:
             return
         known = self.known.get(job.request)
-        if known is None or (known.job is not None and _older(job, known.job)):
+        if known is None or (known.job is not None and job.is_older(known.job)):
             return
         error = known.error
         if job.state is JobState.FAILED:
@@ -121,8 +121,3 @@ class Desk:
         waiting = [other.id for other in self.queued()]
         before = waiting.index(job.id) if job.id in waiting else len(waiting)
         return before + (1 if self.running() else 0)
-
-
-def _older(news: Job, known: Job) -> bool:
-    """Whether a piece of news is of an earlier job, or of an earlier state of a job that has ended since."""
-    return news.created < known.created or (news.id == known.id and known.state.ended and not news.state.ended)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from microscope_tui import catalogue
-from microscope_tui.catalogue import Entry
+from microscope_tui.catalogue.locate import locate_model, locate_slice
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.tui.data.source import News, Stock
 
 if TYPE_CHECKING:
+    from microscope_tui.catalogue.listing import Entry
     from microscope_tui.store import Store
     from microscope_tui.tui.data.values import Value
     from microscope_tui.worker.client import Client
@@ -39,8 +41,8 @@ class WorkerSource:
         self._follower: Client | None = None
 
     def check(self, request: Request) -> None:
-        catalogue.locate_model(request.model)
-        catalogue.locate_slice(request.slice.source)
+        locate_model(request.model)
+        locate_slice(request.slice.source)
 
     def recall(self, request: Request) -> Measurement | None:
         return self._store().recall(request)
@@ -62,6 +64,9 @@ class WorkerSource:
     def cancel(self, job_id: str) -> None:
         self._worker().cancel(job_id)
 
+    def leave(self, job_id: str) -> Job:
+        return self._worker().leave(job_id)
+
     def pause(self, job_id: str) -> None:
         self._worker().pause(job_id)
 
@@ -75,12 +80,22 @@ class WorkerSource:
         self._worker().retry(job_id)
 
     def jobs(self) -> Sequence[Job]:
-        return self._store().jobs()
+        from microscope_tui.worker.client import jobs
+
+        known = None
+        with suppress(MicroscopeError):  # one that does not answer has written what it did
+            known = jobs(self._settings.cache)
+        return self._store().jobs() if known is None else known
 
     def lives(self) -> bool:
         from microscope_tui.worker.client import is_running
 
         return is_running(self._settings.cache)
+
+    def outdated(self) -> str | None:
+        from microscope_tui.worker.client import outdated
+
+        return outdated(self._settings.cache)
 
     def follow(self) -> Iterator[News]:
         from microscope_tui.worker.client import Client
@@ -89,10 +104,19 @@ class WorkerSource:
         yield from self._follower.follow()
 
     def models(self) -> Sequence[Entry]:
-        return catalogue.known_models()
+        from microscope_tui.catalogue.listing import known_models
+
+        return known_models()
 
     def slices(self) -> Sequence[Entry]:
-        return catalogue.known_slices()
+        from microscope_tui.catalogue.listing import known_slices
+
+        return known_slices()
+
+    def on_hub(self, entry: Entry, *, slices: bool) -> Entry:
+        from microscope_tui.tui.data.hub import look_up
+
+        return look_up(entry, slices=slices)
 
     def log_tail(self) -> str:
         from microscope_tui.worker.client import log_tail
@@ -111,8 +135,7 @@ class WorkerSource:
         return [f"{each.key}: {each.reason}; set aside in {each.kept}" for each in self._store().verify()]
 
     def tidy(self) -> str:
-        collected = self._store().gc()
-        return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
+        return str(self._store().gc())
 
     def close(self) -> None:
         with self._lock:
@@ -135,6 +158,9 @@ class WorkerSource:
 
                 settings = self._settings
                 self._client = Client.connect(
-                    settings.cache, idle_minutes=settings.idle_minutes, limit_bytes=self._limit
+                    settings.cache,
+                    idle_minutes=settings.idle_minutes,
+                    limit_bytes=self._limit,
+                    memory_check=settings.memory_check,
                 )
             return self._client

@@ -6,12 +6,13 @@ moved on is kept for later and never shown wrongly. All of it runs on the screen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textual.message_pump import MessagePump
 
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui.data.inbox import CHECK_EVERY
 from microscope_tui.tui.data.source import Source
@@ -26,11 +27,17 @@ KEPT = 4
 
 @dataclass(frozen=True)
 class Look:
-    """A question: what a job of `kind` makes of a request, and of one example of its slice."""
+    """A question: what a job of `kind` makes of a request, and of one example of its slice.
+
+    Of a request only what decides which rows there are: what is merely computed from them makes no other look.
+    """
 
     request: Request
     kind: JobKind
     example: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "request", replace(self.request, matched=None, reference=False))
 
     @classmethod
     def of(cls, job: Job) -> Look:
@@ -39,15 +46,24 @@ class Look:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of a look. `error` is a sentence to show."""
+    """What is known of a look. `error` is a sentence to show.
+
+    `more`: there will be more, so that `value` is only what there was before, or a part of it. Should that not come,
+    the value stays.
+    """
 
     value: Value | None = None
     job: Job | None = None
     error: str | None = None
+    more: bool = False
 
     @property
     def waiting(self) -> bool:
-        return self.value is None and self.error is None
+        return self.more or (self.value is None and self.error is None)
+
+    def failed(self, sentence: str, job: Job | None = None) -> Seen:
+        """What is known when nothing more will come."""
+        return Seen(self.value, job) if self.more else Seen(job=job, error=sentence)
 
 
 class Looks:
@@ -59,7 +75,9 @@ class Looks:
         self._seen: dict[Look, Seen] = {}
         self._awaited: dict[object, frozenset[Look]] = {}
         self._given_up: set[str] = set()
-        """Jobs that were cancelled here, not by the user."""
+        """Jobs that nobody here waited for any more: where they were cancelled it was not by the user."""
+        self._renewed: set[tuple[Look, int]] = set()
+        """What was made anew of so many examples."""
         self._checking = False
 
     def of(self, look: Look) -> Seen:
@@ -80,6 +98,13 @@ class Looks:
         if not seen.waiting or seen.job is not None:
             self._ask(look, anew=seen.value is not None)
 
+    def renew(self, look: Look, examples: int) -> None:
+        """Have it made anew once, now that `examples` are measured; what there is stays until then, and if it fails."""
+        seen = self.of(look)
+        if seen.value and not seen.waiting and not self._source.read_only and (look, examples) not in self._renewed:
+            self._renewed.add((look, examples))
+            self._ask(look, anew=True, before=seen.value)
+
     def wait(self, who: object, looks: Iterable[Look]) -> None:
         """These are what somebody waits for, in place of what it was: who leafs through examples shall not wait for
         those that were passed over. The worker is told to leave what nobody waits for any more."""
@@ -89,81 +114,107 @@ class Looks:
         for look in before.difference(*self._awaited.values()):
             self._drop(look)
 
-    def arrived(self, jobs: Sequence[Job]) -> None:
-        """The worker tells of these jobs."""
+    def arrived(self, jobs: Sequence[Job], parts: Collection[str] = ()) -> None:
+        """The worker tells of these jobs; of those with the ids `parts` something is there already."""
         for job in jobs:
             self._job(job)
+            if job.id in parts and job.kind is not JobKind.MEASURE and self.of(Look.of(job)).waiting:
+                self._read_part(Look.of(job))
 
     def worker_gone(self, sentence: str) -> None:
         """The worker ended: what waited for it will not come."""
         for look, seen in self._seen.items():
             if seen.waiting and seen.job is not None:
-                self._seen[look] = replace(seen, error=sentence, job=None)
+                self._seen[look] = seen.failed(sentence)
 
     def _drop(self, look: Look) -> None:
         seen = self.of(look)
         if look in self._seen and seen.waiting:
             del self._seen[look]
+            self._renewed = {each for each in self._renewed if each[0] != look}
             if seen.job and not seen.job.state.ended:
-                self._cancel(seen.job)
+                self._leave(seen.job)
 
-    def _ask(self, look: Look, *, anew: bool = False) -> None:
-        """Look it up, and have it made where there is nothing or it shall be made `anew`."""
-        self._seen[look] = Seen()
+    def _ask(self, look: Look, *, anew: bool = False, before: Value | None = None) -> None:
+        """Look it up, and have it made where there is nothing or only a part, or it shall be made `anew`; `before` is
+        shown until then."""
+        self._seen[look] = Seen(before, more=before is not None)
         for old in [each for each, seen in self._seen.items() if not seen.waiting][:-KEPT]:
             del self._seen[old]
 
-        def find() -> Value | Job:
+        def find() -> tuple[Value | None, Job | None]:
             self._source.check(look.request)
             value = None if anew else self._source.look(look.request, look.kind, look.example)
-            return value or self._source.submit(look.request, look.kind, look.example)
+            if value and (self._source.read_only or not is_part(value)):
+                return value, None
+            return value, self._source.submit(look.request, look.kind, look.example)
 
-        def found(answer: Value | Job) -> None:
-            if isinstance(answer, Job) and look not in self._seen:
-                self._cancel(answer)
-            elif isinstance(answer, Job):
+        def found(answer: tuple[Value | None, Job | None]) -> None:
+            value, job = answer
+            if job and look not in self._seen:
+                self._leave(job)
+            elif job:
+                if value:
+                    self._put(look, Seen(value, more=True))
                 self._worker_asked()
-                self._job(answer)
+                self._job(job)
                 self._check_later()
             else:
-                self._put(look, Seen(answer))
+                self._put(look, Seen(value))
 
-        errand(self._pump, find, found, lambda sentence: self._put(look, Seen(error=sentence)))
+        errand(self._pump, find, found, lambda sentence: self._put(look, self.of(look).failed(sentence)))
 
     def _job(self, job: Job) -> None:
         look, seen = Look.of(job), self._seen.get(Look.of(job))
-        if seen is None or not seen.waiting or (seen.job and _older(job, seen.job)):
+        if seen is None or look.request != job.request or not seen.waiting or (seen.job and job.is_older(seen.job)):
             return
         if job.state is JobState.FAILED:
-            self._put(look, Seen(job=job, error=job.error or "The worker gave no reason: its log may."))
+            self._put(look, seen.failed(job.error or "The worker gave no reason: its log may.", job))
         elif job.state is JobState.CANCELLED and job.id in self._given_up:
             if seen.job and seen.job.id == job.id:  # found on its way by who came back before it was cancelled
                 self._ask(look)
         elif job.state is JobState.CANCELLED:
-            self._put(look, Seen(job=job, error="This was cancelled."))
+            self._put(look, seen.failed("This was cancelled.", job))
         else:
             ended = job.state is JobState.DONE and not (seen.job and seen.job.state is JobState.DONE)
-            self._put(look, Seen(job=job))
+            self._put(look, replace(seen, job=job))
             if ended:
                 self._read(look)
 
     def _read(self, look: Look) -> None:
         """A job is done: read what it made."""
 
+        def read() -> Value:
+            if (value := self._source.look(look.request, look.kind, look.example)) is None:
+                gone = "What the worker made of it is no longer in the store."
+                raise MicroscopeError(self._source.outdated() or gone)
+            return value
+
+        errand(
+            self._pump,
+            read,
+            lambda value: self._put(look, Seen(value)),
+            lambda sentence: self._put(look, self.of(look).failed(sentence)),
+        )
+
+    def _read_part(self, look: Look) -> None:
+        """There is something of it in the store: show that until all of it is there."""
+
         def found(value: Value | None) -> None:
-            gone = "What the worker made of it is no longer in the store."
-            self._put(look, Seen(value) if value else Seen(error=gone))
+            if value and (seen := self.of(look)).waiting:
+                self._put(look, replace(seen, value=value, more=True))
 
         errand(
             self._pump,
             lambda: self._source.look(look.request, look.kind, look.example),
             found,
-            lambda sentence: self._put(look, Seen(error=sentence)),
+            lambda _: None,
         )
 
-    def _cancel(self, job: Job) -> None:
+    def _leave(self, job: Job) -> None:
+        """Nobody waits for it here; who waits for it elsewhere keeps it."""
         self._given_up.add(job.id)
-        errand(self._pump, lambda: self._source.cancel(job.id), lambda _: None, lambda _: None)
+        errand(self._pump, lambda: self._source.leave(job.id), lambda _: None, lambda _: None)
 
     def _put(self, look: Look, seen: Seen) -> None:
         if look in self._seen:
@@ -182,6 +233,8 @@ class Looks:
             self._check_later()
 
 
-def _older(news: Job, known: Job) -> bool:
-    """Whether a piece of news is of an earlier job, or of an earlier state of a job that has ended since."""
-    return news.created < known.created or (news.id == known.id and known.state.ended and not news.state.ended)
+def is_part(value: Value) -> bool:
+    """Whether a value is not all of what was asked for."""
+    from microscope_tui.inspection import Cloud  # a start without a look does not wait for it
+
+    return isinstance(value, Cloud) and not value.complete

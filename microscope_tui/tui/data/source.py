@@ -6,19 +6,17 @@ Every call may block (disk, socket, start of the worker): the screens make them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from microscope_tui.catalogue import Entry
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, Request
 
 if TYPE_CHECKING:
+    from microscope_tui.catalogue.listing import Entry
     from microscope_tui.tui.data.values import Value
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """One value of the cache: its `kind` in a word or two, `what` it is in a sentence, its model and slice (empty where
     there is none, or it is not known), its size in bytes, when it was last used (seconds since the epoch), and whether
     a waiting or running job needs it."""
@@ -33,8 +31,7 @@ class Held:
     in_use: bool
 
 
-@dataclass(frozen=True)
-class Stock:
+class Stock(NamedTuple):
     """All that the cache holds and that can be made again. `size` are the bytes that it takes and `limit` those that it
     may take; `damaged` values were set aside."""
 
@@ -85,6 +82,9 @@ class Source(Protocol):
     def cancel(self, job_id: str) -> None:
         """Stop a job."""
 
+    def leave(self, job_id: str) -> Job:
+        """Wait for a job no more, which stops it if nobody else does; the job as it stands then."""
+
     def pause(self, job_id: str) -> None:
         """Set a job aside, waiting or running."""
 
@@ -103,6 +103,10 @@ class Source(Protocol):
     def lives(self) -> bool:
         """Whether there is a worker now."""
 
+    def outdated(self) -> str | None:
+        """Why what the worker makes is not found, in a sentence: it is of another state of the program or of its
+        libraries. None when it is not."""
+
     def follow(self) -> Iterator[News]:
         """What the worker tells from now on; ends when the worker does. Does not start one."""
 
@@ -111,6 +115,10 @@ class Source(Protocol):
 
     def slices(self) -> Sequence[Entry]:
         """Slices to offer."""
+
+    def on_hub(self, entry: Entry, *, slices: bool) -> Entry:
+        """What the hub says of a model or slice that is not on this machine. Raises `MicroscopeError` with the reason
+        when it cannot be asked, as a part of a sentence."""
 
     def log_tail(self) -> str:
         """The end of the worker's log."""

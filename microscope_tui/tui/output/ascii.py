@@ -28,7 +28,7 @@ PLAIN = str.maketrans(
         **dict.fromkeys((*map(chr, range(0x2580, 0x25A0)), "▣"), "#"),
         **dict.fromkeys("▌▍▎▏▐▕", "|"),
         **dict(zip("▔▁▂▃", "-___", strict=True)),
-        **dict(zip("←→↑↓↦⏎▶◀▼▽", "<>^v>/><vv", strict=True)),
+        **dict(zip("←→↑↓↦⏎▶◀▼▽", "<>^v>\\><vv", strict=True)),
         **dict(zip("⟨⟩⁻₋·…–—−×÷≤≥≈≠±∓√∞‖²³₀₁₂₃₄₅₆₇₈₉ˡ", "<>--.~---x/<>~!++v8|23" + "0123456789l", strict=True)),
         **dict(zip("\N{LEFT SINGLE QUOTATION MARK}’“”«»•✓✗✕★☆◦", "''\"\"<>*ynn**o", strict=True)),
         **dict(zip("αβγδεηθκλμνπρστφχψω", "abgdehqklmnprstfcpw", strict=True)),

@@ -136,6 +136,7 @@ def to_figure(seen: Seen) -> Figure:
 def value_text(seen: Seen, view: PaneView) -> str:
     """The values at the cursor of a pane, a line for each curve."""
     lines = []
+    signed = bool(view.less)  # as on the screen: of a difference, to which side matters most
     for series in view.series:
         if (p := series.profile) is None:
             continue
@@ -144,7 +145,8 @@ def value_text(seen: Seen, view: PaneView) -> str:
         if i is None or (value := p.value[i]) is None:
             said = "undefined" if i is not None else "not measured"
         else:
-            said = f"{number(value, p.metric)} {interval(p.low[i], p.high[i], p.metric)}".rstrip() + f" n={p.n[i]}"
+            bounds = interval(p.low[i], p.high[i], p.metric, signed=signed)
+            said = f"{number(value, p.metric, signed=signed)} {bounds}".rstrip() + f" n={p.n[i]}"
         lines.append(f"{series.label}\t{view.title}\t{p.metric} ({p.method})\tlayer {layer}\t{said}")
     return "\n".join(lines)
 
@@ -198,7 +200,8 @@ def _text(format: Format, seen: Seen, screen: str) -> str:
 
     names = " and ".join(dict.fromkeys(short_name(m.model) for m in seen.measurements.values()))
     title = f"{names}: {seen.session.metric} by layer"
-    return page(title, to_figure(seen), list(seen.measurements.values()))
+    differences = {(view.title, s.number): s.difference for view in seen.views for s in view.series if s.difference}
+    return page(title, to_figure(seen), list(seen.measurements.values()), differences)
 
 
 def bare(svg: str) -> str:

@@ -9,16 +9,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from types import MappingProxyType
 from typing import Self, TypeGuard
 
 from microscope_tui import __version__
-from microscope_tui.figures import COLOURS, Figure, Panel, Track
-from microscope_tui.results import Measurement
+from microscope_tui.figures import COLOURS, DASHES, Figure, Panel, Track
+from microscope_tui.results import Measurement, Profile, unbroken
 from microscope_tui.tables import accuracy_text
+from microscope_tui.tui.content.difference import Difference
 
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 34
-DASHES = ("none", "6 3", "8 3 2 3", "2 3")
+LINE = 1.6
+"""The width of a line."""
 
 CSS = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
@@ -36,7 +39,13 @@ th:last-child, td:last-child, .facts th, .facts td { text-align: left; }
 """
 
 
-def page(title: str, figure: Figure, measurements: Sequence[Measurement]) -> str:
+Differences = Mapping[tuple[str, int], Difference]
+"""What is a difference among the curves: by the title of its pane, and its number."""
+
+NONE: Differences = MappingProxyType({})
+
+
+def page(title: str, figure: Figure, measurements: Sequence[Measurement], differences: Differences = NONE) -> str:
     """The page of a view: its panes as charts, and the profiles and measurements behind them."""
     tracks = {track.number: track for panel in figure.panels for track in panel.tracks}
     parts = [
@@ -48,9 +57,13 @@ def page(title: str, figure: Figure, measurements: Sequence[Measurement]) -> str
         f"<p>{escape(figure.ylabel)}. Bands are 95&#8239;% intervals, by example. {escape(figure.caption)}</p>",
         _legend(list(tracks.values())),
         f'<div class="charts" style="--columns: {max(figure.columns, 1)}">',
-        *(_chart(panel, figure.xlabel) for panel in figure.panels),
+        *(_chart(panel, figure.xlabel, differences) for panel in figure.panels),
         "</div>",
-        *(_table(panel.title, track) for panel in figure.panels for track in panel.tracks),
+        *(
+            _table(panel.title, track, differences.get((panel.title, track.number)))
+            for panel in figure.panels
+            for track in panel.tracks
+        ),
         *(_facts(measurement) for measurement in measurements),
         f"<p>Made by microscope_tui {escape(__version__)}.</p></body></html>",
     ]
@@ -104,7 +117,7 @@ class _Plane:
         return TOP + (HEIGHT - TOP - BOTTOM) * (self.top - level) / (self.top - self.bottom)
 
 
-def _chart(panel: Panel, xlabel: str) -> str:
+def _chart(panel: Panel, xlabel: str, differences: Differences) -> str:
     """A pane as SVG; a circle at each layer says its exact value when it is pointed at."""
     title = f"<figcaption>{escape(panel.title)}</figcaption>"
     plane = _Plane.of(panel)
@@ -119,11 +132,12 @@ def _chart(panel: Panel, xlabel: str) -> str:
         drawn.append(f'<text x="{plane.x(tick):.1f}" y="{HEIGHT - 18}" text-anchor="middle">{tick:g}</text>')
     drawn.append(f'<line class="axis" x1="{LEFT}" x2="{LEFT}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     drawn.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(xlabel)}</text>')
-    drawn += [mark for track in panel.tracks for mark in _marks(track, plane)]
+    for track in panel.tracks:
+        drawn += _marks(track, plane, differences.get((panel.title, track.number)))
     return f"<figure>{''.join(drawn)}</svg></figure>"
 
 
-def _marks(track: Track, plane: _Plane) -> Iterator[str]:
+def _marks(track: Track, plane: _Plane, difference: Difference | None) -> Iterator[str]:
     """The band, the line and the points of a curve."""
     profile, colour = track.profile, COLOURS[track.number % len(COLOURS)]
     at = {
@@ -136,26 +150,14 @@ def _marks(track: Track, plane: _Plane) -> Iterator[str]:
         for i, (low, high) in enumerate(zip(profile.low, profile.high, strict=True))
         if i in at and plane.holds(low) and plane.holds(high)
     }
-    for run in runs(sorted(bounds)):
+    for run in unbroken((i in bounds for i in range(len(profile.layers))), profile.stages):
         edge = [*((at[i][0], bounds[i][1]) for i in run), *((at[i][0], bounds[i][0]) for i in reversed(run))]
         yield f'<polygon points="{_points(edge)}" fill="{colour}" fill-opacity=".16"/>'
-    for run in runs(sorted(at)):
+    for run in unbroken((i in at for i in range(len(profile.layers))), profile.stages):
         yield _line(_points([at[i] for i in run]), track)
     for i, (x, y) in at.items():
-        said = escape(_said(track, i))
+        said = escape(_said(track, i, difference))
         yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{colour}"><title>{said}</title></circle>'
-
-
-def runs(places: Sequence[int]) -> Iterator[list[int]]:
-    """Sorted places in runs without a gap."""
-    run: list[int] = []
-    for place in places:
-        if run and place != run[-1] + 1:
-            yield run
-            run = []
-        run.append(place)
-    if run:
-        yield run
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -167,37 +169,59 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _line(points: str, track: Track) -> str:
-    colour, dash = COLOURS[track.number % len(COLOURS)], DASHES[track.number % len(DASHES)]
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6" stroke-dasharray="{dash}"/>'
+    colour, dashes = COLOURS[track.number % len(COLOURS)], DASHES[track.number % len(DASHES)]
+    dash = " ".join(f"{LINE * part:g}" for part in dashes) or "none"
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{LINE}" stroke-dasharray="{dash}"/>'
+    )
 
 
 def _points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def _said(track: Track, i: int) -> str:
+def _said(track: Track, i: int, difference: Difference | None) -> str:
     profile = track.profile
     low, high = profile.low[i], profile.high[i]
     interval = "" if low is None or high is None else f" [{low:.6g}, {high:.6g}]"
-    return f"{track.label}, layer {profile.layers[i]}: {profile.value[i]:.6g}{interval}, n = {profile.n[i]:,}"
+    n = " and ".join(f"{n:,}" for n in _counts(profile, i, difference))
+    return f"{track.label}, layer {profile.layers[i]}: {profile.value[i]:.6g}{interval}, n = {n}"
 
 
-def _table(title: str, track: Track) -> str:
-    """Every number of a curve, as measured."""
+def _counts(profile: Profile, i: int, difference: Difference | None) -> tuple[int, ...]:
+    """The rows behind a value, of a difference those of the first and of the other."""
+    return difference.rows[i] if difference else (profile.n[i],)
+
+
+def _table(title: str, track: Track, difference: Difference | None) -> str:
+    """Every number of a curve; of a difference with its test, and the rows on both sides."""
     profile = track.profile
-    head = "".join(f"<th>{name}</th>" for name in ("layer", "value", "low", "high", "n", "n/d", "to know"))
+    counted = ("n", "n/d") if difference is None else ("p", "differs", "n of A", "n of B", "n/d of A", "n/d of B")
+    head = "".join(f"<th>{name}</th>" for name in ("layer", "value", "low", "high", *counted, "to know"))
     rows = []
     for i, layer in enumerate(profile.layers):
         bare = (profile.value[i], profile.low[i], profile.high[i])
-        cells = [str(layer), *("–" if number is None else repr(number) for number in bare), f"{profile.n[i]:,}"]
-        cells.append(f"{profile.n[i] / profile.widths[i]:.1f}" if profile.widths[i] else "–")
+        cells = [str(layer), *map(_short, bare)]
+        if difference:
+            known = profile.low[i] is not None
+            cells += [_short(difference.p[i]), ("yes" if difference.significant[i] else "no") if known else "–"]
+        counts, width = _counts(profile, i, difference), profile.widths[i]
+        cells += [f"{n:,}" for n in counts] + [f"{n / width:.1f}" if width else "–" for n in counts]
         cells.append(escape("; ".join((*profile.notes[i], *profile.facts[i]))))
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     what = (
         f"{track.label} · {title} · {profile.metric} ({profile.method}), d = {profile.d}, {profile.examples:,} examples"
     )
+    if difference:
+        test = "max-T, paired by example" if difference.paired else "Bonferroni"
+        what += f"; B − A, tested at {difference.tested} layers ({test})"
     body = "".join(rows)
     return f'<h2>{escape(what)}</h2><div class="table"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _short(number: float | None) -> str:
+    """As many digits as the circles of the charts say; the CSV has all of them."""
+    return "–" if number is None else f"{number:.6g}"
 
 
 def _facts(measurement: Measurement) -> str:

@@ -174,6 +174,9 @@ class Paper:
         if before == cells:
             return
         row[start:end] = cells
+        if not any(before):  # as all of the first repaint
+            yield piece
+            return
         first = None
         for i, (old, new) in enumerate(zip(before, cells, strict=True)):
             if old != new:

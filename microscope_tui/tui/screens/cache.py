@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import DataTable, Static
 
-from microscope_tui.catalogue import size_text
+from microscope_tui.tables import size_text
 from microscope_tui.terms import SliceSpec
 from microscope_tui.tui.content.names import short_name, slice_names
 from microscope_tui.tui.content.readout import shorten
@@ -55,7 +55,7 @@ class Cache(Dialog[None]):
 
     def on_data_table_row_highlighted(self) -> None:
         held = self._chosen()
-        self.query_one("#detail", Static).update(f"{held.what}\nkey {held.key}" if held else "")
+        self.query_one("#detail", Static).update(f"key {held.key}\n{held.what}" if held else "")
         if self._doomed and (held is None or held.key != self._doomed):
             self._doomed = ""
             self.say("")

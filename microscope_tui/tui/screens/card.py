@@ -53,7 +53,7 @@ class Card(Dialog[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What is the same at every layer has no cursor of layers."""
-        return self._move is not None or action != "layer"
+        return (self._move is not None or action != "layer") and super().check_action(action, parameters)
 
     def action_layer(self, by: int) -> None:
         if self._move:

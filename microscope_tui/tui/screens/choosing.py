@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from microscope_tui.catalogue import full_name
+from microscope_tui.catalogue.locate import full_name
 from microscope_tui.terms import Request, SliceSpec
 from microscope_tui.tui import session as moves
-from microscope_tui.tui.data.looks import Looks
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.keys import key_of
-from microscope_tui.tui.screens.taking import Taking
+from microscope_tui.tui.screens.exporting import Exporting
 from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Remembered
 
+if TYPE_CHECKING:
+    from microscope_tui.tui.data.looks import Looks
 
-class Choosing(Taking):
+
+class Choosing(Exporting):
     """A screen whose models and slices are chosen from lists."""
 
     source: Source
-    looks: Looks
     watchers: list[Callable[[], None]]
     remembered: Remembered
+
+    @property
+    @abstractmethod
+    def looks(self) -> Looks:
+        """What was asked of single examples and rows."""
 
     def action_pick_model(self) -> None:
         self._pick_model("Model to look at", self.session.models[0], moves.choose_model)

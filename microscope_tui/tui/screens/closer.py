@@ -16,15 +16,16 @@ from textual.app import ComposeResult
 from textual.strip import Strip
 from textual.widgets import Static
 
-from microscope_tui.inspection import Preview
+from microscope_tui.inspection import Cloud, Preview, TokenTable, WorstTokens
+from microscope_tui.results import Measurement
 from microscope_tui.terms import JobKind, Request
 from microscope_tui.tui.content.cards import Row, Section
 from microscope_tui.tui.content.lines import header_line, keys_line
 from microscope_tui.tui.content.spans import Ends, Part
-from microscope_tui.tui.content.standing import LEAST, is_small, status_of_look
+from microscope_tui.tui.content.status import LEAST, is_small, status_of_look, too_small
 from microscope_tui.tui.data.looks import Look, Seen
 from microscope_tui.tui.errands import errand
-from microscope_tui.tui.keys import hint, key_of
+from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.output.export import file_stem, saved, write
 from microscope_tui.tui.output.records import Record, to_csv
 from microscope_tui.tui.screens.leaving import Leaving
@@ -120,8 +121,7 @@ class Closer(Leaving[None]):
             widget.display = (widget.id == "small") == small
         self._small = small
         if small:
-            back = hint(self.KEYS, ("back",))
-            said = f"This window is {width}x{height}.\nIt must be {LEAST[0]}x{LEAST[1]} or more.\n\n{back}"
+            said = too_small((width, height), "What is open", LEAST, f"{self.key('back')} goes back")
             self.query_one("#small", Static).update(said)
         self.call_after_refresh(self.show)
 
@@ -134,6 +134,7 @@ class Closer(Leaving[None]):
         self.query_one("#header", Bar).show(*header, colours.bar)
         self.show_body()
         explorer.looks.wait(self, self.asked)
+        self._renew()
         self.query_one("#title", Bar).show(*self.title_line(), colours.background)
         self.query_one("#footer", Bar).show(keys_line(self.KEYS, colours, width), (), colours.bar)
 
@@ -203,6 +204,21 @@ class Closer(Leaving[None]):
     def see(self, look: Look) -> Seen:
         """What is known of a look; it is asked for."""
         return self.explorer.looks.ask(look)
+
+    def _renew(self) -> None:
+        """What was made of fewer examples than are measured by now is made anew."""
+        for look in self.asked:
+            value, measured = self.explorer.looks.of(look).value, self.measured(look)
+            if measured and isinstance(value, (TokenTable, WorstTokens, Cloud)) and value.walked < measured.examples:
+                self.explorer.looks.renew(look, measured.examples)
+
+    def measured(self, look: Look) -> Measurement | None:
+        """The whole measurement of the rows that are looked at, None while there is none."""
+        for request in self.requests:
+            if Look(replace(request, streams=look.request.streams), look.kind, look.example) == look:
+                known = self.explorer.desk.of(request)
+                return known.measurement if known.complete else None
+        return None
 
     def message(self, said: str, severe: bool, width: int, height: int) -> list[Strip]:
         """A sentence in the middle of a field; below a severe one what can be done."""

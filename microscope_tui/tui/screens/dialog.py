@@ -4,6 +4,7 @@ are."""
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -14,15 +15,19 @@ from textual.widgets import Label
 
 from microscope_tui.tui.content.readout import fit
 from microscope_tui.tui.errands import Returned
-from microscope_tui.tui.keys import deeds, short_keys, short_label
+from microscope_tui.tui.keys import deeds, hint, short_keys, short_label
 from microscope_tui.tui.screens.leaving import Leaving
 
 R = TypeVar("R")
+
+STYLES = Path(__file__).parents[1] / "dialogs.tcss"
+"""Of all that opens over a screen; a start reads none of them."""
 
 
 class Dialog(ModalScreen[R], Leaving[R]):
     """Gives an `R` when something was chosen, None when it was left. Its bindings are those of the table `KEYS`."""
 
+    CSS_PATH = STYLES
     KEYS: ClassVar[str]
     """The name of its table of keys."""
     opening = True
@@ -59,12 +64,16 @@ class Dialog(ModalScreen[R], Leaving[R]):
         message.tell()
 
     def say(self, sentence: str) -> None:
-        """Put a sentence into the last line, or the keys for an empty one."""
+        """Put a sentence into the last line, with the key that goes back, or all keys for an empty one."""
         self._tell(sentence, wrong=False)
 
     def refuse(self, sentence: str) -> None:
         """Put what is wrong into the last line; as `say` for an empty sentence."""
         self._tell(sentence, wrong=bool(sentence))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In a window that is too small for it nobody sees what a key would do here, but that it goes back."""
+        return action == "back" or not self.app.has_class("-tiny")
 
     def action_back(self) -> None:
         self.dismiss(None)
@@ -81,7 +90,7 @@ class Dialog(ModalScreen[R], Leaving[R]):
         self._sentence = sentence
         said = self.query_one("#said", Label)
         said.set_class(wrong, "-error")
-        said.update(sentence or self._keys(said.size.width))
+        said.update(f"{sentence} · {hint(self.KEYS, ('back',))}" if sentence else self._keys(said.size.width))
 
     def _keys(self, width: int) -> str:
         """The keys most used, as many as fit into a line."""

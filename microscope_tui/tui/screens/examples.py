@@ -16,7 +16,7 @@ from textual.strip import Strip
 
 from microscope_tui.inspection import PAGE, ExampleCard, Preview
 from microscope_tui.results import Answer
-from microscope_tui.terms import JobKind, Request
+from microscope_tui.terms import LETTERS, JobKind, Request
 from microscope_tui.tui.content.browse import ALL, Listing, pages_wanted, says, unusable
 from microscope_tui.tui.content.cards import Section
 from microscope_tui.tui.content.closer_cards import examples_card
@@ -33,7 +33,6 @@ from microscope_tui.tui.widgets.picture import picture_rows
 if TYPE_CHECKING:
     from microscope_tui.tui.screens.explorer import Explorer
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FEW_COLOURS = "No picture: this terminal shows too few colours for it."
 THIN = "No picture: little is drawn, for a slow line ({key} in the explorer)."
 WIDE = 100
@@ -244,21 +243,23 @@ class Examples(Closer):
                     parts.append((mark, palette.of(self.slot(request)), True))
             said.append(parts)
         for request in self.requests:
-            said.append(self._verdict(request, dict(answers).get(request)))
+            said.append(self._verdict(request, card, dict(answers).get(request), width))
         if card.hint and not unusable(card):
             said += [[("", palette.text, False)]]
             said += [[(f" {line}", palette.faint, False)] for line in textwrap.wrap(f"hint: {card.hint}", width)]
         return said
 
-    def _verdict(self, request: Request, answer: Answer | None) -> list[Part]:
+    def _verdict(self, request: Request, card: ExampleCard, answer: Answer | None, width: int) -> list[Part]:
         """Whether a model is right, or why that is not known."""
         palette = self.palette
-        name: Part = (f" {self.sign(request)} {request.model}  ", palette.of(self.slot(request)), True)
+        model = shorten(request.model, max(width // 2, 8))
+        name: Part = (f" {self.sign(request)} {model}  ", palette.of(self.slot(request)), True)
         if answer:
             text = f"{'right' if answer.right else 'wrong'}: {letter(answer.chosen)}, margin {answer.margin:+.2f}"
             return [name, (text, palette.good if answer.right else palette.error, False)]
         measurement = self.explorer.desk.of(request).measurement
-        why = "answers nothing: the example has no choices, or was skipped"
+        skipped = measurement and card.key in {each.example for each in measurement.skipped}
+        why = "has skipped it" if skipped else "answers nothing" + (": there are no choices" * (not card.choices))
         if measurement is None or not measurement.complete:
             why = "has not answered yet: it is being measured"
         return [name, (why, palette.faint, False)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -15,16 +16,22 @@ from textual.widgets import Static
 
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
-from microscope_tui.terms import Job, JobState, Request
+from microscope_tui.tables import unlike
+from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui import session as moves
 from microscope_tui.tui.content.lines import footer_line, header_line, inspector_lines, metric_line
-from microscope_tui.tui.content.measured import first_layer, last_layer, methods_measured, modalities_measured, shown
-from microscope_tui.tui.content.standing import LEAST, LEAST_ALONE, is_small, is_tiny, told_from
+from microscope_tui.tui.content.measured import (
+    first_layer,
+    last_layer,
+    methods_measured,
+    modalities_measured,
+    shown,
+)
+from microscope_tui.tui.content.status import LEAST, LEAST_ALONE, is_small, is_tiny, told_from, too_small
 from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.data.clerk import Clerk
-from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.data.desk import Desk, Known
 from microscope_tui.tui.data.inbox import Arrived, Post
-from microscope_tui.tui.data.looks import Looks
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import Returned
 from microscope_tui.tui.keys import EXPLORER, bindings, key_of
@@ -36,6 +43,7 @@ from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
+    from microscope_tui.tui.data.looks import Looks
     from microscope_tui.tui.screens.closer import Closer
     from microscope_tui.tui.screens.jobs import Jobs
 
@@ -55,16 +63,20 @@ class Explorer(Choosing):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings()]
 
     def __init__(
-        self, settings: Settings, session: Session, source: Source, remembered: Remembered | None = None
+        self,
+        settings: Settings,
+        session: Session,
+        source: Source,
+        known: Mapping[Request, Measurement],
+        remembered: Remembered | None = None,
     ) -> None:
-        """`remembered` are names of other times."""
+        """`known` are results that are at hand already, `remembered` names of other times."""
         super().__init__()
         self.settings, self.source = settings, source
         self.session = replace(session, thin=session.thin or settings.thin_line)
         self.remembered = remembered or Remembered()
-        self.desk = Desk(read_only=source.read_only)
+        self.desk = Desk({request: Known(result) for request, result in known.items()}, read_only=source.read_only)
         self.clerk = Clerk(source, self.desk, self, self._changed)
-        self.looks = Looks(source, self, self._told, self._worker_asked)
         self.watchers: list[Callable[[], None]] = []
         self.example = 0
         self._composed = False
@@ -74,6 +86,13 @@ class Explorer(Choosing):
         """Where a variant was toggled that may not be there, and nothing is measured."""
         self._board: Jobs | None = None
         self._palettes: dict[str, Palette] = {}
+
+    @cached_property
+    def looks(self) -> Looks:
+        """What was asked of single examples and rows: there from the first question, or the first news, on."""
+        from microscope_tui.tui.data.looks import Looks  # a start looks at none
+
+        return Looks(self.source, self, self._told, self._worker_asked)
 
     # What there is
 
@@ -97,8 +116,8 @@ class Explorer(Choosing):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        """Ask for the first results, after the first paint, and for news when they are painted: the threads that ask
-        would hold up either."""
+        """Ask for what is not at hand yet, after the first paint, and for news when it is painted: the threads that
+        ask would hold up either."""
         self.clerk.ask(self.requests, then=lambda: self.call_after_refresh(self.clerk.inbox.follow))
 
     def on_resize(self, event: events.Resize) -> None:
@@ -231,7 +250,8 @@ class Explorer(Choosing):
                 bar.display = visible
             if visible:
                 bar.show(lines[number], (), colours.background)
-        self.query_one("#footer", Bar).show(*footer_line(session, colours, width), colours.bar)
+        footer = footer_line(session, colours, width, alone=self.has_class("-alone"))
+        self.query_one("#footer", Bar).show(*footer, colours.bar)
 
     def _fit_panes(self) -> None:
         """As many panes in the grid as the session has, in its columns."""
@@ -261,11 +281,9 @@ class Explorer(Choosing):
 
     def _say_small(self) -> None:
         """Say in a window that is too small what is needed."""
-        width, height = self.app.size
         what, least = ("What is open", LEAST) if self._covered else ("The explorer", LEAST_ALONE)
         leaves = f"{key_of('back', 'help')} goes back" if self._covered else f"{key_of('leave')} leaves"
-        said = f"This window is {width}x{height}.\n{what} needs\n{least[0]}x{least[1]} or more.\n\n{leaves}"
-        self.query_one("#small", Static).update(said)
+        self.query_one("#small", Static).update(too_small(self.app.size, what, least, leaves))
 
     def on_returned(self, message: Returned) -> None:
         message.tell()
@@ -282,7 +300,7 @@ class Explorer(Choosing):
             elif post.logged or post.jobs:
                 board.read_log()
         if post:
-            self.looks.arrived(list(post.jobs.values()))
+            self.looks.arrived(list(post.jobs.values()), post.partials)
             if post.ended is not None:
                 self.looks.worker_gone(post.ended)
         self._turn_back()
@@ -327,13 +345,19 @@ class Explorer(Choosing):
         self.app.push_screen(self._board, chosen)
 
     def _look_at(self, job: Job) -> None:
-        """Show the model and slice of a job: its curve on top where that is shown, else it alone, which is said."""
-        asked, left = job.request, len(self.session.curves)
-        shown = next((c for c in self.session.curves if (c.model, c.slice) == (asked.model, asked.slice)), None)
-        if shown:
-            self.change(replace(self.session, top=shown.slot))
-            return
-        self.change(moves.choose_slice(moves.choose_model(moves.alone(self.session), asked.model), asked.slice))
+        """Show what a job is for, of the rows that it counts: its curve on top where that is shown, else it alone,
+        which is said."""
+        now, left = self.requests, len(self.session.curves)
+        asked = job.request
+        if job.kind is not JobKind.MEASURE:  # a look is of rows, whatever is computed from them
+            asked = replace(asked, matched=now[0].matched, reference=now[0].reference)
+        for curve, request in zip(self.session.curves, now, strict=True):
+            same = (request.model, request.slice) == (asked.model, asked.slice)
+            if same and not unlike(request, asked):
+                self.change(replace(self.session, top=curve.slot))
+                return
+        session = moves.choose_slice(moves.choose_model(moves.alone(self.session), asked.model), asked.slice)
+        self.change(moves.take_variant(session, asked, now[0].reference))
         if left > 1:
             again = f"{key_of('compare')} lays others over it"
             self.notify(f"It takes the place of the {left} curves that were compared: {again}.", markup=False)
@@ -350,9 +374,11 @@ class Explorer(Choosing):
     def action_map(self) -> None:
         self.app.push_screen(self.closer("map"))
 
-    def closer(self, screen: str, model: int = 0, token: int | None = None) -> Closer:
-        """A screen that looks closer, by the name of its keys, at one of the models; the tokens with the cursor on one
-        of them."""
+    def closer(self, screen: str, model: int | None = None, token: int | None = None) -> Closer:
+        """A screen that looks closer, by the name of its keys, at one of the models, the one pinned on top for None;
+        the tokens with the cursor on one of them."""
+        if model is None:
+            model = moves.model_on_top(self.session)
         if screen == "examples":
             from microscope_tui.tui.screens.examples import Examples
 
@@ -371,6 +397,9 @@ class Explorer(Choosing):
 
     def action_again(self) -> None:
         """Ask again for everything that is shown; what is measured already is only read."""
+        known = [self.desk.of(request) for request in self.requests]
+        if not self.desk.worker and all(each.complete and not each.error for each in known):
+            self.notify("All that is shown is measured to its end.")
         self.clerk.ask_again(self.requests)
         self.show()
 

@@ -12,8 +12,10 @@ from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from microscope_tui.methods import METHODS, method_of
 from microscope_tui.settings import config_file
-from microscope_tui.terms import FORMULAS
+from microscope_tui.terms import Metric
+from microscope_tui.tui.content.cards import MEANINGS
 from microscope_tui.tui.keys import EXPLORER, bindings, deeds, key_of
 from microscope_tui.tui.screens.dialog import Dialog
 
@@ -27,6 +29,15 @@ WORDS = (
         "B − A",
         "the others less the first; a filled sign: not 0, corrected for all layers (max-T on shared examples)",
     ),
+    (
+        "max-T × 8",
+        "the difference must exceed what the largest of 8 layers reaches by chance, groups of examples' signs flipped; "
+        "Bonferroni × 8: at 5 % shared among 8 layers",
+    ),
+    ("n  d  n/d", "rows (one a token), their width, and rows for each of its dimensions; ex: examples"),
+    *MEANINGS.items(),
+    ("sinks", "the share of rows with a massive norm: over ten times the median of their modality in their example"),
+    ("duplicates", "the share of the sampled rows at this layer that repeat another one"),
     ("gap in a line", "undefined at that layer; the reason stands above when the cursor is there"),
     ("● ★ ◦ ✓", "in a list: what is shown, a favourite, looked at lately, measured with what else is chosen"),
     ("*", "there is a note or a trap at this layer: it is spelled out above the keys"),
@@ -57,7 +68,8 @@ class Help(Dialog[None]):
             yield Static("What is on the screen", classes="heading")
             yield Static(_table(WORDS))
             yield Static("Formulas", classes="heading")
-            yield Static(_table([(f"{metric} · {method}", text) for (metric, method), text in FORMULAS.items()]))
+            known = [(metric, name) for metric in Metric for name in METHODS[metric]]
+            yield Static(_table([(f"{metric} · {name}", method_of(metric, name).formula) for metric, name in known]))
 
 
 def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> Table:

@@ -11,10 +11,10 @@ from textual.binding import BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Static
 
-from microscope_tui.catalogue import size_text
+from microscope_tui.tables import duration, size_text, variant_of
 from microscope_tui.terms import Job, JobState
-from microscope_tui.tui.content.readout import duration, progress
-from microscope_tui.tui.content.work import WAITING, cells, columns, in_view, lines_of, moment, what_of
+from microscope_tui.tui.content.readout import progress
+from microscope_tui.tui.content.work import cells, columns, in_view, lines_of, moment, what_of
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.keys import bindings, key_of
@@ -134,8 +134,8 @@ class Jobs(Dialog[Job]):
 
     def action_reorder(self, by: int) -> None:
         """One place earlier or later in the queue."""
-        if job := self._one("move", lambda job: job.state in WAITING, "only waiting jobs have an order"):
-            waiting = [each.id for each in self._jobs if each.state in WAITING]
+        if job := self._one("move", lambda job: job.state.waits, "only waiting jobs have an order"):
+            waiting = [each.id for each in self._jobs if each.state.waits]
             place = waiting.index(job.id) + by
             if 0 <= place < len(waiting):
                 self._do("", lambda: self._source.reorder(job.id, place))
@@ -217,8 +217,9 @@ class Jobs(Dialog[Job]):
             how.append(f"took {duration(job.ended - job.started)}")
         if job.progress.device_bytes:
             how.append(f"{size_text(job.progress.device_bytes)} on the GPU")
+        variant = variant_of(job.request)
         lines = [
-            f"{what_of(job)}: {job.request.model} on {job.request.slice}",
+            f"{what_of(job)}: {job.request.model} on {job.request.slice}{', ' * bool(variant)}{variant}",
             " · ".join(how),
             f"asked for {moment(job.created)} · job {job.id}",
         ]

@@ -18,6 +18,7 @@ class Leaving(Screen[R]):
     """
 
     _left = False
+    """Whether it is going: its widgets go before it does, so that nothing can be shown on it any more."""
 
     def dismiss(self, result: R | None = None) -> AwaitComplete:
         """Go, and hand over a result; nothing when it is going already or something is on top of it."""

@@ -21,11 +21,12 @@ from microscope_tui.tui.content.closer_cards import map_card, massive_rows
 from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.readout import shorten
 from microscope_tui.tui.content.spans import Ends, Part, Span
+from microscope_tui.tui.content.status import status_of_look
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, cloud_records
 from microscope_tui.tui.screens.onemodel import OneModel
-from microscope_tui.tui.themes import MARKERS
+from microscope_tui.tui.themes import KINDS, MARKERS
 from microscope_tui.tui.widgets.canvas import Canvas, row
 from microscope_tui.tui.widgets.scatter import Scatter
 
@@ -45,6 +46,7 @@ class Map(OneModel):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("map")]
     KEYS = "map"
     NAME = "map"
+    DEFAULT_CSS = "Map #map-1 { border-left: solid $line; }"
 
     def __init__(self, explorer: Explorer, model: int = 0) -> None:
         super().__init__(explorer, model)
@@ -119,13 +121,15 @@ class Map(OneModel):
         if not cloud.points:
             return self.message("No rows were sampled: there is nothing to show.", False, width, height)
         palette, request = self.palette, self.side_by_side[number]
+        if self.at_layer >= len(cloud.points) and not cloud.complete:
+            return self._not_yet(look, cloud, width, height)
         if self.at_layer >= len(cloud.points):
             return self.message(f"layer {self.at_layer}: the {self.stream} stream ends before it", False, width, height)
         slot = self.slot(request)
         kept = [i for i, modality in enumerate(cloud.modality) if self.modality in (None, modality)]
         layer = cloud.points[self.at_layer]
         series = [slot if self.by_model else tuple(Modality).index(cloud.modality[i]) for i in kept]
-        scatter = Scatter([layer[i] for i in kept], series, palette, self.whole)
+        scatter = Scatter([layer[i] for i in kept], series, palette, self.whole, kinds=not self.by_model)
         label = shorten(short_name(request.model), max(width // 4, 8))
         named = (f" {MARKERS[slot % len(MARKERS)]} {label} ", palette.of(slot), True)
         head: list[Part] = [
@@ -141,6 +145,13 @@ class Map(OneModel):
         told = [row([(f" {line}", palette.faint, False)], width, palette.background) for line in notes]
         return [row(head, width, palette.background), *scatter.rows(width - 1, height - 1 - len(told)), *told]
 
+    def _not_yet(self, look: Look, cloud: Cloud, width: int, height: int) -> list[Strip]:
+        """Why a layer is not there whose turn has not come."""
+        seen, made = self.explorer.looks.of(look), len(cloud.points)
+        there = f"layers 0 to {made - 1}" if made > 1 else "layer 0"
+        said = f"layer {self.at_layer} comes later: {there} of {cloud.layers} are there"
+        return self.message(f"{said} · {status_of_look(seen, self.explorer.desk)[0]}", False, width, height)
+
     def _legend(self, cloud: Cloud, width: int) -> list[Part]:
         """What the colours mean, and how many rows there are of each."""
         counts = Counter(cloud.modality)
@@ -151,8 +162,7 @@ class Map(OneModel):
                 if self.by_model:
                     parts.append((f" {modality}{count}", self.palette.faint, False))
                 else:
-                    series = tuple(Modality).index(modality)
-                    parts.append((f" {MARKERS[series]} {modality}{count}", self.palette.of(series), False))
+                    parts.append((f" {KINDS[modality]} {modality}{count}", self.palette.kind(modality), False))
         return parts
 
     def card(self) -> Sequence[Section]:
@@ -176,7 +186,7 @@ class Map(OneModel):
     # What the user does
 
     def action_layer(self, by: int) -> None:
-        last = max((len(cloud.points) - 1 for cloud in self.clouds if cloud), default=0)
+        last = max(((cloud.layers or len(cloud.points)) - 1 for cloud in self.clouds if cloud), default=0)
         self.move_layer(by, last)
 
     def action_stream(self) -> None:

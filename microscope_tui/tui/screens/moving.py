@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from textual.screen import Screen
 
+from microscope_tui.methods import REFERENCE
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.terms import Metric, Request
@@ -89,6 +90,9 @@ class Moving(Screen[int]):
         self.change(moves.take_off(self.session))
 
     def action_pin(self) -> None:
+        if len(self.session.slots) < 2:
+            self.notify(f"There is one curve alone: {key_of('compare')} lays a second model over it.")
+            return
         self.change(moves.pin_next(self.session))
 
     def action_difference(self) -> None:
@@ -120,7 +124,17 @@ class Moving(Screen[int]):
         self.change(moves.toggle_without(self.session, rows, self.requests[0].without))
 
     def action_reference(self) -> None:
+        """Show what the reference's functions give in the place of the variant that is shown, which is said, and that
+        one again."""
+        before = self.session.method(self.methods)
         self.change(moves.toggle_reference(self.session, self.requests[0].reference))
+        if (now := self.session.method()) == before:
+            return
+        if now == REFERENCE:
+            back = f"{key_of('reference')} goes back to {before}"
+            self.notify(f"{now}: its own functions on the same rows; {back}", markup=False)
+        else:
+            self.notify(f"{self.session.metric}: {now} again.", markup=False)
 
     def action_before(self) -> None:
         self.change(moves.toggle_before(self.session, self.requests[0].before))

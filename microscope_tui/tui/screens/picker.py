@@ -13,7 +13,8 @@ from textual.binding import BindingType
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
-from microscope_tui.catalogue import Entry, size_text
+from microscope_tui.catalogue.listing import Entry
+from microscope_tui.tables import size_text
 from microscope_tui.tui.content.offers import FAVOURITE, RECENT, Offer, Shop, search
 from microscope_tui.tui.content.peek import Peek
 from microscope_tui.tui.errands import errand
@@ -22,6 +23,9 @@ from microscope_tui.tui.screens.dialog import Dialog
 
 PAUSE = 0.15
 """Seconds without a key until what is typed is looked at on the disk."""
+
+LEAST_LINES, ABOUT = 8, 17
+"""Lines of the list, however short it is, and all those of the dialog beside it."""
 
 USE = "\0"
 """Before the id of the line that stands for what is typed."""
@@ -64,6 +68,10 @@ class Picker(Dialog[str]):
         self._more: Sequence[str] = ()
         self._asked = 0
         self._doubted = ""
+        self._lit: tuple[Option, Text] | None = None
+        """The line that was under the cursor, and how it looks elsewhere."""
+        self._asked_hub: set[str] = set()
+        """The names whose size the hub was asked for."""
 
     def body(self) -> ComposeResult:
         typed = Input(placeholder=self._hint, id="typed")
@@ -167,6 +175,7 @@ class Picker(Dialog[str]):
         self._offers = {offer.name: offer for offer in offers}
         self._favourites |= {offer.name for offer in offers if offer.tag == FAVOURITE}
         self._loading = False
+        self.query_one("#dialog").styles.max_height = max(len(offers), LEAST_LINES) + ABOUT
         self._fill()
         self.action_step(self._steps)
         if self._entered:
@@ -224,7 +233,22 @@ class Picker(Dialog[str]):
         )
 
     def on_option_list_option_highlighted(self) -> None:
+        self._light()
         self._plan()
+
+    def _light(self) -> None:
+        """Nothing is faint in the line under the cursor: on its ground it could hardly be read."""
+        options = self.query_one(OptionList)
+        if self._lit and self._lit[0] in options.options:
+            options.replace_option_prompt(str(self._lit[0].id), self._lit[1])
+        self._lit = None
+        if (at := options.highlighted) is not None:
+            option = options.get_option_at_index(at)
+            if isinstance(faint := option.prompt, Text):
+                clear = faint.copy()
+                clear.spans = [span for span in faint.spans if span.style != "dim"]
+                options.replace_option_prompt_at_index(at, clear)
+                self._lit = option, faint
 
     def _plan(self) -> None:
         """What is known of the line under the cursor, before it is loaded."""
@@ -232,17 +256,31 @@ class Picker(Dialog[str]):
         offer = self._offer(name)
         unknown = name and not offer and not self._loading and not self._is_name(name)
         self.query_one("#plan", Label).update(offer.plan if offer else self._shop.forms if unknown else "")
-        if self._peek:
-            self.set_timer(PAUSE, partial(self._look_into, name))
+        self.set_timer(PAUSE, partial(self._look_into, name))
 
     def _look_into(self, name: str) -> None:
-        """Have the worker open the slice under the cursor when it stays there, if it is on this machine."""
+        """Have the worker open the slice under the cursor when it stays there, if it is on this machine; of what is not
+        here, ask the hub."""
         offer = self._offer(name)
-        if self._peek and self.is_attached and name == self._highlighted():
+        if not self.is_attached or name != self._highlighted():
+            return
+        if offer and offer.askable and name not in self._asked_hub:
+            self._asked_hub.add(name)
+            errand(self, partial(self._shop.sized, offer), self._sized, lambda _: None)
+        if self._peek:
             self._peek.at(name if offer and offer.entry.here and not offer.entry.refused else "")
 
+    def _sized(self, offer: Offer) -> None:
+        """The hub has told how large something is."""
+        if self._typed and self._typed.name == offer.name:
+            self._typed = offer
+        if offer.name in self._offers:
+            self._offers[offer.name] = offer
+        if self.is_attached:
+            self._fill(stay=True)
+
     def _show_peek(self) -> None:
-        if self._peek and self.is_attached:
+        if self._peek and self.is_attached and not self._left:
             peek, lines = self.query_one("#peek", Label), self._peek.lines
             if len(lines) == 1:  # a sentence, where examples have a line each
                 lines = textwrap.wrap(lines[0], max(peek.size.width, 20))
@@ -270,7 +308,11 @@ class Picker(Dialog[str]):
             self.refuse(refusal)
             return
 
+        known = self._offer(name)
+
         def examined(offer: Offer) -> None:
+            if known and offer is not known:
+                self._sized(offer)
             if offer.doubt and self._doubted != name:
                 self._doubted = name
                 self.refuse(f"{offer.doubt} Enter once more takes it all the same.")
@@ -278,8 +320,12 @@ class Picker(Dialog[str]):
                 self.dismiss(name)
 
         self.say("…")
-        known = self._offer(name)
-        errand(self, lambda: known or self._shop.examine(name), examined, self.refuse)
+
+        def examine() -> Offer:
+            offer = known or self._shop.examine(name)
+            return self._shop.sized(offer) if offer.askable and self._doubted != name else offer
+
+        errand(self, examine, examined, self.refuse)
 
 
 def _lack(entry: Entry) -> str:

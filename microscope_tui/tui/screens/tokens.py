@@ -54,6 +54,8 @@ class TokenScreen(OneModel):
         """`token` is where the cursor starts; its picture is unfolded."""
         super().__init__(explorer, model)
         self.quantity = Quantity.RESIDUAL
+        self._instead = False
+        """Whether another quantity is shown until that one is known."""
         self.scale = Scale.LOG
         self.layout_ = BOTH
         self.tint = TINTED
@@ -74,15 +76,21 @@ class TokenScreen(OneModel):
     @property
     def reading(self) -> Reading | None:
         """The tokens with the place in them, None while they are not there. Those of another example are begun at the
-        token that was asked for, else at the top."""
+        token that was asked for, else at the top; one that was made anew is read on where one was."""
         table = self.see(self.asked[0]).value
         if not isinstance(table, TokenTable):
             return None
         if self._reading is None or self._reading.tokens.table is not table:
-            self._reading = Reading(Tokens(table), self._wanted)
-            self._wanted, self._top = None, 0
-            if self.quantity is Quantity.RESIDUAL and not self._reading.tokens.known(Quantity.RESIDUAL):
-                self.quantity = Quantity.NORM
+            if self._reading and self._wanted is None and same_tokens(self._reading.tokens.table, table):
+                self._reading.tokens = Tokens(table)
+            else:
+                self._reading = Reading(Tokens(table), self._wanted)
+                self._wanted, self._top = None, 0
+            known = self._reading.tokens.known(Quantity.RESIDUAL)
+            if self.quantity is Quantity.RESIDUAL and not known:
+                self.quantity, self._instead = Quantity.NORM, True
+            elif self._instead and known:
+                self.quantity, self._instead = Quantity.RESIDUAL, False
         return self._reading
 
     def range(self, tokens: Tokens) -> Range:
@@ -110,7 +118,7 @@ class TokenScreen(OneModel):
     def title_line(self) -> Ends:
         palette, reading = self.palette, self.reading
         left = [*self.model_spans(), Span(f"example {self.example}", palette.text, True)]
-        of = "" if self.last_example is None or self.size.width < WIDE else f"of {self.last_example + 1:,} "
+        of = "" if self.last_example is None or self.size.width < WIDE else f"of 0–{self.last_example:,} "
         left.append(Span(f" {of}", palette.faint))
         if reading is None:
             return left, []
@@ -231,7 +239,7 @@ class TokenScreen(OneModel):
             self.show()
 
     def action_quantity(self, name: str) -> None:
-        self.quantity = Quantity(name)
+        self.quantity, self._instead = Quantity(name), False
         self.show()
 
     def action_scale(self) -> None:
@@ -306,6 +314,11 @@ class TokenScreen(OneModel):
 
     def on_canvas_wheeled(self, message: Canvas.Wheeled) -> None:
         self.action_move(message.by)
+
+
+def same_tokens(one: TokenTable, other: TokenTable) -> bool:
+    """Whether two tables are of the same tokens."""
+    return (one.model, one.card.key, one.tokens) == (other.model, other.card.key, other.tokens)
 
 
 def short(value: float) -> str:

@@ -14,14 +14,14 @@ from microscope_tui.inspection import WorstToken, WorstTokens
 from microscope_tui.terms import JobKind, Modality
 from microscope_tui.tui.content.cards import Section
 from microscope_tui.tui.content.closer_cards import worst_card
-from microscope_tui.tui.content.readout import shorten
+from microscope_tui.tui.content.readout import figure, shorten
 from microscope_tui.tui.content.spans import Ends, Span
 from microscope_tui.tui.content.tokens import Quantity
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, worst_records
 from microscope_tui.tui.screens.onemodel import OneModel
-from microscope_tui.tui.themes import MARKERS
+from microscope_tui.tui.themes import KINDS
 from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Worst(OneModel):
         ]
         if value:
             rows = ", ".join(f"{count:,} {modality}" for modality, count in value.rows.items())
-            left.append(Span(f" of {rows} rows in the sample ", palette.faint))
+            left.append(Span(f" of {rows} rows of the residual stream ", palette.faint))
         right = [
             Span(f" {self.key('filter')} ", palette.key, False, "filter"),
             Span(f"{self.modality or 'all'} ", palette.cursor_line),
@@ -128,7 +128,7 @@ class Worst(OneModel):
         return rows
 
     def _row(self, token: WorstToken, name: str, here: bool, width: int) -> Strip:
-        palette, series = self.palette, tuple(Modality).index(token.modality)
+        palette = self.palette
         group = f" · {token.group}" if token.group else ""
         return row(
             [
@@ -137,7 +137,7 @@ class Worst(OneModel):
                     palette.cursor_line if here else palette.text,
                     True,
                 ),
-                (f"{MARKERS[series]} ", palette.of(series), True),
+                (f"{KINDS[token.modality]} ", palette.kind(token.modality), True),
                 (f"{name} ", palette.faint, False),
                 (f"{token.position:>5} ", palette.faint, False),
                 (f"“{token.token}”", palette.text, here),
@@ -181,12 +181,14 @@ class Worst(OneModel):
             self.move_layer(by, max(len(value.layers) - 1, 0))
 
     def action_filter(self) -> None:
-        if value := self.value:
-            found = dict.fromkeys(token.modality for layer in value.layers for token in layer)
-            choices = (None, *found)
-            self.modality = choices[(choices.index(self.modality) + 1) % len(choices)]
-            self.at = 0
-            self.show()
+        """All modalities, or one of them: also before the tokens are there, of those that were asked for."""
+        value, asked = self.value, self.request.modalities
+        found = dict.fromkeys(token.modality for layer in value.layers for token in layer) if value else asked
+        choices = (None, *found)
+        now = choices.index(self.modality) if self.modality in choices else 0
+        self.modality = choices[(now + 1) % len(choices)]
+        self.at = 0
+        self.show()
 
     def action_open(self) -> None:
         if self.listed:
@@ -206,8 +208,3 @@ def where(token: WorstToken) -> str:
     """The example that a token is in, by its number and its key, which is often the number itself."""
     key = "" if token.example == str(token.index) else f" · {shorten(token.example, 18)}"
     return f"{token.index}{key}"
-
-
-def figure(value: float) -> str:
-    """Four digits, the zeros at the end as well: `0.2800`."""
-    return f"{value:#.4g}".rstrip(".")

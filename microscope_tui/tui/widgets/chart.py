@@ -20,14 +20,17 @@ from textual.strip import Strip
 
 from microscope_tui.tui.content.curves import Axes, Line, limits, nearest
 from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.widgets import plot
 from microscope_tui.tui.widgets.ticks import Scale, x_ticks, y_axis
 
 BRAILLE = 0x2800
-SGR = re.compile(r"\x1b\[[\d;]*m")
 HOLLOW = ("○", "◇", "△", "□")
 """The signs of the series where there is nothing to mark."""
 APART = 3
 """Columns between signs, of whatever lines, that tell lines apart where colours do not."""
+
+TURN, SHORT_TURN = 4, 2
+"""Columns of the first line, and of each other one, where lines share their cells and take turns to colour them."""
 
 
 class Cell(NamedTuple):
@@ -80,7 +83,8 @@ class Drawing:
         self.rows = max(height - 1, 1) if height > 2 else height
         low, high = axes.ys or limits(lines, zero=axes.zero)
         # Limits that were given are those of other panes too, of which some may have a row more.
-        self.y, (ticks, labels) = y_axis(low, high, self.rows, log=axes.log, fixed=axes.ys is not None)
+        fixed = axes.ys is not None
+        self.y, (ticks, labels) = y_axis(low, high, self.rows, log=axes.log, fixed=fixed, zero=axes.zero)
         # As wide as `0.75` at least: else the plot would jump aside whenever a partial result changes the ticks.
         gutter = max((max(len(label), min(4, width // 8)) for label in labels), default=0)
         if width - gutter - 1 < 4:
@@ -158,7 +162,11 @@ class Drawing:
 
     def _draw(self, lines: Sequence[Line], ticks: list[float], labels: list[str]) -> None:
         palette, base = self.palette, self._base
-        for y, row in enumerate(self._canvas(None, ticks, labels)[: self.height]):
+        below = x_ticks(self.axes, self.x.cells) if self.height > self.rows else []
+        across = [(self.x.place(place), label) for place, label in below]
+        up = [(self.y.place(tick), label) for tick, label in zip(ticks, labels, strict=True)]
+        drawn = plot.axes((self.x.low, self.x.high), (self.y.low, self.y.high), across, up, self.width, self.height)
+        for y, row in enumerate(drawn):
             for x, char in enumerate(row[: self.width]):
                 if char != " ":
                     base[y][x] = Cell(char, palette.faint, palette.background)
@@ -168,9 +176,13 @@ class Drawing:
                 tint = palette.tint(slots[0]) if len(slots) == 1 else palette.overlap
                 base[y][x] = base[y][x]._replace(background=tint)
         self._name_stages()
-        # The first line comes last: where two share a cell, the dots are joined and the first gives the colour.
+        # Where lines share a cell, the dots are joined.
+        shared: dict[tuple[int, int], list[int]] = {}
         for line in reversed(lines):
-            self._lay(line)
+            for cell in self._lay(line):
+                shared.setdefault(cell, []).insert(0, line.colour)
+        for (y, x), colours in shared.items():
+            base[y][x] = base[y][x]._replace(colour=palette.of(self._turn(x, colours)))
         self._sign(lines)
 
     def _dot_grid(self, ticks: list[float]) -> None:
@@ -199,15 +211,26 @@ class Drawing:
                 self._base[self.rows][x] = Cell(char, self.palette.faint, self.palette.background)
             end = start - 1
 
-    def _lay(self, line: Line) -> None:
-        """Draw the dots of a line, and remember where the cursor finds its values."""
+    def _turn(self, column: int, colours: Sequence[int]) -> int:
+        """The line that colours a cell of several, the first of them most often: else one would hide all the others.
+        Each change of a colour takes some bytes, so where few are wanted the turns are longer."""
+        first, other = (2 * TURN, 2 * SHORT_TURN) if self.axes.plain else (TURN, SHORT_TURN)
+        place = (column - self.left) % (first + other * (len(colours) - 1))
+        return colours[0 if place < first else 1 + (place - first) // other]
+
+    def _lay(self, line: Line) -> Iterator[tuple[int, int]]:
+        """Draw the dots of a line, and remember where the cursor finds its values; the row and column of each cell that
+        it goes through."""
         colour, base = self.palette.of(line.colour), self._base
-        for y, row in enumerate(self._canvas(line, [], [])[: self.rows]):
-            for x, char in enumerate(row[: self.x.cells], start=self.left):
+        runs = [[(place, value) for _, place, value in run] for run in line.runs()]
+        drawn = plot.dots(runs, (self.x.low, self.x.high), (self.y.low, self.y.high), self.x.cells, self.rows)
+        for y, row in enumerate(drawn):
+            for x, char in enumerate(row, start=self.left):
                 if char != " ":
                     below = base[y][x]
                     dots = ord(below.char) - BRAILLE if ord(below.char) >= BRAILLE else 0
                     base[y][x] = Cell(chr(ord(char) | dots), colour, below.background)
+                    yield y, x
         found = {point.at: Mark(line.colour, point.row, point.sign) for point in self._points(line)}
         for position in range(self.axes.first, self.axes.last + 1):
             index = nearest(line.places, position)
@@ -257,32 +280,6 @@ class Drawing:
         for row in self._rows_of((low, high)):
             if (cell := self._base[row][point.column]).char in " ·─":
                 self._base[row][point.column] = cell._replace(char="┆", colour=self.palette.of(point.line.colour))
-
-    def _canvas(self, line: Line | None, ticks: list[float], labels: list[str]) -> list[str]:
-        """What plotext draws: the axes with their labels when `line` is None, else the bare dots of the line."""
-        from plotext._figure import _figure_class  # here, because it is slow to import
-
-        figure = _figure_class()  # a figure of our own: the module's one is global state
-        figure._limit_size(False, False)
-        figure.xaxes(False, False)
-        figure.xlim(self.x.low, self.x.high)
-        figure.ylim(self.y.low, self.y.high)
-        if line is None:
-            figure.plot_size(self.width, self.height)
-            figure.yaxes(True, False)
-            numbers = x_ticks(self.axes, self.x.cells) if self.height > self.rows else []
-            figure.xticks([self.x.place(place) for place, _ in numbers], [label for _, label in numbers])
-            figure.yticks([self.y.place(tick) for tick in ticks], labels)
-            figure.plot([self.x.low], [self.y.low - 2 * (self.y.high - self.y.low)], marker=" ")
-        else:
-            figure.plot_size(self.x.cells, self.rows)
-            figure.yaxes(False, False)
-            figure.xticks([], [])
-            figure.yticks([], [])
-            for run in line.runs():
-                figure.plot([place for _, place, _ in run], [value for _, _, value in run], marker="braille")
-        figure.clear_color()
-        return SGR.sub("", figure.build()).split("\n")  # the colours are laid over it, so none are read back
 
     def _tints(self, lines: Sequence[Line]) -> dict[tuple[int, int], list[int]]:
         """The cells of the intervals, and the lines that have them there."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual.strip import Strip
 
-from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end
+from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end, wrapped
 from microscope_tui.tui.content.spans import Part
-from microscope_tui.tui.content.standing import REMEDIES
+from microscope_tui.tui.content.status import REMEDIES
 from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import Drawing, drawing
 
+VALUES = 32
+"""Cells that a line of values needs beside the name: its sign, a value, a star and an interval."""
 LEAST_CHART = 6
 """Rows that a chart needs: so many are kept from the lines of values where there are several."""
 
@@ -86,7 +87,7 @@ class Face:
         title: Part = (("▌" if self.focused else " ") + view.title, colour, True)
         meaning: Part = (f" {view.meaning}", palette.faint, False)
         partial: Part = (f" · {view.warning}" if view.warning else "", palette.warn, False)
-        brief = partial if view.stand_in or not view.partial else (" · partial", palette.warn, False)
+        brief = partial if view.stand_in or view.otherwise or not view.partial else (" · partial", palette.warn, False)
         widest = max(view.widest + 1, _length(title))
         room = max((min(self.width, self.least) - widest - _length(brief)) // len(view.series) - 4, 5)
         signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
@@ -114,8 +115,10 @@ class Face:
         palette, colour = self.palette, self.palette.of(series.number)
         parts: list[Part] = [(f" {_sign(series)} ", colour, True)]
         if not self.titled:
-            length = min(max(len(s.label) for s in self.view.series), max(min(self.width, self.least) // 4, 8))
-            parts.append((f"{shorten(series.label, length):<{length}}  ", colour, series.pinned))
+            narrowest = min(self.width, self.least)
+            most = max(narrowest // 4, narrowest - VALUES - 2 * bool(self.view.less), 8)
+            length = min(max(cell_len(s.label) for s in self.view.series), most)
+            parts.append((set_cell_size(shorten(series.label, length), length) + "  ", colour, series.pinned))
         edge = self.width - (not self.titled) - len(end)  # nothing is written up to the line of a frame
         room = edge - _length(*parts)
         if series.profile is None:
@@ -140,12 +143,9 @@ class Face:
         said: list[Part] = []
         for status, severe in dict.fromkeys((s.status, s.severe) for s in series):
             of = [s for s in series if (s.status, s.severe) == (status, severe)]
-            name = "" if len(of) == len(series) else f"{of[0].label}: "
+            name = "" if len(of) == len(series) else f"{shorten(of[0].label, max(self.width // 2, 8))}: "
             colour = palette.error if severe else palette.faint
-            said += [
-                (line, colour, False)
-                for line in textwrap.wrap(name + status, max(self.width - 4, 8), break_on_hyphens=False)
-            ]
+            said += [(line, colour, False) for line in wrapped(name + status, self.width - 4)]
         if wrong := [s for s in series if s.severe]:
             deeds = (
                 {"again": "tries again"} | {s.remedy: REMEDIES[s.remedy] for s in wrong if s.remedy} | {"jobs": "log"}

@@ -10,17 +10,16 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from microscope_tui.terms import Modality
 from microscope_tui.tui.content.ramp import SHADES, colours
 from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.tokens import Line, Quantity, Scale, Tokens
-from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.themes import KINDS, Palette
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import style
 
 LABEL = 19, 28, 44
 """Columns for the text of a token: the least, those that go before wider layers, and the most."""
-WIDEST = 4
+WIDEST = 8
 """Most columns of a layer."""
 HEAD = 1
 """Lines above the first token: the numbers of the layers."""
@@ -139,9 +138,8 @@ class Heat:
         """Number, modality and text of a token, or the name of a block."""
         palette, digits = self.palette, len(str(self.tokens.count - 1))
         modality = self.tokens.table.modality[line.start]
-        series = tuple(Modality).index(modality)
         background = palette.cursor if here else palette.background
-        sign: Part = (f" {MARKERS[series]} ", palette.of(series), True)
+        sign: Part = (f" {KINDS[modality]} ", palette.kind(modality), True)
         index: Part = (
             f"{'▌' if here else ' '}{line.start:>{digits}}",
             palette.cursor_line if here else palette.faint,

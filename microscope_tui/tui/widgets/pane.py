@@ -63,7 +63,7 @@ class Pane(Widget):
         """What is shown, at the present size."""
         width, height = self.size
         face = self._face
-        if self._shown and (face is None or (face.width, face.height) != (width, height)):
+        if self._shown and width and height and (face is None or (face.width, face.height) != (width, height)):
             face = self._face = Face(*self._shown, width, height)
             self._rows = self._drawn(face)
         return face

@@ -10,8 +10,9 @@ from itertools import groupby
 from rich.segment import Segment
 from textual.strip import Strip
 
+from microscope_tui.terms import Modality
 from microscope_tui.tui.content.ramp import Range, range_of
-from microscope_tui.tui.themes import MARKERS, Palette
+from microscope_tui.tui.themes import KINDS, MARKERS, Palette
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import BRAILLE, style
 
@@ -35,6 +36,8 @@ class Scatter:
     series: Sequence[int]
     palette: Palette
     whole: bool = False
+    kinds: bool = False
+    """Whether the series are modalities, by their places among them."""
 
     @property
     def limits(self) -> tuple[Range, Range]:
@@ -83,6 +86,8 @@ class Scatter:
         palette = self.palette
         if series is None:
             return Segment(" " * len(dots), style(palette.text, palette.background))
-        sign = MARKERS[series % len(MARKERS)]
+        modality = tuple(Modality)[series] if self.kinds else None
+        sign = KINDS[modality] if modality else MARKERS[series % len(MARKERS)]
+        colour = palette.kind(modality) if modality else palette.of(series)
         text = sign * len(dots) if palette.marked else "".join(chr(BRAILLE + each) for each in dots)
-        return Segment(text, style(palette.of(series), palette.background))
+        return Segment(text, style(colour, palette.background))

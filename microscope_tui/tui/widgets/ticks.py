@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from microscope_tui.tui.content.curves import Axes
 
@@ -25,8 +25,7 @@ Ticks = tuple[list[float], list[str]]
 """Places on an axis, and what is written there."""
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Where values fall on `cells` character cells of `dots` dots each: plotext's own rounding."""
 
     low: float
@@ -49,14 +48,35 @@ class Scale:
         middle = cell * self.dots + (self.dots - 1) / 2
         return self.low + middle / max(self.cells * self.dots - 1, 1) * (self.high - self.low)
 
+    def parted(self) -> Scale:
+        """A scale that shows no less, on which 0 lies in the middle of a cell: a line there has dots of what is above 0
+        above it, and those of what is below 0 below it. This one where it does not go from below 0 to above."""
+        if not self.low < 0 < self.high:
+            return self
+        places = self.cells * self.dots - 1
+        middle = (self.dots - 1) / 2
+        now = (-self.low / (self.high - self.low) * places - middle) / self.dots
+        shares = ((cell * self.dots + middle) / places for cell in (math.floor(now), math.ceil(now)))
+        longer = (
+            (min(self.low, -self.high * share / (1 - share)), max(self.high, -self.low * (1 - share) / share))
+            for share in shares
+            if 0 < share < 1
+        )
+        low, high = min(longer, key=lambda ends: ends[1] - ends[0])
+        return self._replace(low=low, high=high)
 
-def y_axis(low: float, high: float, rows: int, *, log: bool = False, fixed: bool = False) -> tuple[Scale, Ticks]:
-    """A y axis of so many rows that shows `low` to `high`, at least or (`fixed`) just that, with its ticks.
+
+def y_axis(
+    low: float, high: float, rows: int, *, log: bool = False, fixed: bool = False, zero: bool = False
+) -> tuple[Scale, Ticks]:
+    """A y axis of so many rows that shows `low` to `high`, at least or (`fixed`) just that, with its ticks. With `zero`
+    it is a little longer, so that 0 parts what is above from what is below: see `Scale.parted`.
 
     The ticks fall on rows evenly, for which the axis may be longer than it must be. Those of a `log` axis, which holds
     log₁₀ of its numbers, need not: its numbers tell where they stand.
     """
     scale = Scale(low, high, max(rows, 1), 4)
+    scale = scale.parted() if zero else scale
     if rows <= 1:
         return scale, ([], [])
     most = max(2, min(rows // 2, 8))
@@ -69,6 +89,7 @@ def y_axis(low: float, high: float, rows: int, *, log: bool = False, fixed: bool
         more = (stretch - 1) * (high - low)
         for below in (0.5, 0.0, 1.0) if more else (0.0,):
             tried = Scale(low - below * more, high + (1 - below) * more, rows, 4)
+            tried = tried.parted() if zero else tried
             for each in _steps(tried.low, tried.high, most):
                 cells = [tried.cell(number * each) for number in _multiples(tried.low, tried.high, each)]
                 cost = stretch - 1 + _against(cells, most)

@@ -1,4 +1,4 @@
-"""What is taken along from the panes: files and the clipboard."""
+"""What is exported from the panes: files and the clipboard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from microscope_tui.tui.output.export import Seen
 
 
-class Taking(Moving):
+class Exporting(Moving):
     """A screen whose panes can be saved and copied."""
 
     desk: Desk

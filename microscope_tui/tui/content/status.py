@@ -1,19 +1,22 @@
-"""How things stand where there is no value: of a curve, of the worker, and in a window that is too small for any."""
+"""The status of what has no value yet: of a curve, of the worker, and in a window that is too small for any."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from microscope_tui.results import Measurement
+from microscope_tui.tables import unlike
 from microscope_tui.terms import Job, JobKind, JobState, Modality, Request, Stream
-from microscope_tui.tui.content.measured import unlike
 from microscope_tui.tui.content.names import short_name, slice_names
 from microscope_tui.tui.content.readout import progress, shorten, shorten_end
 from microscope_tui.tui.content.work import what_of
 from microscope_tui.tui.data.desk import Desk, Known
-from microscope_tui.tui.data.looks import Seen
 from microscope_tui.tui.keys import hint, key_of
 from microscope_tui.tui.session import Session
+
+if TYPE_CHECKING:
+    from microscope_tui.tui.data.looks import Seen
 
 LEAST = (60, 20)
 """Columns and rows below which nothing can be read but a pane alone."""
@@ -22,6 +25,9 @@ LEAST_ALONE = (40, 10)
 
 LEAST_NAME = 6
 """Cells in which a name can still be told from another one."""
+
+LEAST_WORDS = 24
+"""Cells from which there is room for whose work it is beside how far it is."""
 
 REMEDIES = {"pick_model": "other model", "pick_slice": "other slice", "cache": "cache", "jobs": "log"}
 """The deeds that may mend what is wrong, and what they give, in two words."""
@@ -43,12 +49,18 @@ def is_tiny(width: int, height: int) -> bool:
     return width < LEAST_ALONE[0] or height < LEAST_ALONE[1]
 
 
+def too_small(size: tuple[int, int], what: str, least: tuple[int, int], leaves: str) -> str:
+    """What is said in a window of this size, too small for what stands in it, and how to leave that."""
+    width, height = size
+    return f"This window is {width}x{height}.\n{what} needs\n{least[0]}x{least[1]} or more.\n\n{leaves}"
+
+
 def remedy_of(known: Known, request: Request) -> str:
     """The deed of `REMEDIES` that may mend an error, told by what its sentence speaks of; empty where the user has
     cancelled, which needs none."""
     if known.error is None and known.job and known.job.state is JobState.CANCELLED:
         return ""
-    said = (known.error or "").lower()
+    said = (known.error or (known.job and known.job.error) or "").lower()
     about = {
         "jobs": ("the worker",),
         "cache": ("cache folder", "--cache", "the store in", "the disk"),
@@ -82,14 +94,18 @@ def status_of(
     if job is None:
         return "looking into the store …", False
     if job.state is JobState.QUEUED:
+        if job.error:
+            return job.error, True
         ahead, first = desk.ahead(job), desk.running()
         if not ahead:
             return "queued: the worker takes it up now", False
+        behind = "1 job" if ahead == 1 else f"{ahead} jobs"
         shown = [(curve.model, curve.slice) for curve in session.curves]
         if first and (first.request.model, first.request.slice) not in shown:
             of = f"{short_name(first.request.model)} on {slice_names([first.request.slice])[0]}"
-            return f"queued behind {ahead}: {of} runs · {key_of('jobs')}: {hint('jobs', ('pause', 'cancel'))}", False
-        return f"queued behind {ahead} · {key_of('jobs')} shows the jobs", False
+            keys = hint("jobs", ("pause", "cancel"))
+            return f"queued behind {behind} ({of} runs) · {key_of('jobs')}, then {keys}", False
+        return f"queued behind {behind} · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.PAUSED:
         return f"paused · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.CANCELLED:
@@ -107,6 +123,8 @@ def status_of_look(seen: Seen, desk: Desk) -> tuple[str, bool]:
     if seen.job is None:
         return "looking into the store …", False
     if seen.job.state is JobState.QUEUED:
+        if seen.job.error:
+            return seen.job.error, True
         running = desk.running()
         return (
             f"queued · the worker is at: {progress(running)}" if running else "queued: the worker takes it up now"
@@ -150,14 +168,19 @@ def worker_state(desk: Desk, requests: Sequence[Request], width: int) -> tuple[s
         return f"worker gone: {key_of('again')} starts it again", "failed"
     mine = next((k.job for k in known if k.job and k.job.state is JobState.RUNNING), None)
     if mine:
-        name = "" if len(requests) == 1 else f"{shorten(short_name(mine.request.model), width // 3)}: "
+        named = len(requests) > 1 and width >= LEAST_WORDS
+        name = f"{shorten(short_name(mine.request.model), width // 3)}: " if named else ""
         return name + progress(mine, max(width - len(name), 10)), "busy"
     if job := desk.running():
+        if width < LEAST_WORDS:
+            return "another job runs", "busy"
         room = max(width - 22, 10)  # what it is, and how far
         said = f"{told_from(job, requests, room)}: "
         return said + progress(job, max(width - len(said), 10)), "busy"
     if error := next((k.error for k in known if k.error), None):
         return f"failed: {error}", "failed"
+    if held := next((job for job in desk.queued() if job.error), None):
+        return f"{held.progress.phase}: {held.error}", "failed"
     if waiting := len(desk.queued()):
         return f"{waiting} queued", "waiting"
     if any(k.job is None and not k.complete for k in known):
