@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from microscope_tui.cli.commands import demo, explore, measure, plan
 from microscope_tui.cli.options import PROGRAM, refuse_drawn, refuse_measured, refuse_shown
 from microscope_tui.cli.parser import build_parser
+from microscope_tui.cli.talk import complain, say
 from microscope_tui.errors import Cancelled, MicroscopeError
 
 INTERRUPTED = 130
@@ -29,10 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no ≥ must not lose us the numbers
-    options = build_parser().parse_args(arguments, argparse.Namespace(debug=False, metric=None))
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(arguments, argparse.Namespace(debug=False, metric=None, parser=parser))
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         if options.run is not explore:
-            refuse_shown(options)
+            refuse_shown(options, but="slice" if options.run is demo else "")
         if options.run not in (explore, demo):
             refuse_drawn(options)
         if options.run not in (explore, demo, measure, plan):
@@ -41,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except Cancelled as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        say("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough; what Python flushes at exit must not fail again.
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MicroscopeError as error:
         if options.debug:
             traceback.print_exc()
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        complain(f"{PROGRAM}: {error}")
         return 2
     except Exception as error:
         if options.debug:
@@ -61,12 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename is None:
             # What files cannot take is said where they are written: this is the output itself.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print(f"{PROGRAM}: The output cannot be written ({error.strerror}): send it elsewhere.", file=sys.stderr)
+            complain(f"{PROGRAM}: The output cannot be written ({error.strerror}): send it elsewhere.")
             return 2
-        print(
-            f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)",
-            file=sys.stderr,
-        )
+        complain(f"{PROGRAM}: internal error: {type(error).__name__}: {error} (add --debug for the traceback)")
         return 1
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from microscope_tui.catalogue import full_name
+from microscope_tui.catalogue.locate import full_name
 from microscope_tui.cli.interrupt import interrupt
 from microscope_tui.cli.options import open_store, request_of, settings_of, slice_of
-from microscope_tui.cli.talk import print_json, table, talk
+from microscope_tui.cli.talk import print_json, say, table, talk
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.terms import Metric, Progress
 
@@ -35,12 +34,9 @@ def explore(options: argparse.Namespace) -> int:
             f"The explorer needs a terminal that can move its cursor, and TERM={kind} is none: set TERM to what the "
             "terminal is (xterm-256color, tmux-256color), or use `microscope-tui measure … --json`."
         )
-    gc.disable()  # what an import makes is no garbage: to look for it takes a twentieth of the start
-    from microscope_tui.tui import app
     from microscope_tui.tui.session import Session
+    from microscope_tui.tui.start import run
 
-    gc.freeze()  # nor will it be any: later looks need not go through it
-    gc.enable()
     settings = settings_of(options)
     if (sys.stderr.encoding or "").lower().replace("-", "") != "utf8":
         settings = replace(settings, ascii=True)  # it could not be sent any other character
@@ -49,12 +45,13 @@ def explore(options: argparse.Namespace) -> int:
     session = Session(models, slice_of(options.shown_slice or DEMO_SLICE), metric, theme=settings.theme)
     shown = {"models": options.shown_model or options.shown_compare, "slice": options.shown_slice}
     asked = shown | {"metric": options.metric}
-    return app.run(settings, session, given={name for name, value in asked.items() if value})
+    return run(settings, session, given={name for name, value in asked.items() if value})
 
 
 def demo(options: argparse.Namespace) -> int:
     """Open the explorer on the shipped pair of models, laid over each other."""
-    options.shown_model, options.shown_compare, options.shown_slice = DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE
+    options.shown_model, options.shown_compare = DEMO_MODEL, DEMO_RIVAL
+    options.shown_slice = options.shown_slice or DEMO_SLICE
     return explore(options)
 
 
@@ -77,11 +74,17 @@ def measure(options: argparse.Namespace) -> int:
                 if interrupted() and not progress.done:  # later `should_stop` is asked often enough
                     raise Cancelled(f"Stopped while {progress.phase}.")
 
-            measurement = run(request, store, on_progress=on_progress, should_stop=interrupted)
+            measurement = run(
+                request,
+                store,
+                on_progress=on_progress,
+                should_stop=interrupted,
+                memory_check=settings.memory_check,
+            )
     for skipped in measurement.skipped:
-        print(f"skipped {skipped.example}: {skipped.reason}", file=sys.stderr)
+        say(f"skipped {skipped.example}: {skipped.reason}")
     for stream, reason in measurement.refused.items():
-        print(f"no {stream} stream: {reason}", file=sys.stderr)
+        say(f"no {stream} stream: {reason}")
     if options.format == "json":
         print_json(measurement.to_json())
     elif options.format == "csv":
@@ -109,14 +112,14 @@ def plan(options: argparse.Namespace) -> int:
 
 def models(options: argparse.Namespace) -> int:
     """List the models that are here."""
-    from microscope_tui.catalogue import known_models
+    from microscope_tui.catalogue.listing import known_models
 
     return _list(known_models(), options)
 
 
 def slices(options: argparse.Namespace) -> int:
     """List the slices that are here."""
-    from microscope_tui.catalogue import known_slices
+    from microscope_tui.catalogue.listing import known_slices
 
     return _list(known_slices(), options)
 

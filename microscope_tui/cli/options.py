@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from microscope_tui.catalogue import full_name
+from microscope_tui.catalogue.locate import full_name, in_full
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import REQUEST_SETTINGS, Settings
 from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream, words
@@ -20,8 +20,9 @@ DRAWN = ("theme", "ascii")
 MEASURED = ("metric", *REQUEST_SETTINGS)
 
 
-def refuse_shown(options: argparse.Namespace) -> None:
-    if given := next((name for name in SHOWN if getattr(options, f"shown_{name}")), None):
+def refuse_shown(options: argparse.Namespace, *, but: str = "") -> None:
+    """For a subcommand that opens no explorer, or one on models of its own, `but` on any slice."""
+    if given := next((name for name in SHOWN if name != but and getattr(options, f"shown_{name}")), None):
         raise MicroscopeError(
             f"--{given} says what the explorer opens on, without a subcommand: leave out one of them."
         )
@@ -43,15 +44,16 @@ def refuse_measured(options: argparse.Namespace) -> None:
 def request_of(options: argparse.Namespace, settings: Settings) -> Request:
     # Before the subcommand --metric takes one, the explorer's; behind it several.
     metrics = [options.metric] if isinstance(options.metric, str) else options.metric or ["all"]
-    return Request(
-        model=full_name(options.model),
-        slice=slice_of(options.slice),
+    request = Request(
+        model=options.model,
+        slice=SliceSpec.parse(options.slice),
         metrics=tuple(Metric) if "all" in metrics else words(metrics, Metric, "metrics"),
         modalities=words(options.modality, Modality, "modalities"),
         streams=words(options.stream, Stream, "streams"),
         one_tile=options.one_tile,
         **settings.of_request(),
     )
+    return in_full(request)
 
 
 def slice_of(text: str) -> SliceSpec:

@@ -11,7 +11,7 @@ from microscope_tui.cli.commands import demo, explore, measure, models, plan, sl
 from microscope_tui.cli.options import PROGRAM
 from microscope_tui.cli.upkeep import cache, jobs, worker
 from microscope_tui.settings import THEMES
-from microscope_tui.terms import Metric, Modality, Stream
+from microscope_tui.terms import DTYPES, Metric, Modality, Stream
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
     # Options stand before or behind the subcommand: what is not given may not overwrite what was.
     resources = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    resources.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="dtype of the model")
+    resources.add_argument("--dtype", choices=("auto", *DTYPES), help="dtype of the model")
     resources.add_argument(
         "--device", help="cpu, cuda, cuda:1, …; auto takes a GPU when there is one, balanced spreads over all of them"
     )
@@ -63,9 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     # Under names of their own: a subcommand's MODEL and SLICE would overwrite them without a word.
     parser.add_argument("--model", dest="shown_model", metavar="NAME", help="hub id, folder or demo:NAME")
     parser.add_argument("--compare", dest="shown_compare", metavar="NAME", help="a second model, laid over the first")
-    parser.add_argument(
-        "--slice", dest="shown_slice", metavar="SPEC", help="SOURCE?split=test&filter=image&count=200&seed=0"
-    )
+    slice_form = "SOURCE?split=test&filter=image&count=200&seed=0"
+    parser.add_argument("--slice", dest="shown_slice", metavar="SPEC", help=slice_form)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.set_defaults(run=explore)
     commands = parser.add_subparsers(title="subcommands", metavar="COMMAND")
@@ -75,14 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         text = run.__doc__ or ""
         sub = commands.add_parser(name, help=text.rstrip("."), description=text, parents=[common, *parents])
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, parser=sub)
         return sub
 
-    command("demo", demo, resources, view)
+    command("demo", demo, resources, view).add_argument(
+        "--slice", dest="shown_slice", default=argparse.SUPPRESS, metavar="SPEC", help=f"another slice: {slice_form}"
+    )
 
     asked = argparse.ArgumentParser(add_help=False)
     asked.add_argument("model", metavar="MODEL", help="hub id, folder or demo:NAME")
-    asked.add_argument("slice", metavar="SLICE", help="SOURCE?split=test&filter=image&count=200&seed=0")
+    asked.add_argument("slice", metavar="SLICE", help=slice_form)
     asked.add_argument("--metric", nargs="+", choices=(*Metric, "all"), default=argparse.SUPPRESS, help="all is usual")
     asked.add_argument("--modality", nargs="+", choices=tuple(Modality), default=[Modality.TEXT, Modality.IMAGE])
     asked.add_argument("--stream", nargs="+", choices=tuple(Stream), default=list(Stream))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -26,29 +28,41 @@ def talk() -> Iterator[Callable[[Progress], None]]:
             return
         last, last_phase = now, phase
         text = describe(progress)
-        print(f"\r{text:<{width}}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        say(f"\r{text:<{width}}" if live else text, end="" if live else "\n")
         width = len(text)
 
     try:
         yield show
     finally:
         if live and width:
-            print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
+            say(f"\r{'':<{width}}\r", end="")
 
 
 def describe(progress: Progress) -> str:
-    """One line for people: `measuring 120/600 examples · 9,812 tokens · 12.3/s · 0:39 left`."""
-    parts = [progress.phase]
-    if progress.stage != progress.phase:  # it counts by itself, and something else than examples
-        return parts[0]
-    if progress.done:
-        parts[0] += f" {progress.done}/{progress.total} {progress.unit}"
-        parts += [f"{progress.tokens:,} tokens"] if progress.tokens else []
-    if progress.done and progress.rate:
-        parts.append(f"{progress.rate:.1f}/s")
-    if progress.eta is not None and progress.done < progress.total:
-        parts.append(f"{int(progress.eta) // 60}:{int(progress.eta) % 60:02d} left")
+    """One line for people, as the screen has it, and how many tokens went through."""
+    from microscope_tui.tables import progress_pieces  # here, for every start of the screen comes by this module
+
+    parts = [text for _, text in progress_pieces(progress)]
+    if progress.tokens and progress.stage == progress.phase:
+        parts.insert(1, f"{progress.tokens:,} tokens")
     return " · ".join(parts)
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Talk, on stderr. When nobody reads it any more it goes nowhere: the data on stdout are not lost for that."""
+    try:
+        print(text, end=end, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def complain(text: str) -> None:
+    """A sentence on stderr, in a terminal broken between its words rather than at its edge."""
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal: whoever reads it finds a sentence in a line
+        width = 0
+    say(textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) if width > 0 else text)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microscope_tui.cli.options import PROGRAM, open_store, settings_of
-from microscope_tui.cli.talk import print_json, table
+from microscope_tui.cli.talk import print_json, say, table
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobState
@@ -40,9 +39,10 @@ def jobs(options: argparse.Namespace) -> int:
                 job = queue.move(job_id, int(place) - 1)
             else:
                 job = getattr(queue, asked)(getattr(options, asked))
-        print(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.", file=sys.stderr)
+        say(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.")
         return 0
     from microscope_tui.store import Store
+    from microscope_tui.tables import variant_of
     from microscope_tui.worker.client import is_running
 
     with Store(settings.cache, read_only=True) as store:
@@ -59,11 +59,12 @@ def jobs(options: argparse.Namespace) -> int:
             f"{job.progress.done}/{job.progress.total}",
             job.request.model,
             str(job.request.slice),
+            variant_of(job.request),
             job.error or "",
         )
         for job in known
     ]
-    table(("job", "state", "kind", "examples", "model", "slice", "error"), rows)
+    table(("job", "state", "kind", "examples", "model", "slice", "variant", "error"), rows)
     return 0
 
 
@@ -88,28 +89,31 @@ def cache(options: argparse.Namespace) -> int:
             damaged = store.verify()
             for each in damaged:
                 print(f"{each.key}: {each.reason}" + (f"; set aside in {each.kept}" if each.kept else ""))
-            print(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.", file=sys.stderr)
+            say(f"{len(damaged)} damaged of {len(store.entries()) + len(damaged)} entries.")
             return 2 if damaged else 0
-        print(_change_cache(store, action, arguments, everything=options.all), file=sys.stderr)
+        say(_change_cache(store, action, arguments, everything=options.all))
     return 0
 
 
 def _list_cache(settings: Settings, options: argparse.Namespace) -> int:
     from microscope_tui.store import Store
     from microscope_tui.store.contents import contents
+    from microscope_tui.tables import size_text
 
     with Store(settings.cache, read_only=True) as store:
         held, size = contents(store), store.size()
     if options.json:
         print_json([asdict(of.entry) | {"what": of.what} for of in held])
         return 0
-    when = [time.strftime("%Y-%m-%d %H:%M", time.localtime(of.entry.stored)) for of in held]
+    listed = [of for of in held if not of.inner]
+    when = [time.strftime("%Y-%m-%d %H:%M", time.localtime(of.entry.stored)) for of in listed]
     rows = [
-        (of.entry.key, f"{of.entry.size / 1e6:.2f} MB", stored, "in use" if of.entry.in_use else "", of.what)
-        for of, stored in zip(held, when, strict=True)
+        (of.entry.key, size_text(of.entry.size), stored, "in use" if of.entry.in_use else "", of.what)
+        for of, stored in zip(listed, when, strict=True)
     ]
     table(("key", "size", "stored", "", "what"), rows)
-    print(f"{settings.cache}: {len(rows)} entries, {size / 1e6:.1f} MB", file=sys.stderr)
+    rest = f", {len(held) - len(rows)} small ones of jobs and names, {size_text(size)} in all"
+    say(f"{settings.cache}: {len(rows)} entries{rest}")
     return 0
 
 
@@ -125,8 +129,7 @@ def _change_cache(store: Store, action: str, arguments: Sequence[str], *, everyt
     if action == "clear":
         return f"Removed {store.clear()} entries."
     if action == "gc":
-        collected = store.gc()
-        return f"Removed {collected.files} orphan files, {collected.size / 1e6:.1f} MB."
+        return str(store.gc())
     if action == "export":
         from microscope_tui.store import Kind
 
@@ -194,15 +197,20 @@ def _refuse_read_only(settings: Settings) -> None:
 def _client(settings: Settings, *, start: bool) -> Client:
     from microscope_tui.worker.client import Client
 
-    limit = settings.cache_limit
-    return Client.connect(settings.cache, start=start, idle_minutes=settings.idle_minutes, limit_bytes=limit)
+    return Client.connect(
+        settings.cache,
+        start=start,
+        idle_minutes=settings.idle_minutes,
+        limit_bytes=settings.cache_limit,
+        memory_check=settings.memory_check,
+    )
 
 
 @contextlib.contextmanager
 def _queue(settings: Settings, *, start: bool) -> Iterator[Queue | Client]:
     """The worker, or without one its queue, in which nothing is begun; with `start` a worker is started."""
     if not start:
-        from microscope_tui.worker.rest import at_rest
+        from microscope_tui.worker.offline import at_rest
 
         with at_rest(settings.cache, settings.cache_limit) as queue:
             if queue is not None:

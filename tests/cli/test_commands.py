@@ -9,17 +9,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
 
 from microscope_tui import __version__
-from microscope_tui.catalogue import locate_model, locate_slice
+from microscope_tui.catalogue.locate import locate_model, locate_slice
 from microscope_tui.cli import main
 from microscope_tui.cli.interrupt import interrupt
 from microscope_tui.cli.parser import build_parser
 from microscope_tui.cli.talk import describe
+from microscope_tui.methods import METHODS
 from microscope_tui.store import Store
-from microscope_tui.terms import METHODS, Metric, Progress
+from microscope_tui.store.names import parsed
+from microscope_tui.terms import Metric, Progress
 from tests.sure import sure
 
 COMMAND = [sys.executable, "-m", "microscope_tui"]
@@ -85,7 +88,7 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
         re.fullmatch(r"Stopped after (\d+) of 700 examples\. The same command goes on from there\.", last)
     ).groups()
     with Store(tmp_path / "cache", read_only=True) as store:
-        kept = [int(entry.key.split("-")[2]) for entry in store.entries() if entry.key.startswith("blob/state-")]
+        kept = [name.end for entry in store.entries() if (name := parsed(entry.key.removeprefix("blob/")))]
     assert max(kept) == int(done) > 0
 
 
@@ -94,6 +97,18 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["cache"], 0), (["jobs", "--cancel", "nothing"], 2)])
+def test_talk_that_nobody_reads_takes_neither_the_data_nor_the_exit_code_along(arguments, code, tmp_path):
+    Store(tmp_path / "cache").close()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "microscope_tui", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=60)
+    os.close(writer)
+    assert done.returncode == code
+    assert done.stdout.startswith("key") == (arguments == ["cache"])
 
 
 def broken_model(folder, *, without=None, cut=None):
@@ -203,6 +218,21 @@ def test_the_explorer_needs_a_terminal():
     assert "terminal" in done.stderr
 
 
+def test_a_refusal_is_broken_between_words_in_a_terminal_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    asked = ["cache", "ls", "one", "two"]
+    assert main(asked) == 2
+    whole = capfd.readouterr().err
+    assert whole.count("\n") == 1
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((40, 24)))
+    assert main(asked) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 40
+    assert " ".join(lines) == whole.strip()
+
+
 @pytest.mark.parametrize("kind", ["dumb", "unknown", "DUMB"])
 def test_the_explorer_refuses_a_terminal_that_cannot_draw(kind: str, capsys, monkeypatch):
     monkeypatch.setenv("TERM", kind)
@@ -239,8 +269,32 @@ def test_what_stands_before_a_subcommand_counts_or_is_refused(capsys):
     assert {row["metric"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"anisotropy"}
     for flag in ("model", "compare", "slice"):
         for command in (["demo"], few, ["jobs"]):
+            if (flag, command) == ("slice", ["demo"]):
+                continue  # the shipped pair can be shown on any
             assert main([f"--{flag}", "demo:omnifusion", *command]) == 2
             assert f"--{flag} says what the explorer opens on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["demo", "--slice", "demo:scienceqa?count=9"], ["demo"]])
+def test_the_demo_is_shown_on_any_slice(arguments, monkeypatch):
+    opened: list[Namespace] = []
+    monkeypatch.setattr("microscope_tui.cli.commands.explore", opened.append)
+    assert main(arguments) == 0
+    (options,) = opened
+    assert (options.shown_model, options.shown_compare) == ("demo:llava-next", "demo:omnifusion")
+    assert options.shown_slice == (arguments[2] if len(arguments) > 1 else "demo:scienceqa")
+
+
+@pytest.mark.parametrize("command", ["demo", "plan", "jobs"])
+def test_what_a_subcommand_does_not_know_is_answered_with_its_own_usage(command, capsys):
+    named = ["m", "s"] if command == "plan" else []
+    with pytest.raises(SystemExit) as ended:
+        main([command, *named, "--compare", "x"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"usage: microscope-tui {command} ")
+    assert said.splitlines()[-1] == f"microscope-tui {command}: error: unrecognized arguments: --compare x"
+    assert "[--compare" not in said
 
 
 @pytest.mark.parametrize("command", [["jobs"], ["cache", "path"], ["worker", "status"], ["models"], ["slices"]])
@@ -306,9 +360,9 @@ def test_help_and_lists_load_nothing_heavy():
 @pytest.mark.parametrize(
     ("progress", "text"),
     [
-        (Progress("loading model", total=9), "loading model"),
-        (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 examples · 1,200 tokens · 1.5/s · 1:04 left"),
-        (Progress("measuring", 9, 9, 1200, 1.5, 0.0), "measuring 9/9 examples · 1,200 tokens · 1.5/s"),
+        (Progress("loading model"), "loading model"),
+        (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 ex · 1,200 tokens · 1.5 ex/s · ETA 1:04"),
+        (Progress("measuring", 3, 9, 1200, 1.5, 4000), "measuring 3/9 ex · 1,200 tokens · 1.5 ex/s · ETA 1:06:40"),
         (Progress("keeping linear maps", 3, 8, unit="maps"), "keeping linear maps 3/8 maps"),
         (Progress("computing profiles 53 %", 9, 9, 1200, 1.5, 0.0), "computing profiles 53 %"),
     ],

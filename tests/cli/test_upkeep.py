@@ -24,10 +24,12 @@ def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
     assert main(["cache", "rm", key]) == 2
     assert key in capsys.readouterr().err
     assert main(["measure", "demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--csv"]) == 0
+    capsys.readouterr()
     assert main(["cache", "ls"]) == 0
     out = capsys.readouterr().out
     assert "demo:omnifusion on demo:scienceqa?count=4: anisotropy" in out
     assert "sums after all 4 examples of demo:omnifusion on demo:scienceqa" in out
+    assert {line.partition("/")[0] for line in out.splitlines()[1:]} == {"blob", "measurement"}
     archive = os.environ["MICROSCOPE_CACHE"] + ".tar"
     assert main(["cache", "export", archive]) == 0
     assert "Wrote 1 results" in capsys.readouterr().err
@@ -71,7 +73,8 @@ def test_jobs_are_paused_moved_and_cancelled_with_and_without_a_worker(tmp_path,
     cache = tmp_path / "cache"
     with Store(cache) as store:
         for number, name in enumerate("abc"):
-            request = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=number + 1))
+            spec = SliceSpec("demo:scienceqa", count=number + 1)
+            request = Request("demo:llava-next", spec, without=("sinks",) if name == "c" else ())
             store.put_job(Job(name, request, JobState.PAUSED, created=number))
 
     def listed():
@@ -96,8 +99,11 @@ def test_jobs_are_paused_moved_and_cancelled_with_and_without_a_worker(tmp_path,
         assert listed()[-1] == ("a", "paused")
     finally:
         assert main(["worker", "stop", "--cache", str(cache)]) == 0
+    capsys.readouterr()
     assert main(["jobs", "--cache", str(cache)]) == 0
-    assert "kind" in capsys.readouterr().out
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[-2:] == ["variant", "error"]
+    assert [row.endswith("without sinks") for row in rows] == [row.startswith("c ") for row in rows]
 
 
 def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
@@ -134,11 +140,11 @@ def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
 
 def test_what_work_in_the_middle_leaves_is_named(capsys):
     with Store(Path(os.environ["MICROSCOPE_CACHE"])) as store:
-        store.put_blob("rows-0123-8-16-4567", b"x")
-        store.put_blob("state-0123-8-89ab", b"x")
+        store.put_blob("rows-0123-8-16-4567-cdef", b"x")
+        store.put_blob("state-0123-8-89ab-cdef", b"x")
     assert main(["cache"]) == 0
     out = capsys.readouterr().out
-    assert "rows of the 8 examples behind the first 8: work that was stopped goes on from here" in out
+    assert "rows of the 8 examples behind the first 8: work that was stopped need not do them again" in out
     assert "sums after 8 examples: a larger slice, or work that was stopped, goes on from here" in out
     assert main(["cache", "clear"]) == 0
 
