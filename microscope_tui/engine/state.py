@@ -27,7 +27,7 @@ from microscope_tui.engine.tensors import head_of, parts_of, tensors_of
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import Captured
 from microscope_tui.stamps import Stamps, refuse_changed
-from microscope_tui.store import QUOTA_SHARE, DiskFull, Store, StoreFull
+from microscope_tui.store import QUOTA_SHARE, DiskFull, Store
 from microscope_tui.store.names import RowsName, StateName
 
 SHARE = 0.05
@@ -177,7 +177,7 @@ class Keeper:
         return tally
 
     def _put_sums(self, accumulator: Accumulator) -> bool:
-        """Write the sums; False when the store does not take them, now: what is in use by other jobs may be free later.
+        """Write the sums; False when the store does not take them, now: its room or its database may be free later.
         The blocks go on meanwhile, up to the room that sums take."""
         self._refuse_changed()
         started, end = time.monotonic(), self._tally.consumed
@@ -187,7 +187,7 @@ class Keeper:
             self._store.put_blob(str(self._draw.state(self._base, end)), sums, instead_of=self._on_the_way(end))
         except DiskFull:
             raise
-        except StoreFull as error:
+        except MicroscopeError as error:
             self._refused = str(error)
             return False
         finally:

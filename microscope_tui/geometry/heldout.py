@@ -204,9 +204,9 @@ class HeldOut:
             moved = influences(value, without, self.sizes)
         facts = [f"{len(self.sizes)} folds of examples"]
         if any(p for p, _ in chosen):
-            facts.append(f"ridge penalty {min(p for p, _ in chosen):g} to {max(p for p, _ in chosen):g}")
+            facts.append(f"ridge penalty {_range([f'{p:g}' for p, _ in sorted(chosen)])}")
         if min(s for _, s in chosen) < 0.99:
-            facts.append(f"shrunk by {min(s for _, s in chosen):.2g} to {max(s for _, s in chosen):.2g}")
+            facts.append(f"shrunk by {_range([f'{s:.2g}' for s in sorted(s for _, s in chosen)])}")
         notes = [f"{left_out} rows left out: not finite at another layer"] if left_out else []
         if not without:
             notes.append("no interval: without one fold of examples all rows of y are equal")
@@ -275,3 +275,9 @@ def _choose(rows: Sequence[Sequence[Scored]]) -> tuple[int, float]:
         shrink = min(max(fit / size, 0.0), 1.0) if size > 0 else 0.0
         best = min(best, (sum(row[column].error(shrink) for row in rows), column, shrink))
     return best[1], best[2]
+
+
+def _range(ascending: Sequence[str]) -> str:
+    """Numbers as text from the least to the greatest; one of them where all look alike."""
+    least, most = ascending[0], ascending[-1]
+    return least if least == most else f"{least} to {most}"

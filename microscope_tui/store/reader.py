@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.store.database import sentence
 from microscope_tui.store.disk import INLINE, Disk
 from microscope_tui.store.rows import ENTRIES, Entry, Row, entry_of, query_rows
 
@@ -81,10 +81,7 @@ class Reader:
             else:
                 if logged or self._signature() == before:
                     return answer
-        raise MicroscopeError(
-            f"The store in {self.root} cannot be read ({problem or 'it changes all the time'}): "
-            "name another cache with --cache."
-        )
+        raise sentence(self.root, problem or OSError("it changes all the time"))
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{quote(str(self._database))}?{mode}", uri=True, timeout=BUSY_SECONDS)

@@ -60,7 +60,10 @@ def test_a_disk_without_room_for_rows_but_for_sums_lets_the_work_go_on(tmp_path,
     assert len(captured) == 40
 
 
-@pytest.mark.parametrize("error", [StoreFull("All of it is in use."), MicroscopeError("It is kept busy.")])
+BY_OTHERS = [StoreFull("All of it is in use."), MicroscopeError("It is kept busy.")]
+
+
+@pytest.mark.parametrize("error", BY_OTHERS)
 def test_a_cache_that_does_not_take_one_batch_costs_that_batch(tmp_path, captured, undisturbed, monkeypatch, error):
     """At the moment of the third batch other jobs use the room, or the database."""
 
@@ -76,14 +79,17 @@ def test_a_cache_that_does_not_take_one_batch_costs_that_batch(tmp_path, capture
         assert len(captured) == 32 + 8 + 8
 
 
-def test_a_cache_that_does_not_take_sums_takes_batches_and_later_the_sums(tmp_path, captured, undisturbed, monkeypatch):
-    """Other jobs use the room, until the moment of the last sums: the batches are smaller."""
+@pytest.mark.parametrize("error", BY_OTHERS)
+def test_a_cache_that_does_not_take_sums_takes_batches_and_later_the_sums(
+    tmp_path, captured, undisturbed, monkeypatch, error
+):
+    """Other jobs use the room, or the database, until the moment of the last sums: the batches are smaller."""
     monkeypatch.setattr(state, "ALONE", float("inf"))
     monkeypatch.setattr(state, "SHARE", float("inf"))
 
     def full(store, key):
         if key.startswith("state-") and "-40-" not in key:
-            raise StoreFull("All of it is in use.")
+            raise error
 
     patched_put(monkeypatch, full)
     with Store(tmp_path) as store:

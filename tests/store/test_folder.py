@@ -86,3 +86,16 @@ def test_a_network_file_system_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(MicroscopeError, match=r"network file system \(nfs4\).*on a local disk"):
         prepare(tmp_path / "cache", mounts=mounts)
     assert prepare(tmp_path / "cache", read_only=True, mounts=mounts).name == "cache"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_damaged_database_is_named_with_its_remedy_whoever_looks(folder: Path, read_only: bool) -> None:
+    with Store(folder) as store:
+        store.put_blob("a", b"1")
+    [database] = folder.glob("**/cache.db")
+    database.write_bytes(b"no database" * 1000)
+    with (
+        pytest.raises(MicroscopeError, match=r"is damaged .*: move the folder .* away"),
+        Store(folder, read_only=read_only) as store,
+    ):
+        store.entries()
