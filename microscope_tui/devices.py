@@ -16,6 +16,7 @@ def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str,
     if VISIBLE not in environ:
         return tuple(str(number) for number in range(present))
     named = [name.strip() for name in environ[VISIBLE].split(",")]
-    # CUDA takes the names up to the first that is none.
-    end = next((i for i, name in enumerate(named) if name in ("", "-1")), len(named))
+    # CUDA takes the names up to the first that is none, or the number of a GPU that is not here.
+    beyond = (i for i, name in enumerate(named) if name in ("", "-1") or (name.isdecimal() and int(name) >= present))
+    end = next(beyond, len(named))
     return tuple(named[:end]) if present else ()

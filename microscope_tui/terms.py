@@ -36,6 +36,12 @@ class Stream(StrEnum):
     MAIN = "main"
 
 
+def captured_streams(streams: Sequence[Stream]) -> tuple[Stream, ...]:
+    """The streams to capture for those asked for: the update is the difference of two residual layers."""
+    captured = {Stream.RESIDUAL if stream is Stream.UPDATE else stream for stream in streams}
+    return tuple(stream for stream in Stream if stream in captured)
+
+
 class Metric(StrEnum):
     """The three quantities, each a number per layer."""
 
@@ -332,7 +338,8 @@ class Job:
     """One request to the worker, and where it stands. Times are seconds since the epoch.
 
     `kind` is what it makes; `example` the index in the slice of the one example that a job of kind `tokens` looks at.
-    With `memory_check` it fails before a model is loaded that cannot fit into the free memory.
+    With `memory_check` it fails before a model is loaded that cannot fit into the free memory. `surroundings` is the
+    key of what its words mean where it was asked (`store.keys.surroundings_key`), empty where that is not known.
     """
 
     id: str
@@ -346,6 +353,7 @@ class Job:
     kind: JobKind = JobKind.MEASURE
     example: int | None = None
     memory_check: bool = True
+    surroundings: str = ""
 
     def is_older(self, known: Job) -> bool:
         """Whether it is an earlier job than one that is `known`, or an earlier state of one that has ended since."""

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from microscope_tui import __version__, versions
-from microscope_tui.catalogue.locate import full_name, hub_cache, is_path
+from microscope_tui.catalogue.locate import DEMO, full_name, hub_cache, is_path
 from microscope_tui.devices import gpus
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import JobKind, Request
@@ -58,6 +58,17 @@ def look_key(request: Request, kind: JobKind, example: int | None, auto: str | N
     return content_key(request=asdict(request), kind=kind, example=example, look=versions.LOOKS[kind], **meaning)
 
 
+def surroundings_key(request: Request) -> str:
+    """The key of what the words of a request mean in this process and would not in another one of the same version: a
+    program that was started with another hub cache, demo or GPU does not find what is made of them here."""
+    return content_key(**_surroundings(request))
+
+
+def demo_folder() -> str:
+    """The folder of the demo that was installed with this program, links followed."""
+    return os.path.realpath(DEMO)
+
+
 def hub_folder() -> str:
     """The local hub cache that hub ids mean in this process, links followed."""
     return os.path.realpath(hub_cache())
@@ -82,12 +93,20 @@ def _meaning(request: Request, auto: str | None) -> dict[str, Any]:
             raise MicroscopeError(
                 f"{name} means another place in another folder: give the whole path, {full_name(name)}."
             )
-    shipped = all(name.startswith("demo:") for name in names)
     return {
         "version": __version__,
         "methods": versions.methods(),
         "places": [os.path.realpath(name) for name in names if is_path(name)],
-        "hub": None if shipped else hub_folder(),
+        **_surroundings(request, auto),
+    }
+
+
+def _surroundings(request: Request, auto: str | None = None) -> dict[str, str | None]:
+    """What a request takes from the process that it is asked in: None for what it does not need."""
+    demo = [name.startswith("demo:") for name in (request.model, request.slice.source)]
+    return {
+        "demo": demo_folder() if any(demo) else None,  # that of another installation may be another
+        "hub": None if all(demo) else hub_folder(),
         "auto": (auto or auto_device()) if request.device == "auto" else None,
     }
 

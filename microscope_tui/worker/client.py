@@ -49,6 +49,7 @@ from microscope_tui.worker.protocol import (
     Welcome,
     decode,
     encode,
+    filed_under,
     mismatch,
     unlike,
 )
@@ -146,7 +147,8 @@ class Client:
 
         A new job, or the one for the same that has not ended: one that is paused stays so.
         """
-        return self._ask(Submit(request, kind, example, self._name, self._memory_check), JobIs).job
+        key = filed_under(request, kind, example)
+        return self._ask(Submit(request, kind, example, self._name, self._memory_check, key), JobIs).job
 
     def leave(self, job_id: str) -> Job:
         """Waits for a job no more: it ends as by `cancel` if no other client has asked for it."""

@@ -17,6 +17,7 @@ from typing import Final
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store, StoreFull
+from microscope_tui.store.keys import surroundings_key
 from microscope_tui.store.order import in_order
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
 from microscope_tui.worker.events import Events
@@ -98,9 +99,10 @@ class Queue:
         `MicroscopeError`."""
         if kind is JobKind.TOKENS and (example is None or example < 0):
             raise MicroscopeError("The tokens of which example are wanted? Name one by its number in the slice.")
+        asked = (request, kind, example, surroundings_key(request))
         with self._changed:
             for job in self._jobs.values():
-                same = (job.request, job.kind, job.example) == (request, kind, example)
+                same = (job.request, job.kind, job.example, job.surroundings) == asked
                 if same and not job.state.ended and self._asked.get(job.id) is not JobState.CANCELLED:
                     if job.id in self._awaited:  # by nobody that is known, it is nobody's to cancel by leaving
                         self._awaited[job.id].add(who)
@@ -110,8 +112,9 @@ class Queue:
             # Behind those that wait, also when the clock was put back.
             created = max([time.time(), *(job.created + 1e-3 for job in self._jobs.values() if not job.state.ended)])
             new = Job(secrets.token_hex(4), request, created=created, kind=kind, example=example)
-            self._awaited[new.id] = {who}
-            return self._set(replace(new, memory_check=memory_check))
+            new = self._set(replace(new, memory_check=memory_check, surroundings=asked[-1]))
+            self._awaited[new.id] = {who}  # only now: a full disk may have refused it
+            return new
 
     def cancel(self, job_id: str) -> Job:
         """Ends a waiting job at once and a running one between two batches; an ended one stays as it is."""

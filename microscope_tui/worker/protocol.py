@@ -13,15 +13,21 @@ from typing import Any, Final
 
 from microscope_tui import __version__
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.store.keys import auto_device, hub_folder
+from microscope_tui.store.keys import auto_device, content_key, demo_folder, hub_folder, look_key, request_key
 from microscope_tui.store.libraries import versions
 from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.versions import LOOKS, methods
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 
 RESTART: Final = "run `microscope-tui worker stop` and start again; its job goes on from the queue."
 """What to do about a worker and a program that do not go together."""
+
+MOVE: Final = (
+    "name another --cache, or run `microscope-tui worker stop` and start again; its jobs end then, and are asked for "
+    "again where they were."
+)
+"""What to do where the two are of the same versions, and their surroundings differ."""
 
 LINE_LIMIT: Final = 4 * 1024 * 1024
 """No message is longer, in bytes; whoever sends more is cut off."""
@@ -32,7 +38,18 @@ def made_with() -> Mapping[str, str]:
     names mean in this process (a hub id, the device `auto`)."""
     looks = {f"{kind} look": of for kind, of in LOOKS.items()}
     own = {name: str(of) for name, of in {**methods(), **looks}.items()}
-    return {**versions(), **own, "hub cache": hub_folder(), "auto device": auto_device()}
+    return {**versions(), **own, **_surroundings()}
+
+
+def filed_under(request: Request, kind: JobKind, example: int | None) -> str:
+    """The key of all that this process looks for when it looks for what a job has made: another process with the same
+    one makes the same and files it where it is found. Raises `MicroscopeError` as `request_key`."""
+    name = request_key(request) if kind is JobKind.MEASURE else look_key(request, kind, example)
+    return content_key(name=name, libraries=versions())
+
+
+def _surroundings() -> dict[str, str]:
+    return {"hub cache": hub_folder(), "auto device": auto_device(), "demo": demo_folder()}
 
 
 @dataclass(frozen=True)
@@ -47,13 +64,15 @@ class Hello:
 @dataclass(frozen=True)
 class Submit:
     """Measure this, or look at it; answered by `JobIs`: a new job, or the one that is already at it. `who` waits for
-    it until it leaves it. For `memory_check` see `Job`."""
+    it until it leaves it. For `memory_check` see `Job`. `key` is `filed_under` where it is asked: a worker that would
+    file it otherwise refuses."""
 
     request: Request
     kind: JobKind = JobKind.MEASURE
     example: int | None = None
     who: str = ""
     memory_check: bool = True
+    key: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kind", JobKind(self.kind))
@@ -235,7 +254,8 @@ def unlike(theirs: Mapping[str, str], *, mine: str) -> str | None:
     if not apart:
         return None
     other, which = "worker" if mine == "program" else "program", ", ".join(apart)
-    return f"The {other} makes numbers otherwise than the {mine} ({which}), and so not for it: {RESTART}"
+    remedy = MOVE if any(theirs.get(name) != of for name, of in _surroundings().items()) else RESTART
+    return f"The {other} makes numbers otherwise than the {mine} ({which}), and so not for it: {remedy}"
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -245,7 +265,7 @@ def _typed(name: str, value: Any) -> Any:
         return tuple(Job.from_json(job) for job in value)
     if name == "request":
         return Request.from_json(value)
-    if name in ("who", "job_id") and type(value) is not str:
+    if name in ("who", "job_id", "key") and type(value) is not str:
         raise ValueError(f"{name} is not a text")
     if name == "made_with":
         return {str(part): str(of) for part, of in value.items()}

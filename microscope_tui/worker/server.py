@@ -41,6 +41,7 @@ from microscope_tui.worker.protocol import (
     Welcome,
     decode,
     encode,
+    filed_under,
     made_with,
     mismatch,
     unlike,
@@ -48,6 +49,9 @@ from microscope_tui.worker.protocol import (
 
 BACKLOG_LIMIT: Final = 2 * LINE_LIMIT
 """A screen that leaves so many bytes unread is dropped; it attaches again when it can."""
+
+ELSEWHERE: Final = "A name of what is asked for leads the worker elsewhere than the program: ask again."
+"""Between versions and surroundings that are alike: a link was changed at that moment."""
 
 log = logging.getLogger(__name__)
 
@@ -210,9 +214,9 @@ class Server:
             case _ if not peer.greeted:
                 peer.leaving = True
                 return Refused("The worker was spoken to without a greeting.")
-            case Submit(request, kind, example, who, memory_check):
-                if sentence := unlike(peer.made_with, mine="worker"):
-                    return Refused(sentence)
+            case Submit(request, kind, example, who, memory_check, key):
+                if key != filed_under(request, kind, example):
+                    return Refused(unlike(peer.made_with, mine="worker") or ELSEWHERE)
                 return JobIs(self._queue.submit(request, kind, example, who, memory_check=memory_check))
             case Leave(job_id, who):
                 return JobIs(self._queue.leave(job_id, who))

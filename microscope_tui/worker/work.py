@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory, lost_device
 from microscope_tui.results import Measurement
 from microscope_tui.store import DiskFull, Store, StoreFull
+from microscope_tui.store.keys import surroundings_key
 from microscope_tui.tables import variant_of
 from microscope_tui.terms import PARTIAL_SECONDS, Job, JobKind, JobState, Progress, Request
 from microscope_tui.worker.jobs import same_model
@@ -25,6 +26,11 @@ FREE_SECONDS: Final = 300.0
 """A model that no job used for so long is freed."""
 
 BESIDE: Final = "A measurement runs that needs the memory too: pause it, or ask again when it is done."
+
+ELSEWHERE: Final = (
+    "It was asked for where its names mean something else than to this worker (another hub cache, demo or device), and "
+    "would not be found there: ask again from there."
+)
 
 KEEP_SECONDS: Final = 0.5
 """Progress goes to the disk so often, and when a new phase begins."""
@@ -195,6 +201,8 @@ class Work(threading.Thread):
         log.info("job %s: %s of %s on %s", job.id, job.kind, job.request.model, what)
         self._hands.append(job)
         try:
+            if job.surroundings not in ("", surroundings_key(job.request)):
+                raise MicroscopeError(ELSEWHERE)
             with Store(self._cache, limit_bytes=self._limit, job=job.id) as store:
                 if job.kind is JobKind.MEASURE:
                     self._measure(job, store)
@@ -265,7 +273,8 @@ class Work(threading.Thread):
         )
 
     def _between_batches(self, job: Job) -> bool:
-        """Whether a measurement must stop; looks that wait are done first, while it stands still.
+        """Whether a measurement must stop; looks that wait are done first. No batch is counted meanwhile;
+        layers of profiles that are worked on side by side go on.
 
         It is not ended for them: what it has summed stays where it is and every bit of it as it was, while giving
         it up and beginning again costs a model's loading and, where sums are too large to be kept, all of it.

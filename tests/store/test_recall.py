@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from microscope_tui import versions
+from microscope_tui.catalogue.locate import DEMO
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Store, keys
 from microscope_tui.terms import JobKind, Request, SliceSpec
@@ -82,6 +83,25 @@ def test_a_hub_id_means_another_model_in_another_hub_cache(
     remember(store)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "one"))
     assert recalled(store)  # the demo is shipped
+
+
+@pytest.mark.parametrize("request_", [REQUEST, replace(REQUEST, model="demo:llava-next@init")])
+def test_a_demo_of_another_installation_is_another(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: Request
+) -> None:
+    """Its files are there and as they were; but they are not those that the name means to this program."""
+    remember(store, request_)
+    assert recalled(store, request_)
+    with monkeypatch.context() as patch:
+        (tmp_path / "link").symlink_to(DEMO)
+        patch.setattr(keys, "DEMO", tmp_path / "link")
+        assert recalled(store, request_)
+        patch.setattr(keys, "DEMO", tmp_path / "another")
+        assert not recalled(store, request_)
+    in_folder = replace(REQUEST, model=str(tmp_path / "m"), slice=SliceSpec(str(tmp_path / "s")))
+    remember(store, in_folder)
+    monkeypatch.setattr(keys, "DEMO", tmp_path / "another")
+    assert recalled(store, in_folder), "it takes nothing of the demo"
 
 
 def test_a_link_that_leads_elsewhere_means_another_model(store: Store, tmp_path: Path) -> None:

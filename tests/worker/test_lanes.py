@@ -33,6 +33,8 @@ from tests.worker.runners import BLOCKS, link
         (["nvidia0", "nvidia1"], "1", ("1",)),
         (["nvidia0", "nvidia1", "nvidia2"], "2, GPU-0f3c ,-1,0", ("2", "GPU-0f3c")),
         (["nvidia0"], "", ()),
+        (["nvidia0"], "7", ()),
+        (["nvidia0", "nvidia1"], "1,2,0", ("1",)),
         (["null"], "0,1", ()),
         (["null"], None, ()),
     ],

@@ -42,6 +42,19 @@ def test_looks_go_before_measurements_and_waiting_jobs_can_be_moved(tmp_path: Pa
     assert [sure(again.take()).id for _ in range(4)] == [fourth, third, second, late]
 
 
+def test_what_names_mean_elsewhere_is_another_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waits was asked for where it would not be found by who asks now."""
+    store, of_hub = Store(tmp_path / "cache"), replace(REQUEST, model="ann/m")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    jobs = [queue.submit(each).id for each in (REQUEST, of_hub)]
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    again = Queue(store, Events(lambda: None), "worker.log")
+    assert again.submit(REQUEST).id == jobs[0]
+    assert again.submit(of_hub).id not in jobs
+    monkeypatch.delenv("HF_HUB_CACHE")
+    assert again.submit(of_hub).id == jobs[1]
+
+
 def test_a_job_of_a_worker_that_was_started_again_is_nobodys_to_leave(tmp_path: Path) -> None:
     """Who else waits for it is not known any more."""
     store = Store(tmp_path / "cache")
@@ -251,6 +264,7 @@ def test_a_state_that_finds_no_room_on_the_disk_is_written_later(
     queue.save_again()
     assert store.jobs()[0].state is JobState.CANCELLED
     assert len(queue.jobs) == 1
+    assert not queue._awaited, "nobody waits for a job that was refused"
 
 
 def test_only_deaths_at_the_same_place_count_and_none_after_a_power_cut(tmp_path: Path) -> None:

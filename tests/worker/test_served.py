@@ -7,13 +7,15 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from microscope_tui.store import Store
+from microscope_tui.store import Store, keys
+from microscope_tui.store.libraries import versions
 from microscope_tui.terms import JobKind, JobState, Request, SliceSpec
 from microscope_tui.worker import place, protocol, server
 from microscope_tui.worker.events import Events
@@ -22,6 +24,11 @@ from microscope_tui.worker.protocol import decode, encode
 from microscope_tui.worker.server import Server, Waker
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
+
+
+def submit(kind: JobKind = JobKind.MEASURE, who: str = "") -> protocol.Submit:
+    """As a screen of this program asks."""
+    return protocol.Submit(REQUEST, kind, who=who, key=protocol.filed_under(REQUEST, kind, None))
 
 
 class Served:
@@ -81,7 +88,7 @@ def served() -> Iterator[Served]:
 
 
 def test_questions_get_their_answers(served: Served) -> None:
-    connection = served.connect(protocol.Hello(), protocol.Submit(REQUEST), protocol.ListJobs(), protocol.Cancel("?"))
+    connection = served.connect(protocol.Hello(), submit(), protocol.ListJobs(), protocol.Cancel("?"))
     served.turn()
     welcome, submitted, listed, refused = served.heard(connection)
     assert welcome == protocol.Welcome()
@@ -110,19 +117,50 @@ def test_without_a_fitting_greeting_nothing_is_done(served: Served) -> None:
     assert served.queue.jobs == ()
 
 
-def test_who_has_other_versions_is_told_so_before_anything_is_measured_in_vain(served: Served) -> None:
-    theirs = {**protocol.Hello().made_with, "torch": "1.0"}
-    connection = served.connect(protocol.Hello(made_with=theirs), protocol.Submit(REQUEST))
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda patch: patch.setattr(protocol, "versions", lambda: {**versions(), "torch": "1.0"}), "(torch 1.0, not "),
+        (lambda patch: patch.setattr(keys, "DEMO", Path("/another")), "(demo /another, not "),
+    ],
+)
+def test_who_finds_nothing_of_what_is_made_here_is_told_so_before_it_is_measured_in_vain(
+    served: Served, monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None], told: str
+) -> None:
+    with monkeypatch.context() as patch:
+        change(patch)
+        asked = (protocol.Hello(), submit())
+    connection = served.connect(*asked)
     served.turn()
     welcome, refused = served.heard(connection)
     assert isinstance(welcome, protocol.Welcome), "what is on its way can be looked at all the same"
-    assert "The program makes numbers otherwise than the worker (torch 1.0, not " in refused.text
+    assert f"The program makes numbers otherwise than the worker {told}" in refused.text
+    assert served.queue.jobs == ()
+
+
+def test_who_finds_what_is_made_here_is_not_refused_for_what_it_does_not_need(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is asked for is the demo's: another hub cache is of no matter to it."""
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", "/elsewhere")
+        asked = (protocol.Hello(), submit(), submit(JobKind.PREVIEW))
+    assert protocol.unlike(asked[0].made_with, mine="worker") is not None
+    connection = served.connect(*asked)
+    served.turn()
+    assert [type(answer) for answer in served.heard(connection)] == [protocol.Welcome, protocol.JobIs, protocol.JobIs]
+
+
+def test_a_key_that_is_another_for_no_other_reason_is_refused_in_a_sentence(served: Served) -> None:
+    connection = served.connect(protocol.Hello(), replace(submit(), key="of a link as it was"))
+    served.turn()
+    assert served.heard(connection)[1] == protocol.Refused(server.ELSEWHERE)
     assert served.queue.jobs == ()
 
 
 def test_what_one_screen_leaves_goes_on_for_the_other(served: Served) -> None:
-    one = served.connect(protocol.Hello(), protocol.Submit(REQUEST, JobKind.MAP, who="one"))
-    other = served.connect(protocol.Hello(), protocol.Submit(REQUEST, JobKind.MAP, who="other"))
+    one = served.connect(protocol.Hello(), submit(JobKind.MAP, who="one"))
+    other = served.connect(protocol.Hello(), submit(JobKind.MAP, who="other"))
     served.turn()
     job = served.heard(one)[1].job
     assert served.heard(other)[1].job.id == job.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,34 @@ def test_a_model_that_nobody_uses_is_freed_and_one_of_a_look_beside_a_measuremen
     queue.stop()
     thread.join(10)
     assert (thread.over, queue.job(gate.id).state) == (True, JobState.QUEUED)
+
+
+def test_a_job_that_was_asked_where_it_would_not_be_found_ends_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an older worker left in the queue, without a word on where it was asked, is measured as ever."""
+    store, request = Store(tmp_path / "cache"), Request("quick", SliceSpec(str(tmp_path)))
+    store.put_job(Job("old", replace(request, device="cpu")))
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    here = queue.submit(request).id
+    with monkeypatch.context() as patch:
+        patch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+        elsewhere = [queue.submit(request, kind).id for kind in (JobKind.MEASURE, JobKind.MAP)]
+    queue = Queue(store, Events(lambda: None), "worker.log")  # as a worker finds it that was started here
+    thread = work.Work(
+        queue, tmp_path / "cache", runner="tests.worker.runners:RUNNER", limit_bytes=10**9, log_name="worker.log"
+    )
+    thread.start()
+    until(lambda: all(job.state.ended for job in queue.jobs), "the jobs to end")
+    queue.stop()
+    thread.join(10)
+    ended = {job.id: (job.state, job.error) for job in queue.jobs}
+    assert ended == {
+        "old": (JobState.DONE, None),
+        here: (JobState.DONE, None),
+        **dict.fromkeys(elsewhere, (JobState.FAILED, work.ELSEWHERE)),
+    }
+    assert len((tmp_path / "begun").read_text().split()) == 2
 
 
 @pytest.mark.parametrize(
