@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from microscope_tui.methods import METHODS, method_of
-from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream, captured_streams
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,12 @@ class Profile:
         return cls(**values)
 
 
+def not_measured(tokens: Mapping[str, int] | Mapping[Modality, int], modalities: Sequence[str]) -> tuple[str, ...]:
+    """Notes of the modalities that were not asked for and have positions, of which `tokens` says how many."""
+    others = (m for m in Modality if m not in modalities and tokens.get(m))
+    return tuple(f"{tokens[m]:,} {m} positions are not measured: ask for {m} too" for m in others)
+
+
 LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence", "shares")
 """The fields of a profile with one entry a layer."""
 
@@ -218,16 +224,26 @@ class Measurement:
         """What a request gets of this measurement, which asked for at least its metrics, modalities and streams.
 
         None where measuring could give something else: fewer folds than asked for, because all of it together took
-        too much memory; examples left out for the sake of a stream that is not asked for; or nothing at all.
+        too much memory; examples left out for the sake of a stream that is not asked for; massive rows counted in such
+        a stream; notes that may be of more rows than are asked for, or one that there would be; or nothing at all.
         """
         fewer_folds = self.provenance.get("folds", request.folds) != request.folds
         others = set(self.provenance.get("streams", request.streams)) - set(request.streams)
+        measured = [Stream(name) for name in self.provenance.get("trusted", request.streams)]
+        modalities = [Modality(name) for name in self.provenance.get("modalities", request.modalities)]
+        captured = captured_streams(measured)
+        wanted = captured_streams([stream for stream in measured if stream in request.streams])
+        fewer_rows = wanted != captured or set(modalities) != set(request.modalities)
+        has_stages = Stream.RESIDUAL in measured and Modality.IMAGE in modalities
+        wants_stages = Stream.RESIDUAL in request.streams and Modality.IMAGE in request.modalities
+        other_notes = (fewer_rows and self.notes) or (request.before and has_stages and not wants_stages)
         profiles = tuple(
             p
             for p in self.profiles
             if p.metric in request.metrics and p.modality in request.modalities and p.stream in request.streams
         )
-        if fewer_folds or (self.skipped and others) or not profiles:
+        other_sinks = wanted[:1] != captured[:1]  # they are counted in the first captured stream
+        if fewer_folds or (self.skipped and others) or other_sinks or other_notes or not profiles:
             return None
         return replace(
             self,
@@ -235,6 +251,7 @@ class Measurement:
             tokens={m: n for m, n in self.tokens.items() if n or m in request.modalities},
             sinks={m: n for m, n in self.sinks.items() if m in request.modalities},
             refused={stream: why for stream, why in self.refused.items() if stream in request.streams},
+            notes=self.notes or not_measured(self.tokens, request.modalities),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from microscope_tui.models.base import Captured
 from microscope_tui.models.groups import NO_GROUP
 from microscope_tui.models.modality import CODES
 from microscope_tui.slices import Example
-from microscope_tui.terms import Modality, Stream
+from microscope_tui.terms import Modality, Stream, captured_streams
 
 
 def example_hash(key: str) -> int:
@@ -55,17 +55,21 @@ class Accumulator:
         self.layers, self.width, self.device, self.tasks = layers, width, plan.device, plan.tasks
         self.modalities, self.streams = tuple(modalities), tuple(streams)
         self.left_out, self.prefixes = left_out, prefixes
+        self.groups = dict.fromkeys(groups, 0)
+        self._empty_rows = functools.partial(Rows, layers, width, plan=plan, budget=budget)
+        self._empty_stages = functools.partial(Stages, shapes, plan=plan, budget=budget)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Begin with nothing, but for the beginnings of examples that were seen."""
+        kinds = [(m, s) for m in self.modalities for s in captured_streams(self.streams)]
         self.tokens = dict.fromkeys(Modality, 0)
         self.examples = dict.fromkeys(Modality, 0)
-        self.groups = dict.fromkeys(groups, 0)
-        self.sinks = {(m, s): 0 for m in modalities for s in captured_streams(streams)}
-        self.rows = {
-            (modality, stream): Rows(layers, width, plan=plan, budget=budget)
-            for modality in modalities
-            for stream in captured_streams(streams)
-        }
-
-        self.stages = Stages(shapes, plan=plan, budget=budget)
+        self.groups = dict.fromkeys(self.groups, 0)
+        self.sinks = dict.fromkeys(kinds, 0)
+        self.rows: dict[tuple[Modality, Stream], Rows] = {}  # what there is goes before its room is taken again
+        self.rows = {kind: self._empty_rows() for kind in kinds}
+        self.stages = self._empty_stages()
 
     def add(self, captured: Captured, examples: Sequence[Example], places: Sequence[int]) -> None:
         """Add one captured batch of these examples; `places` are theirs in the slice."""
@@ -123,19 +127,17 @@ class Accumulator:
         return state if self.prefixes is None else state | {"prefixes": self.prefixes.state()}
 
     def load_state(self, state: Mapping[str, Tensor], counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Take over what `state_dict` and `counts` gave."""
-        for (modality, stream), rows in self.rows.items():
-            rows.load_parts(below(state, f"{modality}.{stream}."))
-        self.stages.load_parts(below(state, "before."))
-        if self.prefixes is not None:
-            self.prefixes.load(state["prefixes"])
-        self.tokens = {m: counts["tokens"][m] for m in self.tokens}
-        self.examples = {m: counts["examples"][m] for m in self.examples}
-        self.groups = dict(counts["groups"])
-        self.sinks = {(m, s): counts["sinks"][f"{m} {s}"] for m, s in self.sinks}
-
-
-def captured_streams(streams: Sequence[Stream]) -> tuple[Stream, ...]:
-    """The streams to capture for those asked for: the update is the difference of two residual layers."""
-    captured = {Stream.RESIDUAL if stream is Stream.UPDATE else stream for stream in streams}
-    return tuple(stream for stream in Stream if stream in captured)
+        """Take over what `state_dict` and `counts` gave. What has not all of it raises, and leaves nothing behind."""
+        try:
+            for (modality, stream), rows in self.rows.items():
+                rows.load_parts(below(state, f"{modality}.{stream}."))
+            self.stages.load_parts(below(state, "before."))
+            self.tokens = {m: counts["tokens"][m] for m in self.tokens}
+            self.examples = {m: counts["examples"][m] for m in self.examples}
+            self.groups = {name: counts["groups"][name] for name in self.groups}
+            self.sinks = {(m, s): counts["sinks"][f"{m} {s}"] for m, s in self.sinks}
+            if self.prefixes is not None:
+                self.prefixes.load(state["prefixes"])
+        except Exception:
+            self._clear()
+            raise

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.plan import Plan, free_memory, plan
 from microscope_tui.engine.rows import PART
 from microscope_tui.errors import BadExample, MicroscopeError
@@ -24,7 +23,7 @@ from microscope_tui.models.skeleton import Skeleton, skeleton
 from microscope_tui.models.sketch import sketch
 from microscope_tui.slices import Slice, open_slice
 from microscope_tui.tables import size_text
-from microscope_tui.terms import Modality, Request
+from microscope_tui.terms import Modality, Request, captured_streams
 
 LOOKED_AT = 16
 """Examples, evenly spaced over the slice, whose positions are counted."""

@@ -103,7 +103,7 @@ def run(
     from microscope_tui.engine.looks.maps import keep_maps, maps_name
     from microscope_tui.engine.provenance import plan_of, provenance_of, wider_sums
     from microscope_tui.engine.state import Keeper
-    from microscope_tui.engine.threads import threads_for
+    from microscope_tui.engine.threads import threads_for, with_all_threads
     from microscope_tui.engine.walk import Listeners, Walk, check_modalities
     from microscope_tui.models.parts import made_of
     from microscope_tui.slices import open_slice
@@ -138,7 +138,10 @@ def run(
                 wider=wider,
                 optional=provenance["optional"],
             )
-        listeners = Listeners(on_progress, on_partial, should_stop)
+        # Looks may be made there: with the threads that they have alone, for what they show depends on it.
+        listeners = Listeners(
+            with_all_threads(on_progress), on_partial and with_all_threads(on_partial), with_all_threads(should_stop)
+        )
         walk = Walk(request, model, slice_, plan, provenance, keeper, listeners)
         with threads_for(plan.tasks):
             measurement = walk.measure()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from microscope_tui.engine.accumulate import Accumulator, captured_streams
+from microscope_tui.engine.accumulate import Accumulator
 from microscope_tui.engine.rows import Rows
 from microscope_tui.engine.stages import Stages
 from microscope_tui.engine.threads import side_by_side
@@ -23,7 +23,7 @@ from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
 from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.methods import METHODS, REFERENCE
 from microscope_tui.results import Estimate, Profile
-from microscope_tui.terms import SINK_RATIO, Metric, Modality, Stream
+from microscope_tui.terms import SINK_RATIO, Metric, Modality, Stream, captured_streams
 
 EIGENVALUES = 1024
 """Up to this width all eigenvalues of a covariance are computed: above it they would take longer than all the rest."""
@@ -40,7 +40,9 @@ class Making:
     the metric, so that folds are as even as can be and the same for all models. `points` bounds the rows that dimension
     looks at (None: all of the sample), `matched` the different ones among them. Without `intervals` each moment is
     solved once instead of once a fold, there is no held-out score and one dimension. With `reference` the methods of
-    LLM-Microscope are among them. `heed` is called before every layer, and may raise to stop.
+    LLM-Microscope are among them. `heed` is called before the estimates of each layer are taken, in the thread that
+    asks for profiles, and may raise to stop. Where layers are worked on at the same time (`threads`), later ones are
+    under way then and go on meanwhile; after a stop none is begun.
     """
 
     metrics: Sequence[Metric]

@@ -9,14 +9,13 @@ from itertools import combinations
 from typing import Any
 
 from microscope_tui import __version__
-from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.plan import Plan, plan
 from microscope_tui.engine.walk import stages_before, trusted_streams
 from microscope_tui.models.base import OpenModel
 from microscope_tui.slices import Slice
 from microscope_tui.store import content_key
 from microscope_tui.store.libraries import installed, versions
-from microscope_tui.terms import Modality, Request, Stream
+from microscope_tui.terms import Modality, Request, Stream, captured_streams
 from microscope_tui.versions import methods
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.plan import Plan
+from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.moments import ChainMoments
 from microscope_tui.geometry.rows import chunks
 from microscope_tui.geometry.sample import Sample
@@ -52,11 +53,14 @@ class Rows:
         return sample + sum(fold.gram.nbytes + fold.cross.nbytes for fold in self.folds)
 
     def load_parts(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `parts` gave."""
-        self.folds = [
+        """Take over what `parts` gave. `MicroscopeError` for sums of other layers."""
+        folds = [
             ChainMoments.from_state_dict(below(state, f"fold{number}."), device=fold.device, dtype=fold.dtype)
             for number, fold in enumerate(self.folds)
         ]
+        if any(new.mean.shape != fold.mean.shape for new, fold in zip(folds, self.folds, strict=True)):
+            raise MicroscopeError(f"these saved moments are of other layers: {tuple(folds[0].mean.shape)}.")
+        self.folds = folds
         self.sample = Sample.from_state_dict(below(state, "sample."))
 
 

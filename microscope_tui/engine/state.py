@@ -170,10 +170,9 @@ class Keeper:
                     return None  # perhaps for the sake of a stream that is not asked for
                 if tally.skipped and not set(self._optional) <= set(tally.optional):
                     return None  # perhaps for want of what is here now
-                tensors, counts = tensors_of(opened), head["counts"]
-        except UNREADABLE:
+                accumulator.load_state(tensors_of(opened), head["counts"])
+        except (*UNREADABLE, MicroscopeError):
             return None  # of another version; or removed by another process since: for its age, or by somebody's hand
-        accumulator.load_state(tensors, counts)
         return tally
 
     def _put_sums(self, accumulator: Accumulator) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from microscope_tui.engine.accumulate import Accumulator, captured_streams, example_hash
+from microscope_tui.engine.accumulate import Accumulator, example_hash
 from microscope_tui.engine.answers import Answers
 from microscope_tui.engine.left_out import LeftOut, Prefixes
 from microscope_tui.engine.plan import Plan
@@ -21,9 +21,9 @@ from microscope_tui.engine.tally import Tally
 from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory, is_out_of_memory, one_line
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.models.capture import capture
-from microscope_tui.results import Measurement, Profile, Skipped
+from microscope_tui.results import Measurement, Profile, Skipped, not_measured
 from microscope_tui.slices import Example, Slice
-from microscope_tui.terms import PARTIAL_SECONDS, Modality, Progress, Request, Stream
+from microscope_tui.terms import PARTIAL_SECONDS, Modality, Progress, Request, Stream, captured_streams
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ PARTIAL_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who hears of the walk. `partial` is None when nobody looks; `should_stop` is asked between batches."""
+    """Who hears of the walk. `partial` is None when nobody looks; `should_stop` is asked between batches and layers."""
 
     progress: Callable[[Progress], None]
     partial: Callable[[Measurement], None] | None = None
@@ -289,7 +289,7 @@ class Walk:
         self.next_partial = now + max(PARTIAL_SECONDS, cost / PARTIAL_SHARE)
 
     def _profiles(self, phase: str | None = None, **options: Any) -> tuple[Profile, ...]:
-        """The profiles so far; a stop is heard before every layer, and with a `phase` progress is told."""
+        """The profiles so far; a stop is heard before each layer is taken, and with a `phase` progress is told."""
         making = Making(self.request.metrics, self.places, heed=self._heed, **options)
         made: list[Profile] = []
         parts = len(self.request.metrics) * len(self.accumulator.modalities) * len(self.accumulator.streams)
@@ -341,11 +341,10 @@ class Walk:
             yield f"the stages before the decoder are not measured: {why}"
         if self.accumulator.prefixes is not None and not self.accumulator.prefixes.causal:
             yield "in this model rows depend on what follows them: only whole repeated examples are duplicates"
-        counted, asked = self.accumulator.tokens, self.request.modalities
+        asked = self.request.modalities
         for modality in (m for m in asked if m not in self.model.modalities):
             yield f"this model takes no {modality}"
-        for modality in (m for m, count in counted.items() if count and m not in asked):
-            yield f"{counted[modality]:,} {modality} positions are not measured: ask for {modality} too"
+        yield from not_measured(self.accumulator.tokens, asked)
 
 
 def stages_before(request: Request, model: OpenModel) -> Shapes:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from microscope_tui import cli, measure
-from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.forecast import ACTIVATIONS, MOMENTS, SAMPLE, WEIGHTS, forecast
 from microscope_tui.engine.open_models import MODELS
 from microscope_tui.engine.provenance import plan_of
@@ -17,7 +16,7 @@ from microscope_tui.models.load import open_model
 from microscope_tui.models.omnifusion import OmniFusion
 from microscope_tui.models.sketch import sketch
 from microscope_tui.slices import open_slice
-from microscope_tui.terms import Request, SliceSpec
+from microscope_tui.terms import Request, SliceSpec, captured_streams
 from tests.models.builders import example
 
 CPU = torch.device("cpu")

@@ -3,13 +3,19 @@
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
+from microscope_tui.engine.tensors import head_of, parts_of, tensors_of
+from microscope_tui.geometry.masks import massive
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
-from tests.engine.keeping import measured, named, request, stop_at
+from tests.engine.keeping import measured, named, request, same, stop_at
 from tests.sure import sure
 
 pytestmark = pytest.mark.usefixtures("sums_always")
+
+WITH_STAGES = [((Modality.TEXT, Modality.IMAGE), Stream.RESIDUAL), ((Modality.IMAGE,), Stream.RESIDUAL)]
+"""What the stages before the decoder come with."""
 
 
 def test_stopped_work_goes_on_and_ends_bit_for_bit_the_same(tmp_path, captured, undisturbed):
@@ -43,6 +49,38 @@ def test_less_of_what_was_measured_is_read(tmp_path, captured):
         read = measured(request(8, **less), store)
     assert captured == []
     assert read.profiles == measured(request(8, **less), None).profiles
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_read_of_more_is_all_that_measuring_gives(tmp_path, captured, monkeypatch, before):
+    """Also what is told beside the numbers: massive rows, of which each stream has others, and notes."""
+    assert massive.__kwdefaults__ is not None
+    monkeypatch.setitem(massive.__kwdefaults__, "ratio", 1.4)  # the demo has none by the usual one
+    both = (Modality.TEXT, Modality.IMAGE)
+    scopes = [(modalities, (stream,)) for modalities in (both, both[:1], both[1:]) for stream in Stream]
+    common: dict[str, Any] = {"metrics": (Metric.ANISOTROPY,), "before": before}
+
+    def told(found):
+        return {name: value for name, value in found.to_json().items() if name != "provenance"}
+
+    sinks = set()
+    with Store(tmp_path) as store:
+        measured(request(8, **common), store)
+        asked = {scope: request(8, modalities=scope[0], streams=scope[1], **common) for scope in scopes}
+        read = {scope: store.recall(less) for scope, less in asked.items()}
+        captured.clear()
+        made = {scope: found or measured(asked[scope], store) for scope, found in read.items()}
+        assert captured == []
+    for scope, found in made.items():
+        alone = measured(asked[scope], None)
+        assert told(found) == told(alone), scope
+        sinks.add(alone.sinks.get(Modality.IMAGE))
+    assert len(sinks) > 2
+    assert {scope for scope, found in read.items() if found is None} == {
+        (modalities, streams)
+        for modalities, streams in scopes
+        if streams == (Stream.MAIN,) or (before and (modalities, streams[0]) not in WITH_STAGES)
+    }
 
 
 def test_matched_rows_are_the_first_different_ones_of_the_sample_and_need_no_forward_pass(tmp_path, captured):
@@ -113,6 +151,33 @@ def test_a_damaged_state_is_measured_again(tmp_path, captured, undisturbed):
         sure(store.blob_file(named(store, "state-"))).write_bytes(b"nothing")
         assert measured(request(), store).profiles == undisturbed.profiles
         assert store.damaged()
+    assert len(captured) == 16 + 40
+
+
+def without_a_sample(tensors, head):
+    del tensors["image.main.sample.rows"]
+
+
+def without_a_count(tensors, head):
+    del head["counts"]["sinks"]["image main"]
+
+
+def of_fewer_layers(tensors, head):
+    for name in ("mean", "gram", "cross", "unit_sum", "units", "nonfinite"):
+        tensors[f"image.main.fold0.{name}"] = tensors[f"image.main.fold0.{name}"][:-1]
+
+
+@pytest.mark.parametrize("change", [without_a_sample, without_a_count, of_fewer_layers])
+def test_sums_that_are_not_what_they_must_be_are_measured_again(tmp_path, captured, undisturbed, change):
+    """With nothing left of what was taken over before that was found."""
+    with Store(tmp_path) as store:
+        stop_at(16, request(), store)
+        name = named(store, "state-")
+        with safe_open(sure(store.blob_file(name)), framework="pt") as opened:
+            head, tensors = head_of(opened), tensors_of(opened)
+        change(tensors, head)
+        store.put_blob(name, parts_of(tensors, head))
+        same(measured(request(), store), undisturbed)
     assert len(captured) == 16 + 40
 
 

@@ -11,6 +11,7 @@ from sklearn.manifold import trustworthiness
 
 from microscope_tui.engine import measure
 from microscope_tui.engine.looks import cloud as cloud_module
+from microscope_tui.engine.looks.cloud import plane_of
 from microscope_tui.engine.looks.look import run
 from microscope_tui.engine.looks.tsne import embedding, perplexity
 from microscope_tui.errors import MicroscopeError
@@ -18,6 +19,7 @@ from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Request, SliceSpec
 from tests.engine.test_look_rows import look
+from tests.engine.test_threads import torch_threads
 from tests.sure import sure
 
 
@@ -102,6 +104,38 @@ def test_the_layers_of_a_slow_map_are_kept_as_they_come_and_gone_on_with_but_nev
     store.remember_look(request, JobKind.TSNE, None, replace(part, walked=part.walked + 1).to_json(), {})
     assert made() == whole
     assert len(seen) == len(whole.points) - 1, "of other rows it is begun anew"
+
+
+def test_a_map_that_a_measurement_makes_way_for_is_made_as_it_is_alone(
+    store, tmp_path, tiny_next, small_slice, monkeypatch
+):
+    monkeypatch.setattr(cloud_module, "POINTS", 60)
+    request = Request(tiny_next, SliceSpec(small_slice))
+    threads: list[int] = []
+    made: list[Cloud] = []
+
+    def noted(rows: torch.Tensor) -> tuple[torch.Tensor, float]:
+        threads.append(torch.get_num_threads())
+        return plane_of(rows)
+
+    def make_map(kept: Store) -> None:
+        made.append(Cloud.from_json(look(kept, request, JobKind.TSNE)))
+
+    def make_way() -> bool:
+        if len(made) == 1:
+            make_map(other)
+        return False
+
+    monkeypatch.setattr(cloud_module, "plane_of", noted)
+    with torch_threads(2), Store(tmp_path / "other") as other:
+        for kept in (store, other):
+            measure.run(request, kept, on_progress=lambda _: None)
+        make_map(store)
+        measure.run(request, None, on_progress=lambda _: None, should_stop=make_way)
+    alone, meanwhile = made
+    assert set(threads) == {2}
+    assert len(threads) == 2 * len(alone.points)
+    assert meanwhile == alone
 
 
 def test_without_the_library_one_sentence_says_what_to_install(store, tiny_next, small_slice, monkeypatch):

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from microscope_tui.engine.accumulate import captured_streams, example_hash
+from microscope_tui.engine.accumulate import example_hash
 from microscope_tui.engine.looks.looking import Tell, rounded
 from microscope_tui.engine.looks.pooled import counting
 from microscope_tui.engine.looks.tsne import embedding, perplexity
@@ -21,7 +21,7 @@ from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.models.base import OpenModel
 from microscope_tui.models.capture import capture
 from microscope_tui.slices import Slice
-from microscope_tui.terms import Modality, Progress, Request, Stream
+from microscope_tui.terms import Modality, Progress, Request, Stream, captured_streams
 
 POINTS = 500
 """Rows on the map, of all modalities together."""

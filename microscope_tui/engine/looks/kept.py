@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from microscope_tui.engine.accumulate import captured_streams
 from microscope_tui.engine.draw import Draw, names_in
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.looks.maps import LinearMaps, maps_bytes, maps_name
@@ -22,7 +21,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.slices import Slice
 from microscope_tui.store import QUOTA_SHARE, Store
-from microscope_tui.terms import Modality, Request, Stream
+from microscope_tui.terms import Modality, Request, Stream, captured_streams
 
 Kept = Committed | LinearMaps
 
