@@ -14,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 from microscope_tui.engine.measure import run
 from microscope_tui.engine.open_models import MODELS
 from microscope_tui.store import Store
@@ -43,5 +45,8 @@ if __name__ == "__main__":
         folder, request = json.loads(line)
         child = os.fork()
         if child == 0:
+            # Torch replaces its pool of threads when it is first asked for after a fork, which two threads that ask at
+            # once can come in between. No process but these is forked with torch in memory.
+            torch.set_num_threads(torch.get_num_threads())
             os._exit(alone(Path(folder), Request.from_json(request)) if request else worker(Path(folder)))
         print(os.waitpid(child, 0)[1] if request else child, flush=True)
