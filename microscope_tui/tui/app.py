@@ -155,6 +155,7 @@ class ExplorerApp(App[int], inherit_bindings=False):
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, 143))
+        self._heed_the_shell(loop)
         if self._note:
             self.notify(self._note, severity="warning", markup=False)
         if self._keep:
@@ -186,10 +187,24 @@ class ExplorerApp(App[int], inherit_bindings=False):
         The signal goes to all of our group, for the shell may wait for what has started us. Where there is no shell
         that could wake us, the system does not stop us.
         """
+        loop = asyncio.get_running_loop()
         with self.suspend():
-            ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            loop.remove_signal_handler(signal.SIGTSTP)
+            loop.remove_signal_handler(signal.SIGCONT)
             os.killpg(os.getpgrp(), signal.SIGTSTP)
-            signal.signal(signal.SIGTSTP, ours)
+            self._heed_the_shell(loop)  # from here on: `bg` stops us again while we take the terminal
+        self.action_redraw()
+
+    def _heed_the_shell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What Textual does in signal handlers is done between two steps of the loop: a handler that comes late would
+        take the terminal a second time, and every key would be read twice."""
+        loop.add_signal_handler(signal.SIGTSTP, self.action_suspend_process)
+        loop.add_signal_handler(signal.SIGCONT, self._come_back)
+
+    def _come_back(self) -> None:
+        """After a stop that nobody announced the shell has left its own modes and lines on the terminal."""
+        with self.suspend():
+            pass
         self.action_redraw()
 
     def action_command_palette(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,3 +73,54 @@ def test_without_a_shell_nothing_stops():
         assert terminal.is_clean()
     finally:
         terminal.child.close(force=True)
+
+
+def started(shell: Terminal) -> int:
+    """The process that the shell has started."""
+    pid = shell.child.pid
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def is_stopped(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("T")
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
+
+
+@needs_proc
+def test_behind_and_to_the_fore_again(shell: Terminal):
+    shell.press(STRAIGHT, lambda: shell.braille > 80)
+    shell.press("\x1a", lambda: b"Stopped" in shell.raw and prompted(shell))
+    process = started(shell)
+    for _ in range(4):
+        shell.forget()
+        shell.press("bg\r", lambda: b"&\r\n" in shell.raw and prompted(shell))
+        shell.until(lambda: is_stopped(process))  # again, for it reached for the terminal
+    before = len(shell.raw)
+    shell.settle()
+    assert shell.raw[before:] in (b"", PROMPT.encode())
+    shell.screen.reset()
+    shell.press("fg\r", lambda: "layer 12" in shell.text and shell.braille > 80)
+    shell.press("\x1b[C", lambda: "layer 13" in shell.text)
+    shell.press("q", lambda: prompted(shell))
+    assert shell.is_clean()
+
+
+@needs_proc
+@pytest.mark.parametrize("stop", [signal.SIGSTOP, signal.SIGTSTP, signal.SIGCONT])
+def test_a_signal_from_elsewhere(shell: Terminal, stop: signal.Signals):
+    """Stopped by somebody else, or told to go on while it runs: the terminal is taken once, and given back once."""
+    shell.press(STRAIGHT, lambda: shell.braille > 80)
+    shell.settle()
+    os.kill(started(shell), stop)
+    if stop != signal.SIGCONT:
+        shell.until(lambda: b"Stopped" in shell.raw and prompted(shell))
+        shell.screen.reset()
+        shell.child.send("fg\r")
+    shell.until(lambda: shell.raw.count(b"\x1b[?1049h") == 2 and shell.braille > 80)
+    shell.press("\x1b[C", lambda: "layer 13" in shell.text)
+    shell.press("\x1b[C", lambda: "layer 14" in shell.text)
+    shell.press("q", lambda: prompted(shell))
+    assert shell.is_clean()

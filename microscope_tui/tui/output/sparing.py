@@ -245,5 +245,7 @@ class SparingDriver(LinuxDriver):
     """Of the process, which has one terminal. To be forgotten when something else may have painted there."""
 
     def write(self, data: str) -> None:
+        if not (self._writer_thread and self._writer_thread.is_alive()):
+            return  # the terminal is not ours, as after `bg`: nobody empties the queue, which would fill up and block
         if spared := self.PAPER.spared(data, self._get_terminal_size()):
             super().write(spared)
