@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
-import select
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import microscope_tui
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
-from microscope_tui.store.folder import prepare, private_file
+from microscope_tui.store.folder import prepare
 from microscope_tui.terms import Job, JobKind, Request
+from microscope_tui.worker.launch import launch
 from microscope_tui.worker.logs import job_log, log_tail
-from microscope_tui.worker.place import Record, is_held, is_private, log_file, peer_uid
+from microscope_tui.worker.place import Record, is_held, log_file
 from microscope_tui.worker.protocol import (
-    LINE_LIMIT,
     RESTART,
     AskStatus,
     Cancel,
     Event,
     Follow,
     Goodbye,
-    Hello,
     JobIs,
     Jobs,
     Leave,
     ListJobs,
-    Message,
     Move,
     Pause,
     Question,
@@ -46,13 +40,11 @@ from microscope_tui.worker.protocol import (
     Status,
     Stop,
     Submit,
-    Welcome,
-    decode,
     encode,
     filed_under,
-    mismatch,
     unlike,
 )
+from microscope_tui.worker.wire import ANSWER_SECONDS, A, ask, dial, messages
 
 __all__ = [
     "Client",
@@ -70,15 +62,12 @@ __all__ = [
 ]
 
 START_SECONDS: Final = 20.0
-ANSWER_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 40.0
 KNOCK_SECONDS: Final = 0.02
 """How often one looks whether a worker that somebody else has just started already listens."""
 
 SHOWS: Final = ("tui", "cli")
 """The parts of the program that a worker does not run."""
-
-A = TypeVar("A", bound=Message)
 
 
 class Client:
@@ -197,7 +186,7 @@ class Client:
             connection.settimeout(ANSWER_SECONDS)
             connection.sendall(encode(Follow(after)))
             connection.settimeout(None)
-            for message in _messages(connection):
+            for message in messages(connection):
                 if isinstance(message, Event):
                     yield message
                 elif isinstance(message, Goodbye):
@@ -252,89 +241,6 @@ class Client:
                 raise MicroscopeError(_no_answer(self.cache, timeout))
             else:
                 time.sleep(KNOCK_SECONDS)
-
-
-def dial(cache: Path) -> socket.socket | None:
-    """A greeted connection to the worker of `cache`, None if none listens.
-
-    Raises `MicroscopeError` when others could have put there what listens, or when it has another version.
-    """
-    record = Record.read(cache)
-    if record is None:
-        return None
-    folder = Path(record.socket).parent
-    if not is_private(folder):
-        if is_held(cache) and folder.exists():
-            raise MicroscopeError(f"Other users can enter {folder}, where the worker listens: `chmod 700 {folder}`.")
-        return None
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(ANSWER_SECONDS)
-    try:
-        connection.connect(record.socket)
-        if peer_uid(connection) != os.geteuid():
-            raise MicroscopeError(
-                f"What listens at {record.socket} belongs to another user: remove {cache}/worker.lock."
-            )
-        welcome = ask(connection, Hello(), Welcome)
-        if sentence := mismatch(welcome, mine="program"):
-            raise MicroscopeError(sentence)
-    except OSError:
-        connection.close()
-        return None
-    except MicroscopeError:
-        connection.close()
-        raise
-    return connection
-
-
-def ask(connection: socket.socket, question: Question, kind: type[A]) -> A:
-    """One question and its answer of the type `kind`; `MicroscopeError` for a refusal, `OSError` for no answer."""
-    connection.sendall(encode(question))
-    for message in _messages(connection):
-        if isinstance(message, kind):
-            return message
-        if isinstance(message, Refused):
-            raise MicroscopeError(message.text)
-        if isinstance(message, Goodbye):
-            break
-    raise ConnectionResetError("the worker ended before it answered")
-
-
-def launch(cache: Path, options: list[str], deadline: float) -> None:
-    """Starts a detached worker and returns when it listens, or another one proves to live already.
-
-    Raises `MicroscopeError` with the worker's own sentence, or with the end of its log.
-    """
-    log = private_file(log_file(cache))
-    known = log.stat().st_size
-    ready, tell = os.pipe()
-    command = [sys.executable, "-P", "-m", "microscope_tui.worker", "--cache", str(cache), *options]
-    # -P and PYTHONPATH: found where this program was found, whatever lies in the current folder.
-    path = [str(Path(microscope_tui.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
-    try:
-        with open(log, "ab") as output:
-            process = subprocess.Popen(
-                [*command, "--ready-fd", str(tell)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                pass_fds=(tell,),
-                start_new_session=True,
-            )
-    finally:
-        os.close(tell)
-    with open(ready, "rb", buffering=0) as pipe:
-        word = _read_until(pipe.fileno(), deadline)
-    if word is not None:
-        process.wait()  # the first process ends as soon as it has handed over to the detached one
-    if not word:
-        why = "did not come up in time" if word is None else "ended while it started"
-        last = log_tail(cache, known).rpartition("\n")[2] or "nothing was written"
-        raise MicroscopeError(f"The worker {why}: {last} (the last line of its log {log}).")
-    if error := json.loads(word).get("error"):
-        raise MicroscopeError(str(error))
 
 
 def is_running(cache: Path) -> bool:
@@ -423,30 +329,6 @@ def _terminate(cache: Path) -> None:
                 signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:
             os.close(process)
-
-
-def _messages(connection: socket.socket) -> Iterator[Message]:
-    """Messages as they come, until the other side closes. Raises `OSError`, also when nothing comes in time."""
-    buffer = b""
-    while data := connection.recv(1 << 16):
-        *lines, buffer = (buffer + data).split(b"\n")
-        if len(buffer) > 4 * LINE_LIMIT:
-            raise ConnectionAbortedError("the worker sent a line without end")
-        for line in lines:
-            yield decode(line)
-
-
-def _read_until(descriptor: int, deadline: float) -> bytes | None:
-    """What is written to a pipe until it is closed, None when that takes too long."""
-    word = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            return None
-        piece = os.read(descriptor, 4096)
-        if not piece:
-            return word
-        word += piece
 
 
 def _no_answer(cache: Path, timeout: float) -> str:

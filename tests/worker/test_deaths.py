@@ -20,7 +20,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.terms import JobState
 from microscope_tui.worker import client as workers
-from microscope_tui.worker import protocol
+from microscope_tui.worker import protocol, wire
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
 from tests.sure import sure
@@ -243,8 +243,8 @@ def test_a_follower_keeps_an_idle_worker_alive(box: Box) -> None:
 
 
 def test_a_socket_that_a_cleaner_removed_is_made_again(box: Box) -> None:
-    with box.client() as client, contextlib.closing(sure(workers.dial(box.cache))) as open_before:
+    with box.client() as client, contextlib.closing(sure(wire.dial(box.cache))) as open_before:
         Path(sure(Record.read(box.cache)).socket).unlink()
-        assert workers.dial(box.cache) is None
-        workers.ask(open_before, protocol.AskStatus(), protocol.Status)
+        assert wire.dial(box.cache) is None
+        wire.ask(open_before, protocol.AskStatus(), protocol.Status)
         assert client.status().pid == box.pid

@@ -22,8 +22,9 @@ from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.store.keys import canonical
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Request, SliceSpec, Stream
-from microscope_tui.worker.client import Client, dial
+from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record
+from microscope_tui.worker.wire import dial
 from tests.sure import sure
 from tests.worker.conftest import Box, until
 

@@ -14,7 +14,7 @@ import pytest
 from microscope_tui.cli import main
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.worker import client as workers
-from microscope_tui.worker import place, protocol
+from microscope_tui.worker import place, protocol, wire
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.logs import put_aside
 from microscope_tui.worker.place import Record, is_held
@@ -57,7 +57,7 @@ def test_another_version_is_refused_with_a_remedy_and_can_still_be_stopped(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.client().close()
-    monkeypatch.setattr(workers, "Hello", lambda: protocol.Hello(protocol=99, version="9.9"))
+    monkeypatch.setattr(wire, "Hello", lambda: protocol.Hello(protocol=99, version="9.9"))
     with pytest.raises(MicroscopeError, match=r"version 9\.9 \(protocol 99\).*microscope-tui worker stop"):
         Client.connect(box.cache)
     assert is_held(box.cache)
@@ -70,7 +70,7 @@ def test_a_worker_that_does_not_answer_is_named(box: Box) -> None:
     os.kill(box.pid, signal.SIGSTOP)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(workers, "ANSWER_SECONDS", 0.2)
+            patch.setattr(wire, "ANSWER_SECONDS", 0.2)
             with pytest.raises(MicroscopeError, match=f"process {box.pid}.*did not answer"):
                 Client.connect(box.cache, timeout=0.3)
     finally:
