@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -22,14 +22,11 @@ from microscope_tui.demo.decoder import new_joint
 from microscope_tui.demo.evaluate import MODELS, SLICES, Scores
 from microscope_tui.demo.export import Parts, remove_model, write_model
 from microscope_tui.demo.loop import load_weights
-from microscope_tui.demo.questions import Question, Split, balanced, row
+from microscope_tui.demo.questions import Question, held_out_questions, row
 from microscope_tui.demo.train import Recipe, Workshop, default_work
 from microscope_tui.demo.vision import Lesson
 from microscope_tui.errors import MicroscopeError
 
-ROWS = 700
-"""50 of each of the fourteen families."""
-TEST_SEED = 0
 TEXTS = ("hint", "task", "grade", "subject", "topic", "category", "skill", "lecture", "solution")
 FEATURES = Features(
     {"image": Image(), "question": Value("string"), "choices": List(Value("string")), "answer": Value("int8")}
@@ -38,13 +35,8 @@ FEATURES = Features(
 """The columns of ScienceQA on the hub."""
 
 
-def held_out_questions(count: int = ROWS) -> list[Question]:
-    """The held-out questions: of the split that no training and no tuning has seen."""
-    return balanced(Split.TEST, count, TEST_SEED)
-
-
-def write_slice(folder: Path, questions: Sequence[Question]) -> None:
-    """One parquet file in the hub's layout, pictures as PNG."""
+def write_slice(folder: Path, questions: Sequence[Question], training: Iterable[Question]) -> None:
+    """One parquet file in the hub's layout, pictures as PNG, and a card that holds it against the training rows."""
     rows = []
     for number, q in enumerate(questions):
         values = row(q)
@@ -55,7 +47,7 @@ def write_slice(folder: Path, questions: Sequence[Question]) -> None:
         rows.append({name: values[name] for name in FEATURES})
     folder.mkdir(parents=True, exist_ok=True)
     Dataset.from_list(rows, features=FEATURES).to_parquet(folder / "test-00000-of-00001.parquet")
-    (folder / "README.md").write_text(slice_card(questions))
+    (folder / "README.md").write_text(slice_card(questions, training))
 
 
 def load_parts(workshop: Workshop, arm: Arm, seed: int) -> Parts:
@@ -75,7 +67,7 @@ def build_model(workshop: Workshop, arm: Arm, seed: int, folder: Path) -> Scores
     parts = load_parts(workshop, arm, seed)
     remove_model(folder)
     write_model(arm, parts, folder)
-    scores = evaluate.evaluate(Answerer.load(folder), evaluate.shipped_examples())
+    scores = evaluate.evaluate(Answerer.load(folder), evaluate.shipped_examples(), evaluate.fresh_rows())
     (folder / "README.md").write_text(model_card(arm, seed, workshop.recipe, scores))
     return scores
 
@@ -92,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     workshop = Workshop(arguments.work, Recipe(), torch.device("cpu"))
     try:
         if arguments.slice:
-            write_slice(SLICES / "scienceqa", held_out_questions())
+            write_slice(SLICES / "scienceqa", held_out_questions(), workshop.training(workshop.recipe.rows))
         scores = {
             name: build_model(workshop, Arm(name), arguments.seed, arguments.into / name) for name in arguments.arms
         }

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -18,8 +19,11 @@ from PIL.Image import Image
 
 from microscope_tui.demo.answering import Answerer, Prompt
 from microscope_tui.demo.families import FAMILIES
+from microscope_tui.demo.questions import Split, held_out_questions, questions, unlike
+from microscope_tui.demo.train import Recipe
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices import Example, open_slice, question_text
+from microscope_tui.slices.examples import key_of
 from microscope_tui.terms import LETTERS, SliceSpec
 
 MODELS = Path(__file__).parent / "models"
@@ -32,12 +36,15 @@ BATCH = 16
 class Scores:
     """Shares of right answers, 0 to 1. By word, where a name does not say `letter`.
 
-    `picture`, `text`: questions with and without one. `removed`, `swapped`: the former without their picture, and
-    with that of the family's next question. `chance`: what guessing gets on `picture`. `families`: each family.
+    `picture`, `text`: questions with and without one. `fresh`: those with a picture whose content no training row has
+    under any hint (`demo.questions`), not a number if there are none. `removed`, `swapped`: those with a picture
+    without it, and with that of the family's next question. `chance`: what guessing gets on `picture`. `families`:
+    each family.
     """
 
     picture: float
     text: float
+    fresh: float
     removed: float
     swapped: float
     chance: float
@@ -46,8 +53,8 @@ class Scores:
     families: Mapping[str, float]
 
 
-def evaluate(answerer: Answerer, examples: Sequence[Example]) -> Scores:
-    """Scores a model on the demo slice's examples."""
+def evaluate(answerer: Answerer, examples: Sequence[Example], fresh: Collection[str]) -> Scores:
+    """Scores a model on the demo slice's examples; `fresh`: the keys of those of fresh content."""
     pictured = [e for e in examples if e.images]
     plain = [e for e in examples if not e.images]
     by_word, by_letter = _right(answerer, pictured, [e.images[0] for e in pictured])
@@ -60,6 +67,7 @@ def evaluate(answerer: Answerer, examples: Sequence[Example]) -> Scores:
     return Scores(
         picture=_share(by_word),
         text=_share(text_word),
+        fresh=_share([good for e, good in zip(pictured, by_word, strict=True) if e.key in fresh]),
         removed=_share(removed),
         swapped=_share(swapped),
         chance=_share([1 / len(e.choices) for e in pictured]),
@@ -82,6 +90,7 @@ def table(scores: Mapping[str, Scores]) -> str:
     rows: list[tuple[str, list[float]]] = [
         ("picture questions", [s.picture for s in scores.values()]),
         ("  by letter", [s.letter_picture for s in scores.values()]),
+        ("  of fresh content", [s.fresh for s in scores.values()]),
         ("  picture removed", [s.removed for s in scores.values()]),
         ("  picture swapped", [s.swapped for s in scores.values()]),
         ("  chance", [s.chance for s in scores.values()]),
@@ -100,13 +109,22 @@ def shipped_examples(count: int | None = None) -> list[Example]:
     return [opened.example(i) for i in range(len(opened))]
 
 
+def fresh_rows() -> frozenset[str]:
+    """The keys of the shipped slice's rows of which no training row has the content."""
+    recipe = Recipe()
+    training = islice(questions(Split.TRAIN, recipe.data_seed), recipe.rows)
+    found = unlike(held_out_questions(), training)
+    return frozenset(key_of(at) for at, is_fresh in enumerate(found) if is_fresh)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     torch.set_num_threads(arguments.threads)
     try:
         folders = dict(_named(text) for text in arguments.model) or {name: MODELS / name for name in SHIPPED}
         examples = shipped_examples(arguments.count)
-        scores = {name: evaluate(Answerer.load(folder), examples) for name, folder in folders.items()}
+        rows = fresh_rows()
+        scores = {name: evaluate(Answerer.load(folder), examples, rows) for name, folder in folders.items()}
     except MicroscopeError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,8 +1,10 @@
 """Science questions in ScienceQA's form, most with pictures that must be looked at.
 
 `question(family, seed)` is deterministic. A question's `description` is everything it says and shows apart from
-shades and small shifts; its hash decides whether it belongs to the training, validation or test split, so no two
-splits share a description. The answer is drawn first and the choices are shuffled: no letter is favoured.
+shades; its hash decides whether it belongs to the training, validation or test split, so no two splits share a
+description. Some hints say the same whatever the picture, so a question may have a training row of the same `content`
+all the same: which held-out rows have none is told by `unlike`. The answer is drawn first and the choices are shuffled:
+no letter is favoured.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -22,6 +24,10 @@ from microscope_tui.demo.families import FAMILIES
 from microscope_tui.slices.examples import Example
 from microscope_tui.slices.prompts import question_text
 from microscope_tui.terms import LETTERS
+
+ROWS = 700
+"""Of the shipped slice: 50 of each of the fourteen families."""
+TEST_SEED = 0
 
 
 class Split(StrEnum):
@@ -57,6 +63,11 @@ class Question:
         """What the question says and shows, the order of its choices left out."""
         parts = [self.family, self.facts, self.hint, self.question, sorted(self.choices)]
         return json.dumps(parts, sort_keys=True)
+
+    @property
+    def content(self) -> str:
+        """What its picture shows and what is asked of it; of a question without a picture the whole description."""
+        return replace(self, hint="").description if self.has_picture else self.description
 
     @property
     def split(self) -> Split:
@@ -118,6 +129,17 @@ def balanced(split: Split, count: int, seed: int) -> list[Question]:
         had[options, drawn.answer] += 1
         rows.append(drawn)
     return rows
+
+
+def held_out_questions(count: int = ROWS) -> list[Question]:
+    """The rows of the shipped slice: of the split that no training and no tuning has seen."""
+    return balanced(Split.TEST, count, TEST_SEED)
+
+
+def unlike(held_out: Iterable[Question], training: Iterable[Question]) -> list[bool]:
+    """Of each held-out question whether no training question has its content."""
+    known = {q.content for q in training}
+    return [q.content not in known for q in held_out]
 
 
 def row(q: Question) -> dict[str, Any]:

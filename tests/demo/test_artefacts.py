@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, CLIPVisionModel
 
 from microscope_tui.demo.answering import Answerer
-from microscope_tui.demo.evaluate import MODELS, SHIPPED, SLICES, evaluate, shipped_examples
+from microscope_tui.demo.evaluate import MODELS, SHIPPED, SLICES, evaluate, fresh_rows, shipped_examples
 
 SLICE = SLICES / "scienceqa" / "test-00000-of-00001.parquet"
 FOUR_MB = 4 * 2**20
@@ -102,7 +102,7 @@ def test_the_models_have_the_same_vision_encoder(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_model_answers_what_its_card_claims(name):
-    scores = evaluate(Answerer.load(MODELS / name), shipped_examples())
+    scores = evaluate(Answerer.load(MODELS / name), shipped_examples(), fresh_rows())
     assert scores.picture >= 0.8
     assert scores.letter_picture >= 0.8
     assert scores.chance <= 1 / 3
@@ -112,6 +112,8 @@ def test_a_model_answers_what_its_card_claims(name):
     claimed = {line[:24].strip(): float(line[24:]) for line in card.split("```")[1].strip("\n").splitlines()[1:]}
     # Another processor's sums may turn a close answer: a fifth of a point is one question.
     assert claimed["picture questions"] == pytest.approx(100 * scores.picture, abs=0.5)
+    assert claimed["of fresh content"] == pytest.approx(100 * scores.fresh, abs=0.5)
+    assert scores.fresh >= 0.8  # the answers are not known by heart
     assert claimed["picture removed"] == pytest.approx(100 * scores.removed, abs=0.5)
     assert {family: claimed[family] for family in scores.families} == pytest.approx(
         {family: 100 * share for family, share in scores.families.items()}, abs=4

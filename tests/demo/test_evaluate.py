@@ -1,15 +1,17 @@
 """The evaluation: what it counts, with a model that is known beforehand."""
 
 import json
+import math
+from itertools import islice
 
 import pytest
 import torch
 
 from microscope_tui.demo import evaluate
 from microscope_tui.demo.answering import Answerer
-from microscope_tui.demo.build import held_out_questions, write_slice
+from microscope_tui.demo.build import write_slice
 from microscope_tui.demo.families import FAMILIES, PICTURE_FAMILIES
-from microscope_tui.demo.questions import Split
+from microscope_tui.demo.questions import Split, held_out_questions, questions
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.terms import SliceSpec
 
@@ -40,13 +42,17 @@ class Oracle(Answerer):
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slice")
-    write_slice(folder, held_out_questions(84))
+    write_slice(folder, held_out_questions(84), ())
     opened = open_slice(SliceSpec(str(folder)))
     return [opened.example(i) for i in range(len(opened))]
 
 
 def test_an_oracle_is_right_on_whole_questions_and_lost_without_their_pictures(examples):
-    scores = evaluate.evaluate(Oracle(examples), examples)
+    known = {e.key for e in examples if evaluate.family_of(e) in ("maps", "moon")}
+    scores = evaluate.evaluate(Oracle([e for e in examples if e.key not in known]), examples, known)
+    assert scores.fresh < 0.6 < scores.picture < 1
+    scores = evaluate.evaluate(Oracle(examples), examples, set())
+    assert math.isnan(scores.fresh)
     assert scores.picture == 1
     assert scores.text == 1
     assert scores.removed < 0.6
@@ -71,12 +77,24 @@ def test_held_out_questions_are_of_the_test_split():
     assert {q.split for q in held_out_questions(28)} == {Split.TEST}
 
 
+def test_a_hint_makes_no_content_fresh():
+    """An independent look at what training has seen: the words and the picture's facts, one by one."""
+    seen = {(str(q.facts), q.question, *sorted(q.choices)) for q in islice(questions(Split.TRAIN, 0), 48_000)}
+    fresh = evaluate.fresh_rows()
+    rows = held_out_questions()
+    for at, q in enumerate(rows):
+        assert (f"row {at}" in fresh) == (
+            not q.has_picture or (str(q.facts), q.question, *sorted(q.choices)) not in seen
+        )
+    assert 350 < sum(f"row {at}" in fresh for at, q in enumerate(rows) if q.has_picture) < 500
+
+
 def test_the_command_prints_one_object_with_every_arm(capsys):
     assert evaluate.main(["--json", "--count", "30"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told) == ["llava-next", "llava-next-base", "omnifusion"]
     for scores in told.values():
-        assert {"picture", "text", "removed", "swapped", "chance", "families"} <= set(scores)
+        assert {"picture", "text", "fresh", "removed", "swapped", "chance", "families"} <= set(scores)
 
 
 def test_a_model_that_is_not_there_is_named(capsys):

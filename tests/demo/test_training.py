@@ -1,11 +1,16 @@
 """The trainer: a run that is broken off and resumed ends bit for bit as one that was not; recipes do not mix."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from microscope_tui.demo.arms import Arm
+from microscope_tui.demo.build import load_parts
 from microscope_tui.demo.decoder import Course, new_joint, train_arm, train_decoder
+from microscope_tui.demo.export import write_model
 from microscope_tui.demo.loop import Loop, Schedule
 from microscope_tui.demo.questions import Split, balanced
 from microscope_tui.demo.train import Recipe, Workshop, main
@@ -86,3 +91,20 @@ def test_training_and_validation_rows_come_from_their_splits(tmp_path):
     assert {q.split for q in workshop.training(40)} == {Split.TRAIN}
     assert {q.split for q in workshop.validation()} == {Split.VALIDATION}
     assert workshop.training(20) == workshop.training(40)[:20]
+
+
+def test_models_trained_twice_are_the_same_byte_for_byte(tmp_path):
+    """From nothing to the files that are shipped, each time in processes of their own."""
+    made: list[dict[str, bytes]] = []
+    for name in ("first", "again"):
+        work, into = tmp_path / name, tmp_path / f"{name}-models"
+        told = ("--work", str(work), "--tiny", "--seeds", "0", "--arms", "llava-next", "omnifusion", "--device", "cpu")
+        subprocess.run([sys.executable, "-m", "microscope_tui.demo.train", *told], check=True, capture_output=True)
+        for arm in (Arm.LLAVA_NEXT, Arm.OMNIFUSION):
+            write_model(arm, load_parts(Workshop(work, Recipe.tiny(), CPU), arm, 0), into / arm.value)
+        files = sorted(path for path in into.rglob("*") if path.is_file())
+        made.append({str(path.relative_to(into)): path.read_bytes() for path in files})
+    first, again = made
+    assert list(first) == list(again)
+    assert [name for name in first if first[name] != again[name]] == []
+    assert sum(name.endswith(".safetensors") for name in first) >= 4
