@@ -1,6 +1,6 @@
 """The geometry beside its peers: time, peak memory, and the ratio to the bare matrix products of the same shapes.
 
-    python -m benchmarks geometry -- --install  the peers, into .bench-venv (once; about 300 MB)
+    python -m benchmarks geometry -- --install  the peers (groups of pyproject.toml) into .bench-venv, about 300 MB
     python -m benchmarks geometry               every contestant that is installed
     python -m benchmarks geometry -- --write    … and write the table under benchmarks/results/
 
@@ -32,21 +32,6 @@ PEERS = ENVIRONMENT / "peers"
 DADAPY = ENVIRONMENT / "dadapy"
 RESULTS = ROOT / "benchmarks" / "results"
 
-PEER_PACKAGES = (
-    "llm-microscope==0.0.7",
-    "scikit-dimension==0.5.0",
-    "scikit-learn==1.9.1",
-    *("joblib", "cloudpickle", "threadpoolctl", "narwhals", "numba", "llvmlite", "matplotlib"),
-)
-DADAPY_PACKAGES = (
-    "dadapy==0.3.4",
-    "numpy==1.26.4",
-    "scipy==1.16.2",
-    "scikit-learn==1.7.2",
-    *("joblib", "cloudpickle", "threadpoolctl", "tqdm", "networkx", "matplotlib", "contourpy", "cycler"),
-    *("fonttools", "kiwisolver", "packaging", "pillow", "pyparsing", "python-dateutil", "six"),
-)
-
 SHAPES = ((4000, 1024), (8192, 2048), (4000, 4096), (20000, 96))
 
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -69,6 +54,19 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """For each quantity the products it is compared with, then the contestants, ours first."""
 
+FASTER = (
+    ("ours: linearity float64", "llm-microscope: linearity", 2),
+    ("ours: linearity float32", "llm-microscope: linearity", 4),
+    ("ours: anisotropy", "llm-microscope: anisotropy", 8),
+    ("ours: dimension facco", "DADApy: dimension", 3),
+    ("ours: dimension facco", "scikit-dimension: dimension", 2),
+    ("ours: dimension llm-microscope", "llm-microscope: dimension", 500),
+    ("ours: together", "bare: products together", 1 / 1.5),
+)
+"""Who is to be how many times as fast as whom, at the first shape."""
+TILE = 1024 * 1024 * 8
+"""Bytes of the largest tile of distances or products."""
+
 
 @dataclass
 class Runs:
@@ -80,13 +78,14 @@ class Runs:
 
 def install() -> int:
     """Peers beside the project's own torch and numpy; DADApy needs an older numpy, so an environment of its own."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    packages = ["install", "--no-deps", "--upgrade", "--group"]
     commands = [
-        [*pip, "--target", str(PEERS), *PEER_PACKAGES],
+        [*pip, *packages, "peers", "--target", str(PEERS)],
         [sys.executable, "-m", "venv", str(DADAPY)],
-        [str(DADAPY / "bin" / "python"), *pip[1:], *DADAPY_PACKAGES],
+        [*pip, "--python", str(DADAPY), *packages, "dadapy"],
     ]
-    return max(subprocess.run(command).returncode for command in commands)
+    return max(subprocess.run(command, cwd=ROOT).returncode for command in commands)
 
 
 def available(contestant: str, device: str) -> bool:
@@ -162,6 +161,27 @@ def report(shape: tuple[int, int], runs: dict[str, Runs]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def goals(shape: tuple[int, int], runs: dict[str, Runs]) -> str:
+    """The goals at the first shape, what was seen, and whether they are kept."""
+    d = shape[1]
+    lines = ["| goal | seen | kept |", "|---|--:|---|"]
+    for ours, other, factor in FASTER:
+        if ours in runs and other in runs and runs[ours].seconds and runs[other].seconds:
+            seen = median(runs[other].seconds) / median(runs[ours].seconds)
+            lines.append(f"| {ours}: {factor:g}× as fast as {other} | {seen:.3g}× | {yes(seen >= factor)} |")
+    most = (4 * d * d * 8 + TILE) / 1e6
+    for name, got in runs.items():
+        if name.startswith("ours") and got.megabytes:
+            seen = max(got.megabytes)
+            goal = f"{name}: at most 4 d² doubles and a tile, {most:.1f} MB"
+            lines.append(f"| {goal} | {seen:.1f} MB | {yes(seen <= most)} |")
+    return "\n".join(lines) + "\n"
+
+
+def yes(kept: bool) -> str:
+    return "yes" if kept else "NO"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", action="store_true", help="install the peers into .bench-venv and stop")
@@ -176,12 +196,15 @@ def main() -> int:
     if args.install:
         return install()
     if not PEERS.exists() and args.device == "cpu":
-        print("No peers: `python -m benchmarks geometry -- --install` installs them.", file=sys.stderr)
+        print("No peers: `make bench` installs them, or `python -m benchmarks geometry -- --install`.", file=sys.stderr)
     clock = "processor time" if args.device == "cpu" else "time on the clock"
     text = f"One thread, {args.device}, {clock}; median of {args.rounds} rounds in turn at {shapes[0]}, else one.\n\n"
     for name, shape in zip(shapes, SHAPES, strict=True):
         if name in args.shape:
-            part = report(shape, contest(shape, args.rounds, args.device, args.only, args.slow))
+            runs = contest(shape, args.rounds, args.device, args.only, args.slow)
+            part = report(shape, runs)
+            if shape == SHAPES[0] and args.device == "cpu":
+                part += "\n" + goals(shape, runs)
             print(part, flush=True)
             text += part + "\n"
     if args.write:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import arms, terminal
+from benchmarks import arms, demo, geometry, terminal
 from microscope_tui.results import Profile
 from microscope_tui.terms import Metric, Modality, Stream
 
@@ -45,3 +45,26 @@ def test_a_missed_goal_of_the_terminal_is_a_failure(monkeypatch, capsys, seen, c
     monkeypatch.setattr(terminal, "rest", lambda cache, *more: [terminal.Figure("memory", 900, "MB")])
     assert terminal.main() == code
     assert f"| a key | {seen} ms | ≤ 40 ms | {'NO' if code else 'yes'} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("each", "code"), [(30.0, 0), (30.1, 1)])
+def test_a_demo_that_takes_more_than_a_minute_is_a_failure(monkeypatch, capsys, each, code):
+    monkeypatch.setattr("sys.argv", ["demo"])
+    monkeypatch.setattr(demo, "measured", lambda model: each)
+    monkeypatch.setattr(demo, "bare", lambda model: 10.0)
+    assert demo.main() == code
+    assert f"| both | {2 * each:.1f} s | 20.0 s |" in capsys.readouterr().out
+
+
+def test_goals_of_the_geometry_say_what_is_missed():
+    runs = {
+        "ours: linearity float64": geometry.Runs([1.0, 1.2, 1.1], [41.0, 42.0]),
+        "ours: linearity float32": geometry.Runs([0.5], [41.0]),
+        "llm-microscope: linearity": geometry.Runs([2.2], [900.0]),
+        "DADApy: dimension": geometry.Runs(failure="is not installed"),
+    }
+    said = geometry.goals((4000, 1024), runs)
+    assert "| ours: linearity float64: 2× as fast as llm-microscope: linearity | 2× | yes |" in said
+    assert "| ours: linearity float32: 4× as fast as llm-microscope: linearity | 4.4× | yes |" in said
+    assert "| ours: linearity float64: at most 4 d² doubles and a tile, 41.9 MB | 42.0 MB | NO |" in said
+    assert "DADApy" not in said
