@@ -2,9 +2,8 @@
 
 Tokens of an example share a random shift and a random map, so that they are far from independent. The target
 of `long run` is the mean of the statistic itself over the simulations: what the interval is about. The target
-`population` is its value on unlimited data: in-sample linearity and shares of the top eigenvalue are biased at
-finite n, adjusted linearity corrects for that. Last column: the same intervals had tokens been taken for
-independent, which is what leaving out examples avoids.
+`population` is its value on unlimited data, from which it differs by its bias with few examples. Last column: the
+same intervals had tokens been taken for independent, which is what leaving out examples avoids.
 
 The second table is of two models on the same examples. Of their difference: the interval from leaving out the same
 examples of both, that from taking the two as independent, and how much shorter the first is. Of two models that do not
@@ -27,6 +26,16 @@ from torch import Tensor
 from microscope_tui.geometry import anisotropy, dimension, linearity
 from microscope_tui.pairing import adjusted_p, difference_by_group, parts, reach
 from microscope_tui.results import Estimate
+
+EXPLAINED = """\
+`long run`: how often the interval holds the mean of the statistic over all simulations with as many examples. This is
+what the 95 % are of: how far the number would move with other examples, as many of them. `population`: how often it
+holds the value on unlimited data (4,000 examples). The statistic is biased with few examples, an interval by leaving
+out examples does not see that, and so it holds this value less often: read that column before a number from few
+examples is taken for a property of the model. The dimension depends on n and has none. `were tokens independent`: the
+first column, had every token been an example of its own.
+"""
+"""What the columns of the table mean, above it."""
 
 RESULTS = Path(__file__).parent / "results" / "coverage.md"
 D = 6
@@ -201,6 +210,7 @@ def table(rows: list[Row], rounds: int, seconds: float) -> str:
         f"Coverage of the 95 % intervals, {rounds} simulations each, {TOKENS} tokens an example, d = {D} "
         f"({seconds:.0f} s; standard error {100 * (0.95 * 0.05 / rounds) ** 0.5:.1f} points).",
         "",
+        EXPLAINED,
         "| quantity | examples | long run | population | mean width | were tokens independent |",
         "|---|---|---|---|---|---|",
     ]

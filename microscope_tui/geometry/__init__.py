@@ -1,4 +1,4 @@
-"""Geometry of token rows: rows in, numbers out. Knows no model, no file, no screen; needs torch only.
+"""Geometry of token rows: rows in, numbers out. Knows no model, no file, no screen; needs torch and numpy only.
 
     from microscope_tui.geometry import linearity, dimension, anisotropy
 

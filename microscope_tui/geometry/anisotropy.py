@@ -41,6 +41,7 @@ from microscope_tui.geometry.rows import (
     finite_rows,
     fold_members,
     group_codes,
+    in_reach,
     nonfinite_reason,
 )
 from microscope_tui.geometry.solve import overflow, varying
@@ -179,7 +180,7 @@ def anisotropy(
     Methods: see the module. Sinks and duplicates are counted in the notes, and left out on request (see
     `masks`). Undefined values come back with `value` None and a reason.
     """
-    rows = as_rows(x)
+    (rows,), _ = in_reach(as_rows(x))
     codes = group_codes(groups, len(rows))
     _check(method)
     if folds < 1:

@@ -51,9 +51,10 @@ def _part(x: Tensor, y: Tensor, room: list[Tensor], count: int, without: Tensor 
     own = [held[: len(x)] for held in room]
     rows = own if wide == dtype else [torch.empty_like(held, dtype=wide) for held in own]
     rows[0].copy_(x)
-    rows[1].copy_(y)
     if less:
-        rows[1].sub_(rows[0])
+        torch.sub(y, rows[0], out=rows[1])
+    else:
+        rows[1].copy_(y)
     means = [_centre(each, count, without) for each in rows]
     if dtype != torch.float64:
         if wide != dtype:

@@ -16,8 +16,20 @@ from microscope_tui.geometry.heldout import Rest, elsewhere, heldout_of
 from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_interval, log_unexplained
 from microscope_tui.geometry.linearity import linearity_of, undefined
 from microscope_tui.geometry.moments import Moments
-from microscope_tui.geometry.rows import ArrayLike, as_pair, fold_members, group_codes
+from microscope_tui.geometry.rows import (
+    ArrayLike,
+    as_pair,
+    as_rows,
+    fold_members,
+    group_codes,
+    in_reach,
+    lengths_of,
+    levelled,
+)
 from microscope_tui.results import Estimate
+
+RANK = 1e-14
+"""Singular values under d times this share of the largest are rounding."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,8 @@ class Ladder:
     """R² of ever freer maps from x to y, means removed: y = x, y = c x, y = c x Q with Q orthogonal, y = x A.
 
     Each map contains the one before it, so in-sample the scores rise; held-out they may fall, where freedom
-    only fits noise. `identity` is 1 − ρ and may be negative, as may every held-out score.
+    only fits noise, or where the rows of the other folds leave some of Q open, which a note says. `identity` is
+    1 − ρ and may be negative, as may every held-out score.
     """
 
     identity: Estimate
@@ -36,10 +49,12 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Error:
-    """Squared error of a map, and the squares there were: sums over rows."""
+    """Squared error of a map, and the squares there were: sums over rows. `open`: directions that the rows it was
+    fitted on leave open."""
 
     error: float
     total: float
+    open: int = 0
 
 
 MapError = Callable[[Moments | Rest, Moments], Error]
@@ -61,11 +76,18 @@ def scalar_error(train: Moments | Rest, test: Moments) -> Error:
 
 
 def orthogonal_error(train: Moments | Rest, test: Moments) -> Error:
-    """y = c x Q, orthogonal Procrustes with a scale: C_xy = UΣVᵀ, Q = UVᵀ, c = tr Σ/tr C_xx (Schönemann 1966)."""
+    """y = c x Q, orthogonal Procrustes with a scale: C_xy = UΣVᵀ, Q = UVᵀ, c = tr Σ/tr C_xx (Schönemann 1966).
+
+    Where C_xy has less than full rank, as of n ≤ d rows, all Q = U₁V₁ᵀ + U₀WV₀ᵀ with W orthogonal fit alike, and W is
+    whatever rounding makes of it. The error is the mean over all W: of W and −W the part of ⟨Q, xᵀy⟩ cancels, and the
+    length of x Q is that of x.
+    """
     x, _, total = _traces(test)
     u, sigma, vt = torch.linalg.svd(train.xy, full_matrices=False)
     c = float(sigma.sum() / train.xx.trace())
-    return Error(total - 2 * c * float(((u @ vt) * test.xy).sum()) + c**2 * x, total)
+    known = min(int((sigma > RANK * len(sigma) * sigma[0]).sum()), train.n - 1)
+    fit = float(((u[:, :known] @ vt[:known]) * test.xy).sum())
+    return Error(total - 2 * c * fit + c**2 * x, total, open=len(sigma) - known)
 
 
 def ladder_of(moments: Moments, folds: Sequence[Moments] | None = None) -> Ladder:
@@ -91,7 +113,7 @@ def ladder_of(moments: Moments, folds: Sequence[Moments] | None = None) -> Ladde
 
 def ladder(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> Ladder:
     """The ladder of paired rows x, y (n, d); held out by example where `groups` (n,) are given."""
-    rows_x, rows_y = as_pair(x, y)
+    (rows_x, rows_y), _ = in_reach(*as_pair(x, y))
     codes = group_codes(groups, len(rows_x))
     if codes is None:
         return ladder_of(Moments.of(rows_x, rows_y, squares_only=True))
@@ -101,44 +123,48 @@ def ladder(x: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None) -> La
     return ladder_of(sum(folds, start=start), folds)
 
 
-def gaussian_surrogate(x: Tensor, *, seed: int = 0) -> Tensor:
+def gaussian_surrogate(x: ArrayLike, *, seed: int = 0) -> Tensor:
     """Gaussian rows (n, d) with the mean and, in expectation, the covariance of x: float64.
 
     Each row is a random combination of all centred rows, g X̃/√(n − 1). What dimension or anisotropy these have
     comes from the covariance alone. Memory n² numbers.
     """
-    n = len(x)
-    mean = x.mean(0, dtype=torch.float64)
-    mix = torch.randn(n, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(x.device)
-    surrogate: Tensor = mean + mix @ (x.double() - mean) / max(n - 1, 1) ** 0.5
+    rows = as_rows(x)
+    n = len(rows)
+    mean = rows.mean(0, dtype=torch.float64)
+    mix = torch.randn(n, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(rows.device)
+    surrogate: Tensor = mean + mix @ (rows.double() - mean) / max(n - 1, 1) ** 0.5
     return surrogate
 
 
-def shuffle_tokens(x: Tensor, groups: Tensor | None = None, *, seed: int = 0) -> Tensor:
+def shuffle_tokens(x: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0) -> Tensor:
     """The rows of x in random order, within each group where `groups` (n,) are given.
 
     linearity(x, shuffle_tokens(y)) is the score that unrelated tokens of the same layers would have.
     """
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    if groups is not None:
-        codes = groups.cpu()
+    rows = as_rows(x)
+    codes = group_codes(groups, len(rows))
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    if codes is not None:
         within = torch.empty_like(order)
         # Both orders list the groups one after the other: positions of a group are handed its rows, shuffled.
         within[torch.argsort(codes, stable=True)] = order[torch.argsort(codes[order], stable=True)]
         order = within
-    return x[order.to(x.device)]
+    return rows[order.to(rows.device)]
 
 
-def shuffle_coordinates(x: Tensor, *, seed: int = 0) -> Tensor:
+def shuffle_coordinates(x: ArrayLike, *, seed: int = 0) -> Tensor:
     """Each column of x (n, d) in a random order of its own: the same values, no joint structure."""
+    rows = as_rows(x)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.rand(x.shape, generator=generator).argsort(0)
-    return x.gather(0, order.to(x.device))
+    order = torch.rand(rows.shape, generator=generator).argsort(0)
+    return rows.gather(0, order.to(rows.device))
 
 
-def rms_normalise(x: Tensor) -> Tensor:
+def rms_normalise(x: ArrayLike) -> Tensor:
     """Each row divided by its root mean square, float64: what an RMS norm without weights hands on. Zeros stay."""
-    exact = x.double()
+    rows = as_rows(x).double()
+    exact = levelled(rows, lengths_of(rows))
     size = exact.square().mean(1, keepdim=True).sqrt()
     return torch.where(size > 0, exact / size, exact)
 
@@ -155,6 +181,7 @@ def _in_sample(moments: Moments, error: MapError) -> Estimate:
 
 def _held_out(moments: Moments, folds: Sequence[Moments], error: MapError) -> Estimate:
     wrong, total, n, d = [], [], moments.n, len(moments.mean_x)
+    most = 0
     varies = True
     for fold, rest in zip(folds, Rest.each(moments, folds), strict=True):
         if not rest.varies():
@@ -163,12 +190,18 @@ def _held_out(moments: Moments, folds: Sequence[Moments], error: MapError) -> Es
         found = error(rest, fold.about(rest.mean_x, rest.mean_y))
         wrong.append(found.error)
         total.append(found.total)
+        most = max(most, found.open)
+    notes = (_open(most, d),) if most else ()
     value = 1 - sum(wrong) / sum(total)
     if not varies:
         why = "no interval: without one fold of examples all rows of y are equal"
-        return Estimate(value, n=n, d=d, notes=(why,))
+        return Estimate(value, n=n, d=d, notes=(*notes, why))
     without = [1 - left / there for left, there in zip(elsewhere(wrong), elsewhere(total), strict=True)]
     low, high = jackknife_interval(
         value, without, [f.n for f in folds], forward=log_unexplained, back=from_log_unexplained
     )
-    return Estimate(value, low, high, n, d)
+    return Estimate(value, low, high, n, d, notes=notes)
+
+
+def _open(most: int, d: int) -> str:
+    return f"the rows outside a fold leave up to {most} of {d} directions open: mean over all Q that fit them alike"

@@ -30,6 +30,8 @@ def dimension_against_size(
     total = len(rows)
     if sizes is None:
         sizes = [total >> k for k in range(32) if k == 0 or total >> k >= SMALLEST]
+    if not total:
+        return (dimension(rows, method=method),)
     if any(not 0 < size <= total for size in sizes):
         raise MicroscopeError(f"subsets of {', '.join(map(str, sizes))} rows cannot be drawn from {total}.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).to(rows.device)

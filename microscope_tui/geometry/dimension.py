@@ -31,18 +31,20 @@ from microscope_tui.geometry.links import PILES, Bounds, link_inflation, positio
 from microscope_tui.geometry.masks import duplicate_of, sinks
 from microscope_tui.geometry.neighbours import nearest
 from microscope_tui.geometry.rows import (
+    DISTANCES,
     ArrayLike,
     as_rows,
     as_tensor,
     chunks,
     finite_rows,
     group_codes,
+    in_reach,
     lengths_of,
     nonfinite_reason,
 )
 from microscope_tui.geometry.twonn import FORMULAS, Formula, marked_ratios
 from microscope_tui.methods import METHODS
-from microscope_tui.results import Estimate
+from microscope_tui.results import Estimate, Note, Trap
 from microscope_tui.terms import Metric
 
 DIFFERENT_ROWS = ("mle", "facco", "gride")
@@ -65,9 +67,9 @@ def dimension(
 
     `groups` (n,), the example of each row, give a 95 % interval by leaving out examples (their ratios; the
     neighbour graph stays, see `links`). `exclude_same_example` looks for neighbours in other examples only.
-    `queries` bounds the rows whose neighbours are sought, spread evenly over the rows: the error is about
-    d̂/√queries. Sinks are counted in the notes, and left out on request (see `masks`). Undefined values come back
-    with `value` None and a reason.
+    `queries` bounds the rows whose neighbours are sought. They are drawn at random, the same ones whenever there are as
+    many rows: the error is about d̂/√queries, in whatever order the rows come. Sinks are counted in the notes,
+    and left out on request (see `masks`). Undefined values come back with `value` None and a reason.
     """
     return dimensions(
         x,
@@ -100,7 +102,7 @@ def dimensions(
             raise MicroscopeError(f"dimension has no method {method!r}: use {', '.join(METHODS[Metric.DIMENSION])}.")
     if queries is not None and queries < 3:
         raise MicroscopeError(f"{queries} rows to look up are too few: a dimension needs 3 or more.")
-    rows = as_rows(x)
+    (rows,), _ = in_reach(as_rows(x), most=DISTANCES)
     codes = group_codes(groups, len(rows))
     if exclude_same_example and codes is None:
         raise MicroscopeError("Leaving out neighbours of the same example needs groups: the example of each row.")
@@ -112,15 +114,19 @@ def dimensions(
         return dict.fromkeys(methods, bad)
     search = Search(rows, codes, None if dealt is None else dealt % PILES, queries, exclude_same_example)
     massive = sinks(rows)
-    if bool(massive.any()):
-        search = search.noting(f"{int(massive.sum())} sink rows of {n} (massive norm){' left out' * drop_sinks}")
+    heavy = int(massive.sum())
+    if heavy:
+        said = f"{heavy} sink {'row' if heavy == 1 else 'rows'} of {n} (massive norm){' left out' * drop_sinks}"
+        search = search.noting(Note(said, Trap.SINKS))
         search = search.without(massive) if drop_sinks else search
     first = duplicate_of(search.rows)
     repeated = first != torch.arange(len(first), device=first.device)
     count = int(repeated.sum())
     if not count:
         return search.estimates(methods, n)
-    different = search.without(repeated).noting(f"{count} duplicate rows ({count / n:.1%}) removed")
+    search = replace(search, repeated=count / n)
+    said = f"{count} duplicate {'row' if count == 1 else 'rows'} ({count / n:.1%}) removed"
+    different = search.without(repeated).noting(Note(said, Trap.DUPLICATES))
     removing = [method for method in methods if method in DIFFERENT_ROWS]
     keeping = [method for method in methods if method not in DIFFERENT_ROWS]
     if queries is None and not exclude_same_example and len(different.rows) >= 3:
@@ -133,7 +139,7 @@ def dimensions(
 
 def _dealt(piles: ArrayLike, codes: Tensor | None, n: int) -> Tensor:
     """The pile that was given for each row, on the CPU like the codes."""
-    given = as_tensor(piles).cpu()
+    given = as_tensor(piles, "piles").cpu()
     if codes is None or given.shape != (n,) or given.is_floating_point() or given.is_complex():
         raise MicroscopeError(f"piles need groups beside them, and one whole number for each row, shape ({n},).")
     return given
@@ -144,6 +150,7 @@ class Search:
     """The rows (n, d) among which neighbours are sought, and how; `notes` say what is missing from those given.
 
     `codes` (n,): the example of each row, `piles` (n,) the pile it is in. `apart`: neighbours are of other examples.
+    `repeated` is the share of the rows given that repeat others.
     """
 
     rows: Tensor
@@ -152,6 +159,7 @@ class Search:
     queries: int | None
     apart: bool
     notes: tuple[str, ...] = ()
+    repeated: float = 0.0
 
     def noting(self, note: str) -> Search:
         return replace(self, notes=(*self.notes, note))
@@ -168,7 +176,7 @@ class Search:
         if not methods:
             return {}
         n, d = self.rows.shape
-        blank = Estimate(None, n=n, d=d, notes=self.notes)
+        blank = Estimate(None, n=n, d=d, notes=self.notes, repeated=self.repeated)
         reason = self._too_few(given)
         if reason is not None:
             return dict.fromkeys(methods, replace(blank, reason=reason))
@@ -187,7 +195,9 @@ class Search:
         n = len(self.rows)
         asked = torch.arange(n, device=self.rows.device)
         if self.queries is not None and self.queries < n:
-            asked = asked[: self.queries] * n // self.queries
+            # Not at even distances: those may all be the same patch of pictures that are equally large.
+            drawn = torch.randperm(n, generator=torch.Generator().manual_seed(n))[: self.queries]
+            asked = drawn.sort().values.to(asked.device)
         found = nearest(
             self.rows,
             min(2 * SINGLE_SCALE, n - 1) if "gride" in methods else 2,
@@ -299,8 +309,12 @@ def _estimate(ratios: Ratios, method: str, blank: Estimate) -> Estimate:
         return replace(blank, reason=far)
     r1, r2 = ratios.radii[:, 0], ratios.radii[:, 1]
     zero = int((r1 == 0).sum())
+    if zero and method in DIFFERENT_ROWS:
+        return replace(
+            blank, reason=f"{zero} rows differ from others by too little beside the largest: squares underflow"
+        )
     if zero:
-        blank = replace(blank, notes=(*blank.notes, f"{zero} rows have an exact duplicate"))
+        blank = replace(blank, notes=(*blank.notes, Note(f"{zero} rows have an exact duplicate", Trap.DUPLICATES)))
     if method == "dadapy" and zero:
         return replace(blank, reason=f"{zero} rows have an exact duplicate: r₂/r₁ is undefined")
     if method == "gride":

@@ -17,7 +17,15 @@ from torch import Tensor
 from microscope_tui.geometry.links import PILES, link_inflation, ratio_interval
 from microscope_tui.geometry.masks import duplicates
 from microscope_tui.geometry.neighbours import nearest
-from microscope_tui.geometry.rows import ArrayLike, as_rows, finite_rows, group_codes, nonfinite_reason
+from microscope_tui.geometry.rows import (
+    DISTANCES,
+    ArrayLike,
+    as_rows,
+    finite_rows,
+    group_codes,
+    in_reach,
+    nonfinite_reason,
+)
 from microscope_tui.results import Estimate
 
 SINGLE_SCALE = 8
@@ -101,7 +109,8 @@ def gride_estimate(radii: Tensor, k: int, blank: Estimate, *, piles: Tensor | No
     """
     inner, outer = radii[:, k - 1], radii[:, 2 * k - 1]
     if bool((inner == 0).any()):
-        return replace(blank, reason=f"{int((inner == 0).sum())} rows have {k} exact duplicates")
+        close = int((inner == 0).sum())
+        return replace(blank, reason=f"{close} rows differ from {k} others by too little: squares underflow")
     log_mu = (outer / inner).log()
     value = gride_mle(log_mu, k)
     if value is None:
@@ -121,7 +130,7 @@ def gride_curve(
     A plateau is a dimension; a curve that falls with k shows noise at small scales or curvature at large ones.
     `groups` (n,), the example of each row, give intervals.
     """
-    rows = as_rows(x)
+    (rows,), scale = in_reach(as_rows(x), most=DISTANCES)
     codes = group_codes(groups, len(rows))
     n, d = rows.shape
     bad = int((~finite_rows(rows)).sum())
@@ -150,6 +159,6 @@ def gride_curve(
     blank = Estimate(None, n=len(rows), d=d)
     points = []
     for k in used:
-        radius = float((radii[:, k - 1] + radii[:, 2 * k - 1]).mean() / 2)
+        radius = float((radii[:, k - 1] + radii[:, 2 * k - 1]).mean() / 2) / scale
         points.append(ScalePoint(k, radius, gride_estimate(radii, k, blank, piles=piles, inflation=inflation)))
     return tuple(points)

@@ -58,9 +58,10 @@ def jackknife_interval(
 ) -> tuple[float | None, float | None]:
     """The 95 % interval of `value`, t-quantile on groups − 1 degrees, made on the scale of `forward`.
 
-    The scale keeps the interval inside the quantity's range (log for what is positive, and so on) and makes
-    the error more nearly normal. `inflation` multiplies the standard error. (None, None) where there is no
-    interval: too few groups, or a value at the edge.
+    The scale keeps the interval inside the quantity's range (log for what is positive, and so on) and makes the error
+    more nearly normal. Of an R² it holds the upper end only: a lower end under 0, where an in-sample score cannot be,
+    says that the score is not told from 0, and is not cut off. `inflation` multiplies the standard error. (None, None)
+    where there is no interval: too few groups, or a value at the edge.
     """
     try:
         centre = forward(value)

@@ -40,11 +40,12 @@ from microscope_tui.geometry.rows import (
     finite_rows,
     fold_members,
     group_codes,
+    in_reach,
     nonfinite_reason,
 )
 from microscope_tui.geometry.solve import NO_CHANGE, Factor, overflow, varying
 from microscope_tui.methods import METHODS
-from microscope_tui.results import Estimate
+from microscope_tui.results import Estimate, Note, Trap
 from microscope_tui.terms import Metric
 
 SMALL_UPDATE = 0.1
@@ -202,6 +203,8 @@ def linearity(
     _check(method)
     rows_x, rows_y = as_pair(x, y)
     codes = group_codes(groups, len(rows_x))
+    if method != "llm-microscope":
+        (rows_x, rows_y), _ = in_reach(rows_x, rows_y)
     keep, found = screen(rows_x, rows_y, drop_sinks=drop_sinks, drop_duplicates=drop_duplicates)
     if keep is not None:
         rows_x, rows_y = rows_x[keep], rows_y[keep]
@@ -346,15 +349,15 @@ def _in_sample(
 
 
 def _notes(n: int, d: int, fitted: Fit, method: str, share: float | None) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if fitted.condition > 1e4:
         notes.append(f"condition number {fitted.condition:.1e}")
     if method != "adjusted" and n < 10 * d:
-        notes.append(f"n/d = {n / d:.1f}: independent rows would score {fitted.rank / (n - 1):.2g}")
+        chance = f"n/d = {n / d:.1f}: independent rows would score {fitted.rank / (n - 1):.2g}"
+        notes.append(Note(chance, Trap.FEW_ROWS))
     if share is not None and share < SMALL_UPDATE:
-        notes.append(
-            f"ρ = {share:.2g}: y is nearly x, so that even an update of pure noise would score {1 - share:.3g}"
-        )
+        noise = f"ρ = {share:.2g}: y is nearly x, so that even an update of pure noise would score {1 - share:.3g}"
+        notes.append(Note(noise, Trap.SMALL_UPDATE))
     return notes
 
 

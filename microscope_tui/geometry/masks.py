@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.geometry.rows import chunks, lengths_of
+from microscope_tui.results import Note, Trap
 from microscope_tui.terms import SINK_RATIO
 
 _INTEGERS = {
@@ -36,7 +37,9 @@ def duplicate_of(x: Tensor) -> Tensor:
     if x.shape[1] > _FIRST:
         _, code, times = torch.unique(keys, return_inverse=True, return_counts=True)
         alike = (times[code] > 1).nonzero()[:, 0]
-        keys[alike] = torch.cat([_row_hash(x[part]) for part in chunks(alike, 1024)] or [keys[alike]])
+        if not len(alike):
+            return first
+        keys[alike] = torch.cat([_row_hash(x[part]) for part in chunks(alike, 1024)])
     order = torch.argsort(keys, stable=True)
     ordered = keys[order]
     starts = torch.ones(n, dtype=torch.bool, device=x.device)
@@ -109,13 +112,14 @@ def screen(
     repeated = duplicates(matrices[0])
     for other in matrices[1:]:
         repeated = repeated & duplicates(other) if bool(repeated.any()) else repeated
-    for rows, name, what, drop in (
-        (massive, "sink", f"norm over {SINK_RATIO:g}× the median", drop_sinks),
-        (repeated, "duplicate", "exact copies of earlier rows", drop_duplicates),
+    for rows, name, what, drop, trap in (
+        (massive, "sink", f"norm over {SINK_RATIO:g}× the median", drop_sinks, Trap.SINKS),
+        (repeated, "duplicate", "exact copies of earlier rows", drop_duplicates, Trap.DUPLICATES),
     ):
         count = int(rows.sum())
         if count:
-            notes.append(f"{count} {name} {'row' if count == 1 else 'rows'} of {n} ({what}){' left out' * drop}")
+            said = f"{count} {name} {'row' if count == 1 else 'rows'} of {n} ({what}){' left out' * drop}"
+            notes.append(Note(said, trap))
             if drop:
                 keep = ~rows if keep is None else keep & ~rows
     return keep, tuple(notes)

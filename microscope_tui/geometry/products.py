@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.errors import MicroscopeError
-from microscope_tui.geometry.rows import chunks, lengths_of
+from microscope_tui.geometry.rows import chunks, lengths_of, levelled
 
 CHUNK = 1024
 """Rows multiplied at once."""
@@ -226,14 +226,18 @@ def centred(rows: Tensor, mean: Tensor, delta: Tensor, weight: float) -> Tensor:
 def column_squares(rows: Tensor) -> Tensor:
     """The sum of squares of each column of rows (m, d), (d,), float64; as with products, few rows in the rows' type."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    room = torch.empty_like(rows[: CHUNK // 8])  # new memory for each part would pile up between what is kept
     for part in chunks(rows, CHUNK // 8):
-        total += part.square().sum(0)
+        total += torch.mul(part, part, out=room[: len(part)]).sum(0)
     return total
 
 
 def sum_of_directions(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum (…, d) of the rows (…, n, d) scaled to length 1, and how many rows are not zero, int64 (…)."""
+    """The sum (…, d) of the float64 rows (…, n, d) scaled to length 1, and how many rows are not zero, int64 (…)."""
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    level = levelled(rows, length[..., 0])
+    if level is not rows:
+        rows, length = level, torch.linalg.vector_norm(level, dim=-1, keepdim=True)
     known = length > 0
     return (torch.where(known, 1 / length, 0.0).mT @ rows).squeeze(-2), known.sum((-2, -1))
 

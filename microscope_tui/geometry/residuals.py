@@ -18,7 +18,7 @@ from torch import Tensor
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.geometry.linearity import undefined
 from microscope_tui.geometry.moments import Moments
-from microscope_tui.geometry.rows import ArrayLike, as_pair, as_tensor, group_codes
+from microscope_tui.geometry.rows import ArrayLike, as_pair, group_codes, group_ids, in_reach
 from microscope_tui.geometry.solve import factor
 
 SINGULAR = 1e-10
@@ -30,7 +30,8 @@ class Residuals:
     """Squared errors of the pooled map, in units of y².
 
     `token` (n,): squared error of each row, `token_total` (n,): its squared distance from the mean of y.
-    `group` (G,): the sorted group ids; `error`, `total` (G,): the same two sums over each example.
+    `group` (G,): the sorted group ids, of names their places in sorted order; `error`, `total` (G,): the same two
+    sums over each example.
     `held_out_error`, `held_out_total` (G,): with the map and the mean fitted on all other examples; infinite
     for an example without which the fit would lose a direction.
     """
@@ -64,7 +65,9 @@ def residuals(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> Residuals:
 
     Needs n > d + 1 and finite rows: with fewer the pooled map leaves nothing and leaving out is impossible.
     """
-    rows_x, rows_y = as_pair(x, y)
+    (rows_x, rows_y), scale = in_reach(*as_pair(x, y))
+    if scale != 1:
+        raise MicroscopeError("Squared errors of rows so large or small are beyond float64: give them in another unit.")
     n, d = rows_x.shape
     codes = group_codes(groups, n)
     assert codes is not None
@@ -76,7 +79,7 @@ def residuals(x: ArrayLike, y: ArrayLike, groups: ArrayLike) -> Residuals:
         raise MicroscopeError(f"These rows have no residuals under a pooled map: {reason}.")
     solved = factor(n, moments.mean_x, moments.xx)
     a = solved.solve(moments.xy)
-    names = torch.unique(as_tensor(groups).cpu())
+    names = torch.unique(group_ids(groups, n).cpu())
     if len(names) < 2:
         raise MicroscopeError("Leaving an example out needs rows of at least 2 examples.")
     token, token_total = (torch.empty(n, dtype=torch.float64, device=rows_x.device) for _ in range(2))

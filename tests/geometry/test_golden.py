@@ -124,6 +124,7 @@ def test_the_default_dimension_is_dadapys_ml_on_different_rows(case):
     if case == "duplicate_rows":
         assert got.n == 186
         assert "14 duplicate rows (7.0%) removed" in got.notes
+        assert got.repeated == 14 / 200
 
 
 @pytest.mark.parametrize("case", CASES)

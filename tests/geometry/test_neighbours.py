@@ -84,7 +84,7 @@ def test_queries_against_references_are_a_search_trees(kind, k):
 
 def test_dimension_of_queries_is_that_of_a_search_trees_distances():
     x = np.random.default_rng(10).uniform(size=(2000, 6))
-    asked = np.arange(400) * 2000 // 400
+    asked = torch.randperm(2000, generator=torch.Generator().manual_seed(2000))[:400].numpy()
     far, _ = cKDTree(x).query(x[asked], k=17)
     log_mu = np.log(far[:, 2] / far[:, 1])
     assert dimension(x, queries=400).value == pytest.approx(399 / log_mu.sum(), rel=1e-9)
@@ -209,6 +209,7 @@ def test_duplicate_rows_do_not_move_the_dimension():
         got = dimension(repeated)
         assert got.value == pytest.approx(clean.value, rel=1e-12)
         assert f"{int(len(x) * share)} duplicate rows" in got.notes[0]
+        assert (clean.repeated, got.repeated) == (0.0, int(len(x) * share) / len(repeated))
 
 
 @settings(max_examples=60, deadline=None)
@@ -247,6 +248,29 @@ def test_what_is_left_without_each_pile_is_the_formula_of_the_rest(name, count):
     want = [formula.of(mu[piles != pile]) for pile in range(count)]
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=0)
     assert np.isnan(formula.without(mu, torch.zeros_like(piles), 1)).all()
+
+
+def test_queries_of_pictures_of_equal_size_are_not_all_the_same_patch():
+    """Of 500 pictures of 16 patches the first patches lie on a line: at even distances 500 queries are all of those."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 16, 8)) @ rng.normal(size=(8, 64))
+    x[:, 0] = 40 * rng.uniform(size=(500, 1)) * rng.normal(size=(1, 64)) + 100
+    x, picture = x.reshape(8000, 64), np.arange(8000) // 16
+    whole = sure(dimension(x).value)
+    for queries in (500, 1000, 2000):
+        some = dimension(x, queries=queries, groups=picture)
+        assert sure(some.low) < whole < sure(some.high)
+        assert some == dimension(x, queries=queries, groups=picture)
+
+
+def test_one_sink_and_one_duplicate_are_one_row():
+    x = np.random.default_rng(2).normal(size=(601, 4))
+    x[5] *= 1000
+    x[600] = x[0]
+    assert dimension(x).notes[:2] == (
+        "1 sink row of 601 (massive norm)",
+        "1 duplicate row (0.2%) removed",
+    )
 
 
 def test_dimension_with_few_queries_is_near_the_full_one():
