@@ -5,9 +5,43 @@ that names what was wrong and what to do; the command line prints it and exits w
 it in place. Any other exception is a defect of ours.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """What is at fault: what the user would change to mend it, or look at."""
+
+    MODEL = "model"
+    SLICE = "slice"
+    CACHE = "cache"
+    WORKER = "worker"
+
 
 class MicroscopeError(Exception):
-    """Something the user can mend; `str(error)` is the sentence to show."""
+    """Something the user can mend; `str(error)` is the sentence to show, `fault` what it is about where that is known.
+
+    The sentence is for people: nothing is decided by its words.
+    """
+
+    fault: Fault | None = None
+
+    def __init__(self, sentence: str = "", *, fault: Fault | None = None) -> None:
+        super().__init__(sentence)
+        self.fault = fault or self.fault
+
+
+@contextmanager
+def blaming(fault: Fault) -> Iterator[None]:
+    """Within, or in a function that it decorates: errors are about `fault`, unless they know better."""
+    try:
+        yield
+    except MicroscopeError as error:
+        error.fault = error.fault or fault
+        raise
 
 
 class BadExample(MicroscopeError):

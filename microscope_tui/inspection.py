@@ -225,7 +225,8 @@ class TokenTable:
 class WorstToken:
     """A token that a linear map explains badly: number `position` of an example, which is number `index` of the slice.
 
-    `example` is its key. `token`, `modality`, `group` and `residual` are as in `TokenTable`, the last of one layer.
+    `example` is its key. `token`, `modality`, `group` and `residual` are as in `TokenTable`, the last of one layer and
+    by a map without all examples of the fold that this one is in.
     """
 
     example: str

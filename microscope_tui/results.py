@@ -7,10 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, Self
 
 from microscope_tui.methods import METHODS, method_of
 from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream, captured_streams
+
+
+class Trap(StrEnum):
+    """What a note can be about that is told elsewhere too, or before the others."""
+
+    SMALL_UPDATE = "small update"
+    FEW_ROWS = "few rows"
+    SINKS = "sinks"
+    DUPLICATES = "duplicates"
+
+
+class Note(str):
+    """The text of a note that says to the program, too, what it is `about`."""
+
+    about: Trap | None
+
+    def __new__(cls, text: str, about: Trap | None = None) -> Note:
+        note = super().__new__(cls, text)
+        note.about = about
+        return note
+
+
+def about(note: str) -> Trap | None:
+    """What a note is about where it says so to the program."""
+    return note.about if isinstance(note, Note) else None
 
 
 @dataclass(frozen=True)
@@ -21,7 +48,8 @@ class Estimate:
     interval, None where there is none. `n` rows of width `d` went in. `notes` are traps that apply here; `facts`
     stand beside the number and warn of nothing (ρ, rank, how it was fitted). `influence` is what each fold, a group of
     examples that is left out at once, adds to the error of the value: the squares add up to the squared standard error.
-    Empty where it is not known. `shares` are the folds' shares of the rows.
+    Empty where it is not known. `shares` are the folds' shares of the rows. `repeated` is the share of the rows given
+    that repeat an earlier one, None where nobody has looked.
     """
 
     value: float | None
@@ -34,6 +62,7 @@ class Estimate:
     facts: tuple[str, ...] = ()
     influence: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
+    repeated: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +79,8 @@ class Profile:
 
     `influence[i]` is what each fold of examples adds to the error of value i (see `Estimate`), to six digits. The
     folds are those of the slice, whatever the model: two profiles of one slice are compared fold by fold.
-    `shares[i]` are the shares of the rows that these folds have there, to four digits.
+    `shares[i]` are the shares of the rows that these folds have there, to four digits. `repeated[i]` is as in
+    `Estimate`.
     """
 
     metric: Metric
@@ -70,10 +100,12 @@ class Profile:
     widths: tuple[int, ...] = ()
     influence: tuple[tuple[float, ...], ...] = ()
     shares: tuple[tuple[float, ...], ...] = ()
+    repeated: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.layers)
-        for name, usual in (("facts", ()), ("stages", ""), ("widths", self.d), ("influence", ()), ("shares", ())):
+        empty = {"facts": (), "stages": "", "widths": self.d, "influence": (), "shares": (), "repeated": None}
+        for name, usual in empty.items():
             if not getattr(self, name):
                 object.__setattr__(self, name, (usual,) * count)
         lengths = {len(getattr(self, name)) for name in LISTS}
@@ -113,23 +145,29 @@ class Profile:
             facts=tuple(e.facts for e in estimates),
             influence=tuple(tuple(float(f"{u:.6g}") for u in e.influence) for e in estimates),
             shares=tuple(tuple(float(f"{share:.4g}") for share in e.shares) for e in estimates),
+            repeated=tuple(e.repeated for e in estimates),
         )
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         data["formula"] = self.formula
+        data["traps"] = [[about(note) or "" for note in notes] for notes in self.notes]
         data["n_over_d"] = [n / d if d else None for n, d in zip(self.n, self.widths, strict=True)]
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        # What older versions have measured says nothing of groups.
-        values = {"influence": (), "shares": (), **data}
+        # What older versions have measured says nothing of groups, of rows that repeat, and of what notes are about.
+        values = {"influence": (), "shares": (), "repeated": (), **data}
         values = {f.name: values[f.name] for f in fields(cls)}
         for name in LISTS:
             values[name] = tuple(values[name])
         for name in ("notes", "facts", "influence", "shares"):
             values[name] = tuple(map(tuple, values[name]))
+        values["notes"] = tuple(
+            tuple(Note(text, Trap(trap)) if trap else text for text, trap in zip_longest(notes, traps))
+            for notes, traps in zip_longest(values["notes"], data.get("traps", ()), fillvalue=())
+        )
         values["metric"] = Metric(values["metric"])
         values["modality"] = Modality(values["modality"])
         values["stream"] = Stream(values["stream"])
@@ -142,7 +180,7 @@ def not_measured(tokens: Mapping[str, int] | Mapping[Modality, int], modalities:
     return tuple(f"{tokens[m]:,} {m} positions are not measured: ask for {m} too" for m in others)
 
 
-LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence", "shares")
+LISTS = ("layers", "value", "low", "high", "n", "notes", "facts", "stages", "widths", "influence", "shares", "repeated")
 """The fields of a profile with one entry a layer."""
 
 

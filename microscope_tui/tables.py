@@ -84,12 +84,12 @@ def duration(seconds: float) -> str:
 def progress_pieces(now: Progress) -> list[tuple[int, str]]:
     """What there is to say of work under way, in reading order, each with its rank (0: say it first):
     `measuring 120/600 ex`, `12.3 ex/s`, `ETA 0:41`, `2 skipped`."""
-    counts = now.phase != now.stage  # the phase counts by itself, and something else than examples
     unit = "ex" if now.unit == "examples" else now.unit
-    said = [(0, now.phase if counts or not now.total else f"{now.phase} {now.done:,}/{now.total:,} {unit}")]
-    if now.rate and not counts:
+    far = f" {now.done:,}/{now.total:,} {unit}" if now.total else ""
+    said = [(0, now.phase + (far if now.percent is None else f" {now.percent} %"))]
+    if now.rate and now.percent is None:
         said.append((2, f"{now.rate:.3g} ex/s"))
-    if now.eta is not None and not counts:
+    if now.eta is not None and now.percent is None:
         said.append((1, f"ETA {duration(now.eta)}"))
     if now.skipped:
         said.append((3, f"{now.skipped} skipped"))

@@ -6,12 +6,12 @@ Everything here is a frozen value that goes through JSON unchanged: `x == type(x
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 
 
 class Modality(StrEnum):
@@ -254,9 +254,9 @@ class Request:
 
     `without` names rows that do not count: `sinks`, `duplicates`, or groups of positions of the model (`special`,
     `newline`, `tiles`, …). With `one_tile` a model that cuts pictures into tiles gets each as one. With `before` the
-    vision tower and the connector are measured too, as layers before the decoder. `matched` bounds the different rows
-    of each modality, stream and layer that dimension looks at: as many for all that is compared. With `reference` the
-    values of LLM-Microscope's own functions stand beside ours.
+    vision tower and the connector are measured too, as layers before the decoder. `matched` bounds the rows of
+    each modality, stream and layer that a method of dimension counts, the different ones or all where it keeps copies:
+    as many for all that is compared. With `reference` the values of LLM-Microscope's own functions stand beside ours.
     """
 
     model: str
@@ -313,8 +313,9 @@ def words(given: Sequence[str], kind: type[W], name: str) -> tuple[W, ...]:
 class Progress:
     """How far a job is. `phase` is one word or two for people: `loading model`, `measuring`, …
 
-    `done` of `total` are counted in `unit`. `rate` is examples a second, `eta` seconds, `device_bytes` the memory in
-    use on the accelerator; None while unknown, or where there is none.
+    `done` of `total` are counted in `unit`. A phase before or after them may count by itself: `percent` is how far
+    that is. `rate` is examples a second, `eta` seconds, `device_bytes` the memory in use on the accelerator;
+    None while unknown, or where there is none.
     """
 
     phase: str
@@ -326,11 +327,16 @@ class Progress:
     skipped: int = 0
     device_bytes: int | None = None
     unit: str = "examples"
+    percent: int | None = None
 
     @property
-    def stage(self) -> str:
-        """The phase without its numbers: `loading weights` for `loading weights 30 %`."""
-        return self.phase.rstrip(" 0123456789%/")
+    def counts_examples(self) -> bool:
+        """Whether examples are being done, and not what comes before or after them."""
+        return self.done > 0 and self.unit == "examples" and self.percent is None
+
+
+STOPPING: Mapping[JobState, str] = {JobState.CANCELLED: "cancelling", JobState.PAUSED: "pausing"}
+"""What a running job can be told to become, and what it is said to do until it is."""
 
 
 @dataclass(frozen=True)
@@ -340,6 +346,8 @@ class Job:
     `kind` is what it makes; `example` the index in the slice of the one example that a job of kind `tokens` looks at.
     With `memory_check` it fails before a model is loaded that cannot fit into the free memory. `surroundings` is the
     key of what its words mean where it was asked (`store.keys.surroundings_key`), empty where that is not known.
+    `becoming` is what a running one was told to become and is not yet: a key of `STOPPING`. `fault` is what `error` is
+    about, where that is known.
     """
 
     id: str
@@ -354,6 +362,13 @@ class Job:
     example: int | None = None
     memory_check: bool = True
     surroundings: str = ""
+    becoming: JobState | None = None
+    fault: Fault | None = None
+
+    @property
+    def now(self) -> Progress:
+        """How far it is, for people: that it is about to stop goes before what it does meanwhile."""
+        return replace(self.progress, phase=STOPPING[self.becoming], percent=None) if self.becoming else self.progress
 
     def is_older(self, known: Job) -> bool:
         """Whether it is an earlier job than one that is `known`, or an earlier state of one that has ended since."""
@@ -369,4 +384,6 @@ class Job:
         values["kind"] = JobKind(values.get("kind", JobKind.MEASURE))
         values["state"] = JobState(values["state"])
         values["progress"] = Progress(**values["progress"])
+        values["becoming"] = JobState(values["becoming"]) if values.get("becoming") else None
+        values["fault"] = Fault(values["fault"]) if values.get("fault") else None
         return cls(**values)

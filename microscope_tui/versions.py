@@ -21,7 +21,7 @@ PROMPT: Final = "scienceqa-multiple-choice-1"
 CAPTURE: Final = 1
 """From examples to rows. Raise it when the same examples would give other rows, or rows another modality or group."""
 
-ESTIMATORS: Final = 5
+ESTIMATORS: Final = 7
 """From rows to profiles. Raise it when the same rows would give another value, interval or note, or when a profile has
 more to tell."""
 

@@ -1,12 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microscope_tui.errors import MicroscopeError
-from microscope_tui.results import Answer, Estimate, Measurement, Profile, Skipped
-from microscope_tui.terms import COLUMN_ROLES, Job, Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.errors import Fault, MicroscopeError
+from microscope_tui.results import Answer, Estimate, Measurement, Note, Profile, Skipped, Trap, about
+from microscope_tui.terms import COLUMN_ROLES, Job, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 
 columns = st.dictionaries(st.sampled_from(COLUMN_ROLES), st.text(min_size=1).filter(lambda s: s.strip(",")))
 options = {
@@ -97,6 +98,15 @@ def test_requests_and_jobs_go_through_json(spec, device):
     assert through_json(request) == request
     job = Job("7", request, progress=Progress("measuring", 3, 9, 120, 1.5, 4.0), error="no")
     assert through_json(job) == job
+    told = replace(job, becoming=JobState.PAUSED, progress=Progress("loading weights", percent=30), fault=Fault.CACHE)
+    assert through_json(told) == told
+
+
+def test_a_job_as_older_versions_have_stored_it_is_still_read():
+    job = Job("7", Request("demo:llava-next", SliceSpec("a")), progress=Progress("measuring", 3, 9))
+    stored = json.loads(json.dumps(job.to_json()))
+    del stored["becoming"], stored["fault"], stored["progress"]["percent"]
+    assert Job.from_json(stored) == job
 
 
 def profile(values, n=50):
@@ -122,6 +132,22 @@ def test_measurements_go_through_json(values):
     )
     assert through_json(measurement) == measurement
     assert (measurement.to_json()["scored"], measurement.to_json()["questions"]) == (1, 3)
+
+
+def test_what_notes_are_about_and_how_many_rows_repeat_go_through_json_and_older_results_are_read_without():
+    notes = ("plain", Note("5 rows are there twice", Trap.DUPLICATES))
+    estimates = [Estimate(0.5, n=50, d=4, notes=notes, repeated=0.1), Estimate(None, d=4, reason="too few rows")]
+    told = Profile.of(Metric.DIMENSION, "mle", Modality.TEXT, Stream.RESIDUAL, estimates, d=4, examples=5)
+    again = through_json(told)
+    assert again == told
+    assert [[about(note) for note in each] for each in again.notes] == [[None, Trap.DUPLICATES], [None]]
+    assert again.repeated == (0.1, None)
+    stored = json.loads(json.dumps(told.to_json()))
+    assert stored["notes"] == [["plain", "5 rows are there twice"], ["too few rows"]]
+    del stored["traps"], stored["repeated"]
+    old = Profile.from_json(stored)
+    assert old == replace(told, repeated=(None, None))
+    assert {about(note) for each in old.notes for note in each} == {None}
 
 
 def test_a_profile_carries_n_over_d_and_its_formula_and_says_why_a_value_is_missing():

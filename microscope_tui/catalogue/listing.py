@@ -158,21 +158,23 @@ def _model_entry(name: str, snapshot: Path) -> Entry | None:
     """A cached checkpoint; None for what has neither a configuration nor OmniFusion's layout."""
     layout = omnifusion_begun(snapshot)
     if layout:
-        weights_in, config = layout / "tuned-model", _config(layout / "tuned-model")
-        architecture, model_type, refused = "OmniFusion", "omnifusion", ""
+        weights_in = layout / "tuned-model"
+        config, refused = _config(weights_in)
+        architecture, model_type = "OmniFusion", "omnifusion"
         lacks = omnifusion_lacks(layout)
     else:
-        weights_in, config = snapshot, _config(snapshot)
+        weights_in = snapshot
+        config, refused = _config(snapshot)
         model_type = str(config.get("model_type") or "")
         architectures = config.get("architectures")
         architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else model_type
-        if not architecture:
+        if not architecture and not refused:
             return None
-        lacks, refused = (), why_not(model_type, config)
+        lacks, refused = (), refused or why_not(model_type, config)
     weights, missing = _weights(weights_in)
     entry = Entry(
         name,
-        architecture,
+        architecture or "unknown",
         "",
         architecture=architecture,
         model_type=model_type,
@@ -200,12 +202,15 @@ def _slice_entry(name: str, snapshot: Path) -> Entry:
     return replace(entry, detail=_detail(entry, CACHED))
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    """The configuration of a checkpoint, empty where it cannot be read."""
+def _config(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """The configuration of a checkpoint, empty where it cannot be read; and why not, empty where there is none."""
+    file = folder / "config.json"
     try:
-        return read_json(folder / "config.json")
-    except MicroscopeError:
-        return {}
+        return read_json(file), ""
+    except MicroscopeError as error:
+        said = str(error).removeprefix(f"{file} ").removesuffix(".")
+        damaged = "" if isinstance(error.__cause__, OSError) else "is damaged: it "
+        return {}, f"its config.json {damaged}{said}" if file.exists() else ""
 
 
 def _weights(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError, blaming
 from microscope_tui.terms import Request
 
 DEMO = Path(__file__).parents[1] / "demo"
@@ -30,6 +30,7 @@ LIKE_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+){1,2}(@.+)?")
 """Anything in the form of a hub id; that of a data set may have a configuration behind it."""
 
 
+@blaming(Fault.MODEL)
 def locate_model(name: str) -> Path | None:
     """Folder on disk of a model, or None for a hub id that is not in the local hub cache and a twin not made yet.
 
@@ -59,6 +60,7 @@ def twin_folder(name: str) -> Path:
     return platformdirs.user_cache_path("microscope-tui") / "twins" / f"{trained.name}-{shape.hexdigest()}"
 
 
+@blaming(Fault.SLICE)
 def locate_slice(source: str) -> Path | None:
     """Folder or file of a slice's source, or None for a hub id that is not in the local hub cache.
 

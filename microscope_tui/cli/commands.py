@@ -11,10 +11,11 @@ from typing import Any
 
 from microscope_tui.catalogue.locate import full_name
 from microscope_tui.cli.interrupt import interrupt
-from microscope_tui.cli.options import open_store, request_of, settings_of, slice_of
+from microscope_tui.cli.options import PROGRAM, open_store, request_of, settings_of, slice_of
 from microscope_tui.cli.talk import print_json, say, table, talk
 from microscope_tui.errors import Cancelled, MicroscopeError
-from microscope_tui.terms import Metric, Progress
+from microscope_tui.settings import Settings
+from microscope_tui.terms import Metric, Progress, Request
 
 DEMO_MODEL, DEMO_RIVAL, DEMO_SLICE = "demo:llava-next", "demo:omnifusion", "demo:scienceqa"
 NO_SCREEN = ("dumb", "unknown")
@@ -64,7 +65,8 @@ def measure(options: argparse.Namespace) -> int:
         if measurement is None and settings.read_only:
             raise MicroscopeError(
                 f"The cache {settings.cache} has no measurement that answers this, and read-only nothing is measured: "
-                "leave out --read-only (or the setting read_only), or name another cache with --cache."
+                f"{_nearest(settings, request)}leave out --read-only (or the setting read_only), or name another cache "
+                "with --cache."
             )
         if measurement is None:
             from microscope_tui.engine.measure import run
@@ -96,6 +98,22 @@ def measure(options: argparse.Namespace) -> int:
 
         print(measurement_text(measurement))
     return 0
+
+
+def _nearest(settings: Settings, request: Request) -> str:
+    """What the explorer shows for a request in a cache that is only looked at, and what sets it apart, in words that a
+    sentence can begin with; empty for nothing."""
+    from microscope_tui.tui.content.measured import made_otherwise
+    from microscope_tui.tui.data.archive import ArchiveSource
+
+    found = ArchiveSource(settings).recall(request)
+    if found is None:
+        return ""
+    has = {word for p in found.profiles for word in (p.metric, p.modality, p.stream)}
+    lacks = [word for word in (*request.metrics, *request.modalities, *request.streams) if word not in has]
+    how = ", ".join(filter(None, (made_otherwise(request, found), f"without {' and '.join(lacks)}" if lacks else "")))
+    how = how or "made of files that are not here or have changed"
+    return f"of this model and slice it has one {how}, which `{PROGRAM} --read-only` shows; "
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def talk() -> Iterator[Callable[[Progress], None]]:
 
     def show(progress: Progress) -> None:
         nonlocal last, last_phase, width
-        now, phase = time.monotonic(), progress.stage
+        now, phase = time.monotonic(), progress.phase
         if now - last < every and phase == last_phase:
             return
         last, last_phase = now, phase
@@ -43,7 +43,7 @@ def describe(progress: Progress) -> str:
     from microscope_tui.tables import progress_pieces  # here, for every start of the screen comes by this module
 
     parts = [text for _, text in progress_pieces(progress)]
-    if progress.tokens and progress.stage == progress.phase:
+    if progress.tokens and progress.percent is None:
         parts.insert(1, f"{progress.tokens:,} tokens")
     return " · ".join(parts)
 
@@ -65,10 +65,30 @@ def complain(text: str) -> None:
     say(textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) if width > 0 else text)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on stdout; never cut, so that it can be piped."""
+LEAST_NAME = 24
+"""Letters of a name that a table keeps in any case."""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> None:
+    """Aligned columns on stdout; in a terminal the columns of `names` are cut to what room it has for them. Never cut
+    where it goes elsewhere, so that it can be piped."""
     lines = [tuple(header), *(tuple(map(str, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    try:
+        room = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):  # no terminal
+        room = 0
+    if room > 0 and names:
+        from microscope_tui.tui.content.readout import shorten  # here, for a start of the screen does not cut
+
+        # What is said in the last column may go on in the next line.
+        room -= sum(width + 2 for name, width in zip(header[:-1], widths[:-1], strict=True) if name not in names)
+        room -= len(header[-1]) + 2 * len(names)
+        places = sorted(map(header.index, names), key=widths.__getitem__)
+        for left, place in zip(range(len(places), 0, -1), places, strict=True):
+            widths[place] = min(widths[place], max(room // left, LEAST_NAME))
+            room -= widths[place]
+        lines = [tuple(shorten(c, widths[i]) if i in places else c for i, c in enumerate(line)) for line in lines]
     for line in lines:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 

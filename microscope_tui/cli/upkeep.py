@@ -14,7 +14,7 @@ from microscope_tui.cli.options import PROGRAM, open_store, settings_of
 from microscope_tui.cli.talk import print_json, say, table
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.settings import Settings
-from microscope_tui.terms import JobState
+from microscope_tui.terms import JobState, Progress
 
 if TYPE_CHECKING:
     from microscope_tui.store import Store
@@ -39,7 +39,7 @@ def jobs(options: argparse.Namespace) -> int:
                 job = queue.move(job_id, int(place) - 1)
             else:
                 job = getattr(queue, asked)(getattr(options, asked))
-        say(f"Job {job.id} is {job.progress.phase if job.state is JobState.RUNNING else job.state}.")
+        say(f"Job {job.id} is {job.now.phase if job.state is JobState.RUNNING else job.state}.")
         return 0
     from microscope_tui.store import Store
     from microscope_tui.tables import variant_of
@@ -56,7 +56,7 @@ def jobs(options: argparse.Namespace) -> int:
             job.id,
             "interrupted" if interrupted and job.state is JobState.RUNNING else job.state,
             job.kind if job.example is None else f"{job.kind} of {job.example}",
-            f"{job.progress.done}/{job.progress.total}",
+            _far(job.progress),
             job.request.model,
             str(job.request.slice),
             variant_of(job.request),
@@ -64,8 +64,15 @@ def jobs(options: argparse.Namespace) -> int:
         )
         for job in known
     ]
-    table(("job", "state", "kind", "examples", "model", "slice", "variant", "error"), rows)
+    header = ("job", "state", "kind", "done of", "model", "slice", "variant", "error")
+    table(header, rows, names=("model", "slice"))
     return 0
+
+
+def _far(now: Progress) -> str:
+    """`9/64`, or `9/9 layers` for what does not count examples; empty where nothing is counted."""
+    unit = "" if now.unit == "examples" else f" {now.unit}"
+    return f"{now.done}/{now.total}{unit}" if now.total else ""
 
 
 def cache(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from microscope_tui.engine.left_out import LeftOut, Prefixes, sink_rows
 from microscope_tui.engine.plan import Plan
-from microscope_tui.engine.rows import Rows, below
+from microscope_tui.engine.rows import KeptRows, below
 from microscope_tui.engine.stages import Shapes, Stages
 from microscope_tui.engine.threads import side_by_side
 from microscope_tui.models.base import Captured
@@ -56,7 +56,7 @@ class Accumulator:
         self.modalities, self.streams = tuple(modalities), tuple(streams)
         self.left_out, self.prefixes = left_out, prefixes
         self.groups = dict.fromkeys(groups, 0)
-        self._empty_rows = functools.partial(Rows, layers, width, plan=plan, budget=budget)
+        self._empty_rows = functools.partial(KeptRows, layers, width, plan=plan, budget=budget)
         self._empty_stages = functools.partial(Stages, shapes, plan=plan, budget=budget)
         self._clear()
 
@@ -67,7 +67,7 @@ class Accumulator:
         self.examples = dict.fromkeys(Modality, 0)
         self.groups = dict.fromkeys(self.groups, 0)
         self.sinks = dict.fromkeys(kinds, 0)
-        self.rows: dict[tuple[Modality, Stream], Rows] = {}  # what there is goes before its room is taken again
+        self.rows: dict[tuple[Modality, Stream], KeptRows] = {}  # what there is goes before its room is taken again
         self.rows = {kind: self._empty_rows() for kind in kinds}
         self.stages = self._empty_stages()
 

@@ -47,7 +47,7 @@ class Length:
 
 
 @dataclass(frozen=True)
-class Fit:
+class DeviceForecast:
     """How a measurement would go on one device, of whose memory `free` bytes are free.
 
     `needs` are bytes by what takes them; moments are on `moments_on`, the sample on the host, all else on the device.
@@ -72,7 +72,7 @@ class Forecast:
     request: Request
     skeleton: Skeleton
     length: Length
-    fits: tuple[Fit, ...]
+    fits: tuple[DeviceForecast, ...]
 
     def to_json(self) -> dict[str, Any]:
         shape = self.skeleton
@@ -127,12 +127,14 @@ def shapes_before(request: Request, model: OpenModel) -> Mapping[str, tuple[int,
     return {TOWER: (model.tower.used, width), CONNECTOR: (1, model.width)}
 
 
-def fit(request: Request, shape: Skeleton, length: Length, shapes: Mapping[str, tuple[int, int]], device: str) -> Fit:
+def fit(
+    request: Request, shape: Skeleton, length: Length, shapes: Mapping[str, tuple[int, int]], device: str
+) -> DeviceForecast:
     """Whether and how a request would go on one device."""
     where, dtype = torch.device(device), dtype_on(request, shape, device)
     weights, free = sum(shape.bytes(dtype).values()), free_memory(where)[where]
     needs = {WEIGHTS: weights, ACTIVATIONS: batch_bytes(request, shape, request.max_batch * length.most, dtype)}
-    found = Fit(device, dtype, free, needs)
+    found = DeviceForecast(device, dtype, free, needs)
     if weights > free:
         return replace(found, reason=f"its weights take {size_text(weights)}, and {size_text(free)} are free")
     try:
@@ -153,7 +155,7 @@ def fit(request: Request, shape: Skeleton, length: Length, shapes: Mapping[str, 
     if 0 < batch < request.max_batch:
         notes.append(f"batches of {batch} instead of {request.max_batch} examples")
     reason = "" if batch else f"one example of {length.most:,} positions takes {size_text(needs[ACTIVATIONS])} more"
-    return Fit(device, dtype, free, needs, str(planned.device), batch, planned.folds, tuple(notes), reason)
+    return DeviceForecast(device, dtype, free, needs, str(planned.device), batch, planned.folds, tuple(notes), reason)
 
 
 def check_room(request: Request) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from microscope_tui.catalogue.locate import in_full
 from microscope_tui.engine.open_models import MODELS
+from microscope_tui.errors import Fault, blaming
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.stamps import refuse_changed
@@ -82,6 +83,7 @@ def measure(
         return run(in_full(request), store, on_progress=progress, memory_check=settings.memory_check)
 
 
+@blaming(Fault.MODEL)
 def run(
     request: Request,
     store: Store | None,
@@ -111,10 +113,10 @@ def run(
     slice_ = open_slice(request.slice)
     on_progress(Progress("loading model", total=len(slice_)))
 
-    def on_phase(phase: str) -> None:
-        on_progress(Progress(phase, total=len(slice_)))
+    def of_slice(progress: Progress) -> None:
+        on_progress(replace(progress, total=len(slice_)))
 
-    model, own = MODELS.open(request, on_phase, memory_check=memory_check)
+    model, own = MODELS.open(request, of_slice, memory_check=memory_check)
     check_modalities(request, model)
     read = {**{file: own[file] for file in map(Path.absolute, model.files)}, **slice_.rows.stamps}
     plan = plan_of(request, model)
@@ -151,6 +153,6 @@ def run(
             if keeper and not keeper.has_all_sums:
                 keep_maps(store, maps_name(state, slice_.digest), walk)
     if store:
-        store.remember(request, key, {**slice_.stamps, **own})
+        store.remember(request, key, {**slice_.stamps, **own}, str(provenance["device"]))
     # One result may have several names: a folder, and a copy of it.
     return replace(measurement, model=request.model, slice=request.slice)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from microscope_tui.catalogue.locate import hub_cache, moving_reference
 from microscope_tui.stamps import Stamps, changed, refuse_changed, stamps_of
-from microscope_tui.terms import Request
+from microscope_tui.terms import Progress, Request
 
 if TYPE_CHECKING:
     from microscope_tui.models.base import OpenModel
@@ -31,7 +31,7 @@ class OpenModels:
         self._model: OpenModel | None = None
 
     def open(
-        self, request: Request, on_phase: Callable[[str], None], *, memory_check: bool = True
+        self, request: Request, on_progress: Callable[[Progress], None], *, memory_check: bool = True
     ) -> tuple[OpenModel, Stamps]:
         """The model of a request, the one that is open when it is the same; and the files it depends on, as they were
         before they were read.
@@ -47,7 +47,7 @@ class OpenModels:
         wanted = (request.model, hub_cache(), request.dtype, request.device, request.attention, request.one_tile)
         if self._model is None or wanted != self._wanted or changed(self._stamps):
             self.clear()
-            files = files_of(fetch(request.model, on_phase))  # which may itself move what the name refers to
+            files = files_of(fetch(request.model, on_progress))  # which may itself move what the name refers to
             reference = moving_reference(request.model)
             before = stamps_of((*files, reference) if reference else files)
             if memory_check:
@@ -58,7 +58,7 @@ class OpenModels:
                 device=request.device,
                 attention=request.attention,
                 one_tile=request.one_tile,
-                on_phase=on_phase,
+                on_progress=on_progress,
             )
             moving = [file for name in model.sources if (file := moving_reference(name))]
             # What became known only while it was opened (a vision tower elsewhere) was put there by the opening.

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.accumulate import Accumulator
-from microscope_tui.engine.rows import Rows
+from microscope_tui.engine.rows import KeptRows
 from microscope_tui.engine.stages import Stages
 from microscope_tui.engine.threads import side_by_side
 from microscope_tui.geometry import anisotropy, linearity
 from microscope_tui.geometry.anisotropy import spread_anisotropies
-from microscope_tui.geometry.dimension import dimensions
+from microscope_tui.geometry.dimension import DIFFERENT_ROWS, dimensions
 from microscope_tui.geometry.linearity import linearities
 from microscope_tui.geometry.masks import duplicate_of
 from microscope_tui.geometry.moments import ChainMoments, Moments, Spread
 from microscope_tui.geometry.rows import FOLDS
 from microscope_tui.methods import METHODS, REFERENCE
-from microscope_tui.results import Estimate, Profile
+from microscope_tui.results import Estimate, Note, Profile, Trap
 from microscope_tui.terms import SINK_RATIO, Metric, Modality, Stream, captured_streams
 
 EIGENVALUES = 1024
@@ -38,11 +38,12 @@ class Making:
 
     `places` has the place in the slice of each example, by its hash: an example is in the fold of its place, whatever
     the metric, so that folds are as even as can be and the same for all models. `points` bounds the rows that dimension
-    looks at (None: all of the sample), `matched` the different ones among them. Without `intervals` each moment is
-    solved once instead of once a fold, there is no held-out score and one dimension. With `reference` the methods of
-    LLM-Microscope are among them. `heed` is called before the estimates of each layer are taken, in the thread that
-    asks for profiles, and may raise to stop. Where layers are worked on at the same time (`threads`), later ones are
-    under way then and go on meanwhile; after a stop none is begun.
+    looks at (None: all of the sample), `matched` those that each method counts: the different ones, or
+    all for a method that keeps copies. Without `intervals` each moment is solved once instead of once a fold, there is
+    no held-out score and one dimension. With `reference` the methods of LLM-Microscope are among them. `heed` is called
+    before the estimates of each layer are taken, in the thread that asks for profiles, and may raise to stop. Where
+    layers are worked on at the same time (`threads`), later ones are under way then and go on meanwhile; after a stop
+    none is begun.
     """
 
     metrics: Sequence[Metric]
@@ -57,7 +58,7 @@ class Making:
 class Layers:
     """The rows of one modality in one stream, and what each metric makes of them at a layer."""
 
-    def __init__(self, rows: Rows, stream: Stream, making: Making, device: torch.device, tasks: int) -> None:
+    def __init__(self, rows: KeptRows, stream: Stream, making: Making, device: torch.device, tasks: int) -> None:
         self.stream, self.making, self.device, self.tasks = stream, making, device, tasks
         self.sample = rows.sample
         used = [fold for fold in rows.folds if fold.n] or rows.folds[:1]
@@ -126,12 +127,24 @@ class Layers:
     def _dimension(self, layer: int) -> Estimates:
         points = self.making.points
         rows = self._rows(layer, self.stream)[:points].to(self.device)
-        if self.making.matched:
-            # The sample is in the order of a hash: its beginning is a smaller sample of the same rows.
-            rows = rows[: _end_of_different(rows, self.making.matched)]
         methods = METHODS[Metric.DIMENSION] if self.making.intervals else METHODS[Metric.DIMENSION][:1]
-        examples = None if self.examples is None else self.examples[: len(rows)]
-        return dimensions(rows, methods, groups=examples, piles=examples)
+
+        def found(end: int, methods: Sequence[str]) -> Estimates:
+            examples = None if self.examples is None else self.examples[:end]
+            return dimensions(rows[:end], methods, groups=examples, piles=examples) if methods else {}
+
+        matched = self.making.matched
+        if not matched:
+            return found(len(rows), methods)
+        # The sample is in the order of a hash: its beginning is a smaller sample of the same rows. What removes copies
+        # takes more of it than what counts them, such that n is the same for both.
+        end = _end_of_different(rows, matched)
+        if end <= matched:  # none repeats: one search does for all
+            return found(end, methods)
+        different = found(end, [method for method in methods if method in DIFFERENT_ROWS])
+        counting = found(matched, [method for method in methods if method not in DIFFERENT_ROWS])
+        both = {**different, **counting}
+        return {method: both[method] for method in methods}
 
     def _by_fold(self, found: Estimates) -> dict[str, Estimate]:
         return {method: placed(each, self.places, self.count) for method, each in found.items()}
@@ -233,7 +246,7 @@ def _about_sinks(found: Estimates, metric: Metric, sinks: int, of: int, *, left_
     if left_out:
         return {m: replace(e, facts=(*e.facts, f"{rows} left out")) for m, e in found.items()}
     median = "the median of their modality in their example"
-    note = f"{rows} of {of:,} (norm over {SINK_RATIO:g}× {median}) may rule this number"
+    note = Note(f"{rows} of {of:,} (norm over {SINK_RATIO:g}× {median}) may rule this number", Trap.SINKS)
     return {m: replace(e, notes=(*e.notes, note)) for m, e in found.items()}
 
 

@@ -92,15 +92,18 @@ def _captured(trusted: Sequence[str]) -> list[str]:
     return sorted(str(stream) for stream in captured_streams([Stream(name) for name in trusted]))
 
 
-def wider_sums(provenance: Mapping[str, Any], slice_: Slice) -> list[str]:
-    """The names of sums that hold those of a provenance: of the same rows, with more modalities or streams."""
-    captured = _captured(provenance["trusted"])
-    wider = [
-        sums_name(provenance, slice_, modalities, streams)
-        for modalities in _supersets(provenance["modalities"], Modality)
+def wider_sums(provenance: Mapping[str, Any], slice_: Slice) -> dict[str, bool]:
+    """The names of sums that hold those of a provenance: of the same rows, with more modalities or streams. With each
+    name whether the same is captured for them, so that the same examples can be used."""
+    own, captured = provenance["modalities"], _captured(provenance["trusted"])
+    wider = {
+        # The stages before the decoder are captured where there are image rows.
+        sums_name(provenance, slice_, modalities, streams): streams == captured
+        and (not provenance["before"] or (Modality.IMAGE in modalities) == (Modality.IMAGE in own))
+        for modalities in _supersets(own, Modality)
         for streams in _supersets(captured, (Stream.RESIDUAL, Stream.MAIN))
-    ]
-    return [name for name in wider if name != provenance["state"]]
+    }
+    return {name: alike for name, alike in wider.items() if name != provenance["state"]}
 
 
 def _supersets(words: Collection[str], universe: Iterable[str]) -> list[list[str]]:

@@ -17,7 +17,7 @@ PART = 4096
 """Rows that are copied at once on their way from a batch into the sums."""
 
 
-class Rows:
+class KeptRows:
     """What is kept of the rows of one modality in one captured stream: (L+1) layers of width d."""
 
     def __init__(self, layers: int, width: int, *, plan: Plan, budget: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from microscope_tui.engine.left_out import LeftOut, Prefixes, sink_rows
 from microscope_tui.engine.plan import Plan, step_widths
-from microscope_tui.engine.rows import Rows, below
+from microscope_tui.engine.rows import KeptRows, below
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.models.base import Captured
 from microscope_tui.models.before import CONNECTOR, TOWER
@@ -74,7 +74,7 @@ class Stages:
 
     def __init__(self, shapes: Shapes, *, plan: Plan, budget: int) -> None:
         self.rows = {
-            name: Rows(states - 1, width, plan=plan, budget=budget) for name, (states, width) in shapes.items()
+            name: KeptRows(states - 1, width, plan=plan, budget=budget) for name, (states, width) in shapes.items()
         }
         self.steps = {name: Step(widths, plan) for name, widths in step_widths(shapes).items()}
 

@@ -12,7 +12,7 @@ for other draws stays: theirs are the looks and the growing from there. What is 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -43,7 +43,8 @@ CHECKS = 0.01
 class Keeper:
     """Commits what one walk has, and finds what to begin with.
 
-    `base` is the name of all that sums depend on but the draw, and `wider` are those of sums that hold these and more;
+    `base` is the name of all that sums depend on but the draw, and `wider` are those of sums that hold these and more,
+    with whether the same was captured for them (where not, an example may have been skipped for what is not asked for);
     `keys` are the examples to walk over, in order, in batches that end at multiples of `batch`. `grows` says whether a
     larger draw can begin with these examples. `read` are the files that the rows are made of: once one is not as it
     was, nothing is kept any more. `optional` are the libraries for some examples that are here.
@@ -58,10 +59,10 @@ class Keeper:
         *,
         grows: bool,
         read: Stamps = MappingProxyType({}),
-        wider: Collection[str] = (),
+        wider: Mapping[str, bool] = MappingProxyType({}),
         optional: Collection[str] = (),
     ) -> None:
-        self._store, self._base, self._wider = store, base, tuple(wider)
+        self._store, self._base, self._wider = store, base, wider
         self._draw = Draw(keys, batch)
         # Sums are committed here in any case: of all examples, and of the last batch that a larger draw has too.
         self._ends = {len(keys), self._draw.last_whole} if grows else {len(keys)}
@@ -166,7 +167,7 @@ class Keeper:
             with safe_open(file, framework="pt") as opened:
                 head = head_of(opened)
                 tally = Tally.from_json(head)
-                if tally.skipped and state.base != self._base:
+                if tally.skipped and not self._wider.get(state.base, True):
                     return None  # perhaps for the sake of a stream that is not asked for
                 if tally.skipped and not set(self._optional) <= set(tally.optional):
                     return None  # perhaps for want of what is here now

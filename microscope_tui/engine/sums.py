@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from microscope_tui.engine.accumulate import Accumulator, example_hash
-from microscope_tui.engine.rows import Rows
+from microscope_tui.engine.rows import KeptRows
 from microscope_tui.engine.tensors import head_of
 from microscope_tui.geometry.moments import Moments
 from microscope_tui.terms import Modality, Stream
@@ -141,5 +141,5 @@ class Running(Sums):
     def sample_rows(self, modality: Modality, stream: Stream, layer: int, rows: slice = slice(None)) -> Tensor:
         return self._of(modality, stream).sample.rows(layer)[rows]
 
-    def _of(self, modality: Modality, stream: Stream) -> Rows:
+    def _of(self, modality: Modality, stream: Stream) -> KeptRows:
         return self._rows[modality, stream]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from microscope_tui.engine.profiles import Making, profiles
 from microscope_tui.engine.stages import Shapes
 from microscope_tui.engine.state import Keeper
 from microscope_tui.engine.tally import Tally
-from microscope_tui.errors import BadExample, Cancelled, MicroscopeError, OutOfMemory, is_out_of_memory, one_line
+from microscope_tui.errors import BadExample, Cancelled, Fault, MicroscopeError, OutOfMemory, is_out_of_memory, one_line
 from microscope_tui.models.base import Captured, OpenModel
 from microscope_tui.models.capture import capture
 from microscope_tui.results import Measurement, Profile, Skipped, not_measured
@@ -104,7 +104,8 @@ class Walk:
             first = self.skipped[0]
             raise MicroscopeError(
                 f"None of the {total} examples of {self.request.slice} can be used; the first: {first.example}: "
-                f"{first.reason}."
+                f"{first.reason}.",
+                fault=Fault.SLICE,
             )
         try:
             made = self._profiles("computing profiles", reference=self.request.reference, matched=self.request.matched)
@@ -297,7 +298,7 @@ class Walk:
             made.append(profile)
             if phase:
                 done = len({(p.metric, p.modality, p.stream) for p in made})
-                self.tell.progress(self._progress(f"{phase} {100 * done // parts} %"))
+                self.tell.progress(replace(self._progress(phase), percent=100 * done // parts))
         return tuple(made)
 
     def _heed(self) -> None:

@@ -62,7 +62,7 @@ class Stage:
 
 
 @dataclass
-class Seen:
+class TowerPass:
     """What the hooks saw in one pass: states of all views (V, S, w), and the connector's output."""
 
     states: list[Tensor] = field(default_factory=list)
@@ -101,9 +101,9 @@ def tower_of(tower: nn.Module, connector: nn.Module, layer: object) -> Tower | N
 
 
 @contextmanager
-def record_before(tower: Tower | None) -> Iterator[Seen]:
+def record_before(tower: Tower | None) -> Iterator[TowerPass]:
     """Within: record the tower's states and what the connector makes of them."""
-    seen = Seen()
+    seen = TowerPass()
 
     def enters(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.states.append(entering(args, kwargs).detach().clone())
@@ -124,7 +124,9 @@ def record_before(tower: Tower | None) -> Iterator[Seen]:
         yield seen
 
 
-def stages_of(tower: Tower, seen: Seen, example: Tensor, views: Tensor | None, pictured: Tensor) -> Mapping[str, Stage]:
+def stages_of(
+    tower: Tower, seen: TowerPass, example: Tensor, views: Tensor | None, pictured: Tensor
+) -> Mapping[str, Stage]:
     """The stages of one pass, empty for a pass without pictures.
 
     `example` (B,) are the examples of its rows, `views` (B,) the views of each; where None, every view is taken to

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, is_out_of_memory, lost_device, one_line
 from microscope_tui.models.base import Batch, Captured, OpenModel, Part
-from microscope_tui.models.before import Seen, Stage, Tower, joined, record_before, stages_of
+from microscope_tui.models.before import Stage, Tower, TowerPass, joined, record_before, stages_of
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
 from microscope_tui.models.modality import CODES, check_counts, check_embeddings
 from microscope_tui.models.quiet import quiet
@@ -207,7 +207,7 @@ def _capture_part(model: OpenModel, part: Part, streams: Sequence[Stream], befor
     )
 
 
-def part_stages(tower: Tower, seen: Seen, part: Part) -> Mapping[str, Stage]:
+def part_stages(tower: Tower, seen: TowerPass, part: Part) -> Mapping[str, Stage]:
     """The stages before the decoder that were seen in the pass of one part."""
     pictured = (part.modality == CODES[Modality.IMAGE]).sum(1)
     return stages_of(tower, seen, part.example, part.views, pictured)

@@ -20,8 +20,9 @@ from microscope_tui.catalogue.checkpoints import OMNIFUSION_RELEASE, omnifusion_
 from microscope_tui.catalogue.locate import HUB_ID, TWIN, is_path, is_twin, locate_model, namesake, twin_folder
 from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.models.identity import STATE_DICT, NoWeights, check_files, check_omnifusion, check_tower
-from microscope_tui.models.meter import Meter, OnPhase
+from microscope_tui.models.meter import Meter, OnProgress
 from microscope_tui.models.quiet import quiet
+from microscope_tui.terms import Progress
 
 WANTED = (
     "*.json",
@@ -44,33 +45,33 @@ TWIN_SEED = 0
 Check = Callable[[Path], None]
 
 
-def fetch(name: str, on_phase: OnPhase) -> Path:
+def fetch(name: str, on_progress: OnProgress) -> Path:
     """The folder of a model: a hub id's is downloaded when it is not, or not wholly, in the local cache, and the
     untrained twin of a demo model is made when it is first asked for."""
     if is_twin(name):
-        return _twin(name, on_phase)
-    return _fetch(name, on_phase, _check_model)
+        return _twin(name, on_progress)
+    return _fetch(name, on_progress, _check_model)
 
 
-def fetch_tower(name: str, on_phase: OnPhase) -> Path:
+def fetch_tower(name: str, on_progress: OnProgress) -> Path:
     """The folder of OmniFusion's vision tower, as `fetch`. Its state dict is downloaded if it has no safetensors."""
     try:
-        return _fetch(name, on_phase, check_tower)
+        return _fetch(name, on_progress, check_tower)
     except NoWeights:
         match = HUB_ID.fullmatch(name)
         if match is None:
             raise
-        folder = download(match["repo"], match["revision"], on_phase, (STATE_DICT,))
+        folder = download(match["repo"], match["revision"], on_progress, (STATE_DICT,))
         check_tower(folder)
         return folder
 
 
-def _twin(name: str, on_phase: OnPhase) -> Path:
+def _twin(name: str, on_progress: OnProgress) -> Path:
     folder = twin_folder(name)
     if not folder.is_dir():
         from microscope_tui.demo.export import init_twin  # needs what makes models, which few ever want
 
-        on_phase("making the untrained twin")
+        on_progress(Progress("making the untrained twin"))
         try:
             with quiet():
                 init_twin(name.removeprefix("demo:").removesuffix(TWIN), TWIN_SEED, folder)
@@ -84,7 +85,7 @@ def _twin(name: str, on_phase: OnPhase) -> Path:
     return folder
 
 
-def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:
+def _fetch(name: str, on_progress: OnProgress, check: Check) -> Path:
     folder = locate_model(name)
     if folder is not None and not folder.is_dir():
         raise MicroscopeError(f"{folder} is not a folder: give the folder of a checkpoint.")
@@ -93,9 +94,9 @@ def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:
         return folder
     match = HUB_ID.fullmatch(name)
     assert match is not None, "locate_model refuses names that are neither"
-    on_phase("downloading")
+    on_progress(Progress("downloading"))
     try:
-        fetched = download(match["repo"], match["revision"], on_phase)
+        fetched = download(match["repo"], match["revision"], on_progress)
     except MicroscopeError as error:
         if folder is not None:
             check(folder)  # what is here is incomplete: say that, it names the file
@@ -107,7 +108,7 @@ def _fetch(name: str, on_phase: OnPhase, check: Check) -> Path:
     return fetched
 
 
-def download(repo: str, revision: str | None, on_phase: OnPhase, wanted: Sequence[str] = WANTED) -> Path:
+def download(repo: str, revision: str | None, on_progress: OnProgress, wanted: Sequence[str] = WANTED) -> Path:
     """Download what a model is read from. Raises `MicroscopeError` for all that can go wrong on the way."""
     below = f"{ONLY_BELOW[repo]}/" if repo in ONLY_BELOW else ""
     try:
@@ -116,7 +117,7 @@ def download(repo: str, revision: str | None, on_phase: OnPhase, wanted: Sequenc
                 repo,
                 revision=revision,
                 allow_patterns=[f"{below}{pattern}" for pattern in wanted],
-                tqdm_class=_bar(on_phase),
+                tqdm_class=_bar(on_progress),
             )
         )
     except GatedRepoError as error:
@@ -161,16 +162,16 @@ def _passes(check: Check, folder: Path) -> bool:
     return True
 
 
-def _bar(on_phase: OnPhase) -> type[Meter]:
+def _bar(on_progress: OnProgress) -> type[Meter]:
     """A bar of the hub's that tells how many bytes are here; its total grows while files are added."""
 
     class Download(Meter):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options, on_phase=on_phase)
+            super().__init__(*args, **options, on_progress=on_progress)
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
             if self.unit == "B" and self.total:
-                self.tell(f"downloading {self.n / 1e9:.1f} of {self.total / 1e9:.1f} GB")
+                self.tell(Progress(f"downloading {self.n / 1e9:.1f} of {self.total / 1e9:.1f} GB"))
 
     return Download

@@ -22,7 +22,7 @@ from microscope_tui.models.groups import NO_GROUP, SPECIAL, cuts_pictures, packi
 from microscope_tui.models.identity import check_files
 from microscope_tui.models.loading import NeedsTorchvision, Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, processor_inputs, shown_by
-from microscope_tui.models.meter import OnPhase
+from microscope_tui.models.meter import OnProgress
 from microscope_tui.models.modality import CODES, modality_codes, placeholder_ids
 from microscope_tui.models.patches import one_view_boxes
 from microscope_tui.models.probe import probe, shown_first
@@ -30,7 +30,7 @@ from microscope_tui.models.processors import lacks_video, read_processor
 from microscope_tui.models.prompts import BARE, PLAIN, Form, Text, bare, forms
 from microscope_tui.models.quiet import quiet
 from microscope_tui.slices.examples import Example
-from microscope_tui.terms import Modality
+from microscope_tui.terms import Modality, Progress
 
 WIDE = (1536, 512)
 """Pixels of a picture that every model cuts which cuts any."""
@@ -261,12 +261,14 @@ class GenericModel(OpenModel):
         return count
 
 
-def load_generic(name: str, folder: Path, place: Place, on_phase: OnPhase, *, one_tile: bool = False) -> GenericModel:
+def load_generic(
+    name: str, folder: Path, place: Place, on_progress: OnProgress, *, one_tile: bool = False
+) -> GenericModel:
     """Open a multimodal checkpoint of transformers. Raises `MicroscopeError`."""
     check_files(folder)
     config = multimodal_config(name, folder)
     placeholders = known_placeholders(name, config)
-    on_phase("loading processor")
+    on_progress(Progress("loading processor"))
     processor = read_processor(name, folder, config)
     network, unused = load_weights(AutoModelForMultimodalLM, name, folder, place, config=config)
     model = GenericModel(name, folder, network, processor, placeholders, place=place, one_tile=one_tile)

@@ -1,18 +1,20 @@
-"""Progress bars of other libraries as phases for people."""
+"""Progress bars of other libraries as progress of ours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-OnPhase = Callable[[str], None]
+from microscope_tui.terms import Progress
+
+OnProgress = Callable[[Progress], None]
 
 STEP = 10
 """Per cent between two reports of progress."""
 
 
 class Meter:
-    """Stands in for a tqdm bar: every `STEP` per cent goes to `on_phase`, nothing to the terminal."""
+    """Stands in for a tqdm bar: every `STEP` per cent goes to `on_progress`, nothing to the terminal."""
 
     format_dict: Mapping[str, Any] = {}
 
@@ -23,7 +25,7 @@ class Meter:
         desc: str = "",
         total: float | None = None,
         unit: str = "it",
-        on_phase: OnPhase,
+        on_progress: OnProgress,
         **_options: Any,
     ) -> None:
         self.iterable = iterable
@@ -31,8 +33,8 @@ class Meter:
         self.total = total if total is not None else (len(iterable) if hasattr(iterable, "__len__") else None)
         self.unit = unit
         self.n = 0.0
-        self._on_phase = on_phase
-        self._told = ""
+        self._on_progress = on_progress
+        self._told: Progress | None = None
 
     def __iter__(self) -> Iterator[Any]:
         for item in self.iterable:
@@ -49,13 +51,13 @@ class Meter:
         """Count `n` more."""
         self.n += n or 0
         if self.total:
-            self.tell(f"{self.desc.lower()} {int(100 * self.n / self.total) // STEP * STEP} %")
+            self.tell(Progress(self.desc.lower(), percent=int(100 * self.n / self.total) // STEP * STEP))
 
-    def tell(self, phase: str) -> None:
-        """Pass a phase on, once."""
-        if phase != self._told:
-            self._told = phase
-            self._on_phase(phase)
+    def tell(self, progress: Progress) -> None:
+        """Pass it on, once."""
+        if progress != self._told:
+            self._told = progress
+            self._on_progress(progress)
 
     def close(self) -> None:
         """Nothing was opened."""

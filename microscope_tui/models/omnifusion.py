@@ -37,7 +37,7 @@ from microscope_tui.models.identity import (
 )
 from microscope_tui.models.loading import Place, computes_on, load_weights, read_part, unused_note
 from microscope_tui.models.media import NOUNS, shown_by
-from microscope_tui.models.meter import OnPhase
+from microscope_tui.models.meter import OnProgress
 from microscope_tui.models.modality import CODES, PADDING
 from microscope_tui.models.patches import grid, numbered, shown
 from microscope_tui.models.projection import MARKS, Projection, load_projection, load_special
@@ -45,7 +45,7 @@ from microscope_tui.models.prompts import Text
 from microscope_tui.models.quiet import quiet
 from microscope_tui.models.unpickle import read_state_dict
 from microscope_tui.slices.examples import Example
-from microscope_tui.terms import Modality
+from microscope_tui.terms import Modality, Progress
 
 MARK_CODES = {name: -1 - i for i, name in enumerate(MARKS)}
 PATCH = -1 - len(MARKS)
@@ -223,15 +223,15 @@ class SmallParts:
         return cls(settings, read_part(AutoTokenizer, "its tokenizer", name, layout / "tokenizer"), projection, special)
 
 
-def load_omnifusion(name: str, layout: Path, place: Place, on_phase: OnPhase) -> OmniFusion:
+def load_omnifusion(name: str, layout: Path, place: Place, on_progress: OnProgress) -> OmniFusion:
     """Open a folder in OmniFusion's layout (see the module). Raises `MicroscopeError`."""
     tuned = layout / "tuned-model"
     check_files(tuned)
     small = SmallParts.read(name, layout)
     network, unused = load_weights(AutoModelForCausalLM, name, tuned, place)
-    on_phase("loading vision tower")
+    on_progress(Progress("loading vision tower"))
     # One precision for all parts, as in the published code: the tower's checkpoint has another.
-    vision = load_vision(name, layout, small.settings, place.alone(network.dtype), on_phase)
+    vision = load_vision(name, layout, small.settings, place.alone(network.dtype), on_progress)
     model = put_together(name, layout, small, network, vision, place)
     model.notes += unused_note(unused)
     return model
@@ -256,12 +256,12 @@ def put_together(name: str, layout: Path, small: SmallParts, network: Any, visio
     return OmniFusion(name, layout, network, small.tokenizer, vision, projection, special, prompt, place=place)
 
 
-def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_phase: OnPhase) -> Vision:
+def load_vision(name: str, layout: Path, settings: Mapping[str, Any], place: Place, on_progress: OnProgress) -> Vision:
     """The vision tower that the settings name, inside the folder or by hub id.
 
     Its weights are safetensors or, as published, one plain state dict.
     """
-    folder = fetch_tower(vision_tower_name(layout), on_phase)
+    folder = fetch_tower(vision_tower_name(layout), on_progress)
     check_tower(folder)
     pickled = state_dict(folder)
     state = None if pickled is None else read_state_dict(pickled)

@@ -1,4 +1,4 @@
-"""Transformers and its kin, kept from the terminal; how far they load as phases."""
+"""Transformers and its kin, kept from the terminal; how far they load as progress of ours."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from microscope_tui.models.meter import Meter, OnPhase
+from microscope_tui.models.meter import Meter, OnProgress
+from microscope_tui.terms import Progress
 
 LOGGERS = ("transformers", "huggingface_hub", "accelerate", "torch", "py.warnings")
 _LOCK = threading.RLock()
 
 
-def unheard(_phase: str) -> None:
-    """The `on_phase` of those who do not care."""
+def unheard(_progress: Progress) -> None:
+    """The `on_progress` of those who do not care."""
 
 
 @contextmanager
-def quiet(on_phase: OnPhase = unheard) -> Iterator[None]:
-    """Within: transformers and its kin write nothing, and the loading of weights is told to `on_phase`."""
+def quiet(on_progress: OnProgress = unheard) -> Iterator[None]:
+    """Within: transformers and its kin write nothing, and the loading of weights is told to `on_progress`."""
 
     def meter(_factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Meter:
-        return Meter(*args, on_phase=on_phase, **kwargs)
+        return Meter(*args, on_progress=on_progress, **kwargs)
 
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from microscope_tui.errors import BadExample, MicroscopeError, OutOfMemory, is_out_of_memory, lost_device, one_line
 from microscope_tui.models.base import Captured, OpenModel, Part
-from microscope_tui.models.before import Seen, Tower, record_before
+from microscope_tui.models.before import Tower, TowerPass, record_before
 from microscope_tui.models.blocks import Decoder, Roles, entering, first
 from microscope_tui.models.capture import (
     Call,
@@ -126,7 +126,7 @@ def _rows_of(model: OpenModel, stream: Stream, question: str) -> Captured:
     return capture(model, model.prepare([example]), [stream])
 
 
-def _shapes(tower: Tower, seen: Seen, part: Part) -> Mapping[str, tuple[int, int]]:
+def _shapes(tower: Tower, seen: TowerPass, part: Part) -> Mapping[str, tuple[int, int]]:
     """The number of states and the width of each stage before the decoder; empty where they cannot be followed."""
     try:
         stages = part_stages(tower, seen, part)
@@ -138,7 +138,7 @@ def _shapes(tower: Tower, seen: Seen, part: Part) -> Mapping[str, tuple[int, int
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockCheck:
     """What was seen of one block in a pass.
 
     `added_before` is what the block before gave, kept where that is not what entered this one: something was added in
@@ -151,9 +151,9 @@ class Block:
 
 
 @contextmanager
-def watch_blocks(decoder: Decoder) -> Iterator[list[Block]]:
+def watch_blocks(decoder: Decoder) -> Iterator[list[BlockCheck]]:
     """Within: compare each block with the sum of its parts, and what enters it with what left the one before."""
-    blocks: list[Block] = []
+    blocks: list[BlockCheck] = []
     seen: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for layer, roles in zip(decoder.layers, decoder.roles, strict=True):
@@ -162,7 +162,7 @@ def watch_blocks(decoder: Decoder) -> Iterator[list[Block]]:
 
 
 def _watch(
-    layer: nn.Module, roles: Roles | None, seen: dict[str, Tensor], blocks: list[Block], hooks: ExitStack
+    layer: nn.Module, roles: Roles | None, seen: dict[str, Tensor], blocks: list[BlockCheck], hooks: ExitStack
 ) -> None:
     def enters(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen["in"] = entering(args, kwargs).detach().clone()
@@ -186,7 +186,7 @@ def _watch(
             after_attention = seen["in"] + seen["attention"] - middle
             after_ffn = middle + seen["ffn"].view_as(out) - out
             error = max(_norm(after_attention), _norm(after_ffn)) / max(_norm(out - seen["in"]), TINY)
-        blocks.append(Block(None if joined else before, error))
+        blocks.append(BlockCheck(None if joined else before, error))
         seen.clear()
         seen["out"] = out
 
@@ -209,7 +209,11 @@ def _reported(output: Any) -> Sequence[Tensor] | None:
 
 
 def _refusals(
-    model: OpenModel, part: Part, reported: Sequence[Tensor] | None, residual: Sequence[Tensor], blocks: Sequence[Block]
+    model: OpenModel,
+    part: Part,
+    reported: Sequence[Tensor] | None,
+    residual: Sequence[Tensor],
+    blocks: Sequence[BlockCheck],
 ) -> dict[Stream, str]:
     """The streams that must not be shown, each with the reason."""
     if reason := _overflow(model, Stream.RESIDUAL, residual):
@@ -226,7 +230,11 @@ def _refusals(
 
 
 def _residual_problem(
-    model: OpenModel, part: Part, reported: Sequence[Tensor] | None, residual: Sequence[Tensor], blocks: Sequence[Block]
+    model: OpenModel,
+    part: Part,
+    reported: Sequence[Tensor] | None,
+    residual: Sequence[Tensor],
+    blocks: Sequence[BlockCheck],
 ) -> str | None:
     if reported is None or len(reported) != len(residual):
         count = "no" if reported is None else str(len(reported))
@@ -251,14 +259,14 @@ def _residual_problem(
     return None
 
 
-def _chain_problem(blocks: Sequence[Block]) -> str | None:
+def _chain_problem(blocks: Sequence[BlockCheck]) -> str | None:
     for layer, block in enumerate(blocks):
         if block.added_before is not None:
             return f"what leaves block {layer - 1} is not what enters block {layer}: something is added between them."
     return None
 
 
-def _sum_problem(blocks: Sequence[Block], dtype: torch.dtype) -> str | None:
+def _sum_problem(blocks: Sequence[BlockCheck], dtype: torch.dtype) -> str | None:
     tolerance = TOLERANCE[dtype]
     for layer, block in enumerate(blocks):
         if block.error is None:

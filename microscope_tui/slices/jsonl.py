@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from microscope_tui.errors import MicroscopeError, one_line
 from microscope_tui.slices.columns import Columns
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.stamps import Stamps, stamps_of
 from microscope_tui.terms import SliceSpec
 
@@ -21,7 +21,7 @@ PICTURE = "file_name"
 Line = dict[str, Any]
 
 
-class JsonRows(Rows):
+class JsonRows(SourceRows):
     """The lines of a file. A line whose picture is null or missing is a text-only row."""
 
     def __init__(self, lines: Sequence[Line], read: Stamps, folder: Path, spec: SliceSpec) -> None:

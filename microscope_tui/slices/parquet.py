@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from microscope_tui.errors import BadExample, MicroscopeError, one_line
 from microscope_tui.slices.cells import held, is_list
 from microscope_tui.slices.columns import Columns
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.stamps import stamps_of
 from microscope_tui.terms import SliceSpec
 
@@ -24,7 +24,7 @@ HELD_BYTES = 256 * 2**20
 """Row groups of pictures are kept up to this size, since neighbours in a slice may lie in the same one."""
 
 
-class ParquetRows(Rows):
+class ParquetRows(SourceRows):
     """The rows of some parquet files of one schema, one file after the other."""
 
     def __init__(self, files: Sequence[Path], folder: Path, spec: SliceSpec) -> None:

@@ -23,7 +23,7 @@ BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 """The hub cache names its blobs by their git or SHA-256 digest."""
 
 
-class Rows(ABC):
+class SourceRows(ABC):
     """The rows of one split of one source.
 
     `texts` is a table of the columns that `columns` names: of the media only those that hold names of files in

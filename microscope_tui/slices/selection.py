@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.slices.columns import MEDIA
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.terms import FILTER_KINDS, SliceSpec, filter_terms
 
 TEXT_ONLY = "text-only"
@@ -17,7 +17,7 @@ SHOWN = 12
 """How many of a column's values a sentence lists."""
 
 
-def choose_rows(rows: Rows, spec: SliceSpec) -> tuple[int, ...]:
+def choose_rows(rows: SourceRows, spec: SliceSpec) -> tuple[int, ...]:
     """The indices of the chosen rows. Raises `MicroscopeError` if there are none.
 
     Without a count all that pass the filter, in the source's order; with one the first of them in an order
@@ -41,7 +41,7 @@ def rank(row: int, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}:{row}".encode(), digest_size=16).digest()
 
 
-def filtered(rows: Rows, spec: SliceSpec) -> Sequence[int]:
+def filtered(rows: SourceRows, spec: SliceSpec) -> Sequence[int]:
     """The rows that pass every term of the filter; of several terms for one column, one is enough."""
     passed: Sequence[int] = range(len(rows))
     for name, wanted in terms(spec).items():
@@ -52,7 +52,7 @@ def filtered(rows: Rows, spec: SliceSpec) -> Sequence[int]:
     return passed
 
 
-def passing(rows: Rows, name: str, wanted: set[str], before: Sequence[int], spec: SliceSpec) -> Sequence[int]:
+def passing(rows: SourceRows, name: str, wanted: set[str], before: Sequence[int], spec: SliceSpec) -> Sequence[int]:
     """Those of some rows that pass one term of the filter. Raises `MicroscopeError` for a column that is missing."""
     if name in FILTER_KINDS:
         found = [rows.holding(role) for role in (MEDIA if name == TEXT_ONLY else (name,))]
@@ -77,7 +77,7 @@ def _plain(value: str | None, name: str) -> str:
     return plain.removeprefix("grade").strip() if name == "grade" else plain
 
 
-def _nothing_left(rows: Rows, spec: SliceSpec, name: str, before: Sequence[int]) -> str:
+def _nothing_left(rows: SourceRows, spec: SliceSpec, name: str, before: Sequence[int]) -> str:
     """The sentence for a term that no row passes: what there would have been to choose from."""
     start = f"No example of the data set {spec.source} passes the filter {spec.filter!r}"
     if name == TEXT_ONLY:

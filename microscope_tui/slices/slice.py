@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from microscope_tui import versions
-from microscope_tui.errors import BadExample
+from microscope_tui.errors import BadExample, Fault, blaming
 from microscope_tui.slices.cells import encoded_of
 from microscope_tui.slices.examples import Example, example_of
 from microscope_tui.slices.film import films_of
 from microscope_tui.slices.pictures import BadPicture, decode
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.slices.selection import choose_rows
 from microscope_tui.slices.sound import BadSound, decode_sound
 from microscope_tui.slices.sources import open_rows
@@ -26,7 +26,7 @@ class Slice:
     """The chosen rows of a data set; `open_slice` makes it. Its methods may be called from several threads."""
 
     spec: SliceSpec
-    rows: Rows
+    rows: SourceRows
     chosen: tuple[int, ...]
     """Indices of the chosen rows in the source's split, in the order of the examples."""
 
@@ -76,6 +76,7 @@ class Slice:
         return example_of(key, self.rows.values(row), images, videos, audios)
 
 
+@blaming(Fault.SLICE)
 def open_slice(spec: SliceSpec) -> Slice:
     """Finds the data and draws the examples; no picture is decoded yet.
 

@@ -12,7 +12,7 @@ from microscope_tui.slices.jsonl import open_json
 from microscope_tui.slices.layout import MissingSplit, parquet_files
 from microscope_tui.slices.parquet import ParquetRows
 from microscope_tui.slices.picturefolder import open_pictures, picture_names
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.slices.saved import is_saved, open_saved
 from microscope_tui.slices.streaming import Origin, open_stream, origin_here, origin_on_the_hub
 from microscope_tui.stamps import Stamps, stamps_of
@@ -22,7 +22,7 @@ PATTERNS = ("*.parquet", "*/*.parquet", "*/*/*.parquet")
 """Where parquet files are looked for in a folder: not deeper, for a folder may be a whole home."""
 
 
-def open_rows(spec: SliceSpec) -> Rows:
+def open_rows(spec: SliceSpec) -> SourceRows:
     """The rows of one split of a source. Raises `MicroscopeError` for one that is missing or no data set.
 
     A single parquet file, and a folder that knows no splits, is taken whole whichever split is asked for.
@@ -67,7 +67,7 @@ def _origin_here(spec: SliceSpec) -> Origin:
     raise MicroscopeError(f"{place} holds no parquet files, and only those are streamed: leave out stream=1.")
 
 
-def _open_cached(folder: Path, spec: SliceSpec) -> Rows | None:
+def _open_cached(folder: Path, spec: SliceSpec) -> SourceRows | None:
     """The rows of a snapshot in the hub cache, None if it lacks the split or a part of it."""
     try:
         there = _parquet_files(folder, spec) or is_saved(folder) or metadata_folders(folder)
@@ -76,7 +76,7 @@ def _open_cached(folder: Path, spec: SliceSpec) -> Rows | None:
         return None
 
 
-def _open(place: Path, spec: SliceSpec) -> Rows:
+def _open(place: Path, spec: SliceSpec) -> SourceRows:
     if place.is_file():
         if place.suffix in (".jsonl", ".json"):
             return open_json(place, spec)

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from microscope_tui.slices.cells import held
 from microscope_tui.slices.columns import Columns
-from microscope_tui.slices.rows import Rows
+from microscope_tui.slices.rows import SourceRows
 from microscope_tui.stamps import Stamps
 from microscope_tui.terms import SliceSpec
 
 
-class TableRows(Rows):
+class TableRows(SourceRows):
     """The rows of one memory-mapped table."""
 
     def __init__(self, table: pa.Table, read: Stamps, folder: Path, spec: SliceSpec) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from microscope_tui.results import Measurement
-from microscope_tui.store.names import RowsName, StateName, parsed
+from microscope_tui.store.names import RowsName, StateName, is_older, parsed
 from microscope_tui.store.rows import Asked, Entry, Kind
 from microscope_tui.store.store import Store
 from microscope_tui.terms import KIND_WORDS, JobKind
@@ -100,6 +100,9 @@ def _of_another(entry: Entry, made_of: Mapping[str, list[Measurement]]) -> Conte
         batch = f"rows of the {found.end - found.start} examples behind the first {found.start}"
         return Content(entry, "rows", f"{batch}: work that was stopped need not do them again", *of)
     form, *parts = name.split("-")
+    if kind == Kind.BLOB and is_older(name):
+        sort = "sums" if form == "state" else "rows"
+        return Content(entry, sort, f"{sort} of an older version, which nothing reads: `cache gc` removes them")
     if kind == Kind.BLOB and parts and form == "maps":
         of = _whose(made_of.get(parts[0], []))
         return Content(entry, "linear maps", "linear maps" + (f" of {' on '.join(of)}" if of else ""), *of)

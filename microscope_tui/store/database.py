@@ -6,12 +6,13 @@ import contextlib
 import errno
 import sqlite3
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import diskcache
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store.disk import INLINE
 from microscope_tui.store.folder import LOOK, OTHER
 from microscope_tui.store.rows import DiskFull
@@ -61,19 +62,21 @@ def refuse_foreign(database: Path) -> None:
     if foreign:
         raise MicroscopeError(
             f"The store {database} holds what this program never puts there ({', '.join(sorted(foreign))}): "
-            "move the cache folder away, or name another with --cache."
+            "move the cache folder away, or name another with --cache.",
+            fault=Fault.CACHE,
         )
 
 
 def sentence(folder: Path, error: Exception) -> MicroscopeError:
     """What went wrong in the store of `folder`, in words for its user."""
+    with_fault = partial(MicroscopeError, fault=Fault.CACHE)
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error):
         return DiskFull(f"The disk that holds {folder} is full: make room on it, or name another cache with --cache.")
     if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly database" in str(error):
-        return MicroscopeError(f"The cache folder {folder} is read-only: {LOOK}, make it writable or {OTHER}.")
+        return with_fault(f"The cache folder {folder} is read-only: {LOOK}, make it writable or {OTHER}.")
     if isinstance(error, sqlite3.DatabaseError) and ("malformed" in str(error) or "not a database" in str(error)):
-        return MicroscopeError(
+        return with_fault(
             f"The database of the store in {folder} is damaged ({error}): move the folder {folder / 'store'} away."
         )
-    return MicroscopeError(f"The store in {folder} cannot be used ({error}): name another cache with --cache.")
+    return with_fault(f"The store in {folder} cannot be used ({error}): name another cache with --cache.")

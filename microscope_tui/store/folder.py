@@ -7,7 +7,7 @@ import pwd
 import stat
 from pathlib import Path
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError, blaming
 
 OTHER = "name another folder with --cache or MICROSCOPE_CACHE"
 LOOK = "see what it holds with --read-only"
@@ -18,6 +18,7 @@ NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "afs", "ncpfs",
 MOUNTS = Path("/proc/self/mountinfo")
 
 
+@blaming(Fault.CACHE)
 def prepare(folder: Path, *, read_only: bool = False, mounts: Path = MOUNTS) -> Path:
     """The folder, resolved, after every check; made with mode 0700 when it is missing and may be written.
 
@@ -53,6 +54,7 @@ def prepare(folder: Path, *, read_only: bool = False, mounts: Path = MOUNTS) -> 
     return folder
 
 
+@blaming(Fault.CACHE)
 def private_folder(folder: Path) -> Path:
     """A folder inside the cache, made with mode 0700; a symlink or another user's folder is refused."""
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -64,6 +66,7 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+@blaming(Fault.CACHE)
 def private_file(path: Path) -> Path:
     """A regular file of ours with mode 0600, made empty when missing; a symlink or a foreign one is refused.
 
@@ -82,6 +85,7 @@ def private_file(path: Path) -> Path:
     return path
 
 
+@blaming(Fault.CACHE)
 def refuse_links(*paths: Path) -> None:
     """Raises when one of these files is there and is not a plain file of ours: SQLite would write through a link."""
     for path in paths:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from microscope_tui import __version__, versions
 from microscope_tui.catalogue.locate import DEMO, full_name, hub_cache, is_path
-from microscope_tui.devices import gpus
+from microscope_tui.devices import gpu_facts, gpus
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import JobKind, Request
 
@@ -78,6 +78,21 @@ def auto_device() -> str:
     """What the device `auto` means for this process."""
     gpu, cpu = AUTO
     return gpu if gpus(os.environ) else cpu
+
+
+def unexpected(request: Request, device: str | None) -> dict[str, list[str]]:
+    """What to note with what was made for a request on `device`, where that is not the one that `auto` means here: a
+    driver or a build of torch can fail to use the GPUs that there are. It is found as long as that is so, which
+    `as_expected` tells. `device` is None where nothing depends on it."""
+    _, cpu = AUTO
+    if request.device != "auto" or device is None or (device == "cpu") == (auto_device() == cpu):
+        return {}
+    return {"gpus": gpu_facts(os.environ)}
+
+
+def as_expected(noted: Mapping[str, Any]) -> bool:
+    """Whether `auto` takes the device here that it took for what was noted."""
+    return "gpus" not in noted or noted["gpus"] == gpu_facts(os.environ)
 
 
 def _meaning(request: Request, auto: str | None) -> dict[str, Any]:

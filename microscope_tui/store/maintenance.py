@@ -14,7 +14,7 @@ from microscope_tui.errors import MicroscopeError
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage
 from microscope_tui.store.keys import canonical
-from microscope_tui.store.names import held_by_sums
+from microscope_tui.store.names import held_by_sums, is_older
 from microscope_tui.store.reader import Reader
 from microscope_tui.store.rows import Collected, Damaged, Kind, Row
 from microscope_tui.store.seals import seal
@@ -47,11 +47,12 @@ def problem(shelf: Shelf, row: Row) -> str:
 
 
 def collect(shelf: Shelf) -> Collected:
-    """Removes the value files that no entry names, and rows that sums hold. Waits until nobody is in the
-    middle of writing one."""
+    """Removes the value files that no entry names, rows that sums hold, and what is of an older version. Waits until
+    nobody is in the middle of writing a file."""
     with shelf.writing(alone=True):
         blobs = {entry.key.partition("/")[2]: entry for entry in shelf.entries() if entry.kind == Kind.BLOB}
-        useless = [blobs[name] for name in held_by_sums(blobs) if not blobs[name].in_use]
+        names = {*held_by_sums(blobs), *filter(is_older, blobs)}
+        useless = [blobs[name] for name in names if not blobs[name].in_use]
         if useless:
             shelf.drop([entry.key for entry in useless])
         named = shelf.named_files()

@@ -12,6 +12,8 @@ from typing import Final
 
 STATE: Final = re.compile(r"state-([0-9A-Za-z]+)-([0-9]{1,18})-([0-9A-Za-z]+)-([0-9A-Za-z]+)")
 ROWS: Final = re.compile(r"rows-([0-9A-Za-z]+)-([0-9]{1,18})-([0-9]{1,18})-([0-9A-Za-z]+)-([0-9A-Za-z]+)")
+OLDER: Final = re.compile(r"(state-[0-9A-Za-z]+|rows-[0-9A-Za-z]+-[0-9]{1,18})-[0-9]{1,18}-[0-9A-Za-z]+")
+"""The same of versions whose draws shared their sums: with one digest only."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ def parsed(name: str) -> Name | None:
     if (found := ROWS.fullmatch(name)) and int(found[2]) < int(found[3]):
         return RowsName(found[1], int(found[2]), int(found[3]), found[4], found[5])
     return None
+
+
+def is_older(name: str) -> bool:
+    """Whether a blob is sums or rows of an older version, which no walk reads any more."""
+    return OLDER.fullmatch(name) is not None
 
 
 def held_by_sums(names: Iterable[str]) -> Iterator[str]:

@@ -49,8 +49,12 @@ class Reader:
 
     def used(self) -> int:
         """Bytes of the values and of the database."""
-        sizes = self._ask("SELECT value FROM Settings WHERE key = 'size'")
-        return int(sizes[0][0]) + self._database.stat().st_size if sizes else 0
+        # By its pages: what still lies in the log beside the file is among them.
+        taken = self._ask(
+            "SELECT value + (page_count - freelist_count) * page_size"
+            " FROM Settings, pragma_page_count, pragma_freelist_count, pragma_page_size WHERE key = 'size'"
+        )
+        return int(taken[0][0]) if taken else 0
 
     def close(self) -> None:
         """Nothing is kept open."""

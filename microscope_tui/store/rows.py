@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Final, Self
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.tables import size_text
 from microscope_tui.terms import JobKind, Request
 
@@ -36,6 +36,8 @@ EVICTABLE: Final = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.ALIAS, Kind.
 
 class StoreFull(MicroscopeError):
     """There is no room: the disk is full, or all that the quota allows is in use by jobs."""
+
+    fault = Fault.CACHE
 
 
 class DiskFull(StoreFull):
@@ -95,14 +97,14 @@ class Deaths:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection removed: value files that no entry named, left by processes that were killed, and the rows of
-    batches that sums hold."""
+    """What a collection removed: value files that no entry named, left by processes that were killed, the rows of
+    batches that sums hold, and what older versions kept of work in the middle."""
 
     files: int
     size: int
 
     def __str__(self) -> str:
-        return f"Removed {self.files} orphan files, {size_text(self.size)}."
+        return f"Removed {self.files} leftovers, {size_text(self.size)}."
 
 
 @dataclass(frozen=True)

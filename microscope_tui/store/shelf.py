@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import diskcache
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store.database import (
     BUSY_SECONDS,
     SETTING_WRITES,
@@ -354,7 +354,8 @@ class Shelf(diskcache.Cache):  # type: ignore[misc]  # diskcache ships no types
             if isinstance(cause, sqlite3.Error) and "locked" not in str(cause):
                 raise sentence(self.root, cause) from error
             raise MicroscopeError(
-                f"The store in {self.root} was kept busy by other processes for {BUSY_SECONDS:.0f} s: try again."
+                f"The store in {self.root} was kept busy by other processes for {BUSY_SECONDS:.0f} s: try again.",
+                fault=Fault.CACHE,
             ) from error
         except sqlite3.Error as error:
             self._roll_back()

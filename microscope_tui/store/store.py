@@ -19,7 +19,17 @@ from microscope_tui.store import maintenance
 from microscope_tui.store.checks import checked_file, checked_value
 from microscope_tui.store.disk import Damage, Disk
 from microscope_tui.store.folder import prepare
-from microscope_tui.store.keys import AUTO, auto_device, canonical, covers, family_key, look_key, request_key
+from microscope_tui.store.keys import (
+    AUTO,
+    as_expected,
+    auto_device,
+    canonical,
+    covers,
+    family_key,
+    look_key,
+    request_key,
+    unexpected,
+)
 from microscope_tui.store.libraries import is_behind, versions
 from microscope_tui.store.order import in_order
 from microscope_tui.store.reader import Reader
@@ -132,12 +142,13 @@ class Store:
 
     # What was asked for, and which result answers it
 
-    def remember(self, request: Request, key: str, files: Stamps) -> None:
-        """Notes that the measurement `key` answers `request`, as long as all `files` are as they were opened.
+    def remember(self, request: Request, key: str, files: Stamps, device: str | None = None) -> None:
+        """Notes that the measurement `key`, made on `device`, answers `request`, as long as all `files` are as they
+        were opened.
 
         Raises `MicroscopeError`, as `recall` does, for a path that means another place in another folder.
         """
-        self._note(Kind.ALIAS.key(request_key(request)), key, files)
+        self._note(Kind.ALIAS.key(request_key(request)), key, files, **unexpected(request, device))
 
     def recall(self, request: Request) -> Measurement | None:
         """The measurement that answers `request` as it was typed, without hashing or loading a model: its own, or
@@ -175,11 +186,19 @@ class Store:
         return (now,) if self._shelf is not None else (now, *(each for each in AUTO if each != now))
 
     def remember_look(
-        self, request: Request, kind: JobKind, example: int | None, value: Mapping[str, Any], files: Stamps
+        self,
+        request: Request,
+        kind: JobKind,
+        example: int | None,
+        value: Mapping[str, Any],
+        files: Stamps,
+        device: str | None = None,
     ) -> None:
-        """Stores what a job of this kind made, as JSON, good as long as all `files` are as they were opened."""
+        """Stores what a job of this kind made, on `device` if it opened a model, as JSON, good as long as all `files`
+        are as they were opened."""
         asked = Asked(request, kind, example).to_json()
-        self._note(Kind.LOOK.key(look_key(request, kind, example)), value, files, asked=asked)
+        key = Kind.LOOK.key(look_key(request, kind, example))
+        self._note(key, value, files, asked=asked, **unexpected(request, device))
 
     def recall_look(self, request: Request, kind: JobKind, example: int | None) -> dict[str, Any] | None:
         """The JSON that a job of this kind made for the request as it was typed; None as for `recall`."""
@@ -292,8 +311,8 @@ class Store:
         return maintenance.verify(self._writable)
 
     def gc(self) -> Collected:
-        """Removes files that processes left which were killed in the middle of storing a value, and the rows of batches
-        that sums hold."""
+        """Removes files that processes left which were killed in the middle of storing a value, the rows of batches
+        that sums hold, and what older versions kept of work in the middle."""
         return maintenance.collect(self._writable)
 
     def export_to(self, archive: Path, keys: Collection[str] | None = None) -> int:
@@ -337,11 +356,11 @@ class Store:
         self._save({key: canonical({"value": value, "files": stamps, "versions": versions(), **more})})
 
     def _noted(self, key: str, kind: Callable[[Any], T]) -> T | None:
-        """What `_note` stored, None when one of its files or libraries has changed since: who may only look takes it
-        as it was made."""
+        """What `_note` stored, None when one of its files or libraries has changed since, or the device that `auto`
+        takes: who may only look takes it as it was made."""
 
         def decode(data: Mapping[str, Any]) -> T | None:
-            made_here = self._shelf is None or data.get("versions") == versions()
+            made_here = self._shelf is None or (data.get("versions") == versions() and as_expected(data))
             return kind(data["value"]) if _hold(data) and made_here else None
 
         return self._read(key, self._find(key, touch=True), decode)

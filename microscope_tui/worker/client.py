@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import microscope_tui
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError, blaming
 from microscope_tui.settings import Settings
 from microscope_tui.store.folder import prepare
 from microscope_tui.terms import Job, JobKind, Request
@@ -61,7 +61,8 @@ __all__ = [
     "stop",
 ]
 
-START_SECONDS: Final = 20.0
+START_SECONDS: Final = 60.0
+"""Python starts and imports in them, on a busy machine or from a slow disk too."""
 STOP_SECONDS: Final = 40.0
 KNOCK_SECONDS: Final = 0.02
 """How often one looks whether a worker that somebody else has just started already listens."""
@@ -183,6 +184,8 @@ class Client:
         connection = self._dial(START_SECONDS)
         self._following.add(connection)
         try:
+            if self._closed.is_set():  # before it could be shut down with the others
+                return
             connection.settimeout(ANSWER_SECONDS)
             connection.sendall(encode(Follow(after)))
             connection.settimeout(None)
@@ -212,6 +215,7 @@ class Client:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    @blaming(Fault.WORKER)
     def _ask(self, question: Question, kind: type[A]) -> A:
         for _ in range(2):
             with contextlib.closing(self._dial(START_SECONDS)) as connection:
@@ -223,6 +227,7 @@ class Client:
                     continue  # it ended at that moment: asked once more, which makes no second job of the first
         raise MicroscopeError(_no_answer(self.cache, ANSWER_SECONDS))
 
+    @blaming(Fault.WORKER)
     def _dial(self, timeout: float) -> socket.socket:
         """A greeted connection to the worker, which is started when it may be."""
         deadline = time.monotonic() + timeout

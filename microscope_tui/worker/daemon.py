@@ -134,12 +134,13 @@ class Daemon:
         # The first GPU is the one that torch takes in this process.
         others = (gpus(os.environ) if options.gpus is None else options.gpus)[1:]
         self._lanes = [Lane(self._queue, gpu, options.arguments, self._waker.wake) for gpu in others]
-        self._listen()
+        # Before anybody can find it: who finds it may signal it at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         # Its own session gets no hang-up; started in the foreground it shall outlive the terminal all the same.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        self._listen()
 
     def serve(self) -> int:
         """Serves until told to stop; returns the exit code when the job in hand is back in the queue."""

@@ -12,6 +12,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from microscope_tui.errors import Fault
 from microscope_tui.terms import Job, JobState, Progress
 from microscope_tui.worker.__main__ import parse
 from microscope_tui.worker.place import log_file
@@ -55,8 +56,8 @@ class Remote:
     def halted(self, job_id: str, *, later: bool = False) -> Job:
         return Job.from_json(self._ask("halted", job_id, later))
 
-    def end(self, job_id: str, state: JobState, error: str | None = None) -> Job:
-        return Job.from_json(self._ask("end", job_id, state, error))
+    def end(self, job_id: str, state: JobState, error: str | None = None, fault: Fault | None = None) -> Job:
+        return Job.from_json(self._ask("end", job_id, state, error, fault))
 
     def wait_for_room(self, job_id: str, error: str) -> Job:
         return Job.from_json(self._ask("wait_for_room", job_id, error))

@@ -11,23 +11,16 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store import Deaths, Store, StoreFull
 from microscope_tui.store.keys import surroundings_key
 from microscope_tui.store.order import in_order
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
 from microscope_tui.worker.events import Events
-
-CANCELLING: Final = "cancelling"
-PAUSING: Final = "pausing"
-"""The phases of a running job that was told to stop, for good or for now."""
-
-ASKED: Final[Mapping[JobState, str]] = {JobState.CANCELLED: CANCELLING, JobState.PAUSED: PAUSING}
-"""What a running job can be asked to become, and its phase until it is."""
 
 ROOM_BYTES: Final = 16_000_000
 """Work that a full disk stopped goes on when there is so much more room than there was."""
@@ -62,7 +55,6 @@ class Queue:
         self._store, self._events, self._log_name = store, events, log_name
         self._changed = threading.Condition(threading.RLock())
         self._stopping = False
-        self._asked: dict[str, JobState] = {}
         self._awaited: dict[str, set[str]] = {}
         """Who waits for each job that this process was asked for."""
         self._unsaved: set[str] = set()
@@ -103,7 +95,7 @@ class Queue:
         with self._changed:
             for job in self._jobs.values():
                 same = (job.request, job.kind, job.example, job.surroundings) == asked
-                if same and not job.state.ended and self._asked.get(job.id) is not JobState.CANCELLED:
+                if same and not job.state.ended and job.becoming is not JobState.CANCELLED:
                     if job.id in self._awaited:  # by nobody that is known, it is nobody's to cancel by leaving
                         self._awaited[job.id].add(who)
                     if job.state.waits and job.memory_check != memory_check:
@@ -118,7 +110,7 @@ class Queue:
 
     def cancel(self, job_id: str) -> Job:
         """Ends a waiting job at once and a running one between two batches; an ended one stays as it is."""
-        return self._ask(job_id, JobState.CANCELLED)
+        return self._tell_to(JobState.CANCELLED, job_id)
 
     def leave(self, job_id: str, who: str) -> Job:
         """`who` does not wait for a job any more: it ends as by `cancel` when that was the last who did."""
@@ -131,7 +123,7 @@ class Queue:
 
     def pause(self, job_id: str) -> Job:
         """Sets a waiting job aside at once and a running one between two batches; an ended one stays as it is."""
-        return self._ask(job_id, JobState.PAUSED)
+        return self._tell_to(JobState.PAUSED, job_id)
 
     def resume(self, job_id: str) -> Job:
         """A paused job waits again, in its place; any other one stays as it is."""
@@ -139,9 +131,8 @@ class Queue:
             job = self.job(job_id)
             if job.state is JobState.PAUSED:
                 return self.put_back(job_id)
-            if self._asked.get(job_id) is JobState.PAUSED:  # it has not noticed yet
-                del self._asked[job_id]
-                return self._set(replace(job, progress=replace(job.progress, phase=STARTING)))
+            if job.becoming is JobState.PAUSED:  # it has not noticed yet
+                return self._set(replace(job, becoming=None))
             return job
 
     def move(self, job_id: str, place: int) -> Job:
@@ -161,14 +152,13 @@ class Queue:
                     self._events.add("job", each)
             return job
 
-    def _ask(self, job_id: str, state: JobState) -> Job:
+    def _tell_to(self, state: JobState, job_id: str) -> Job:
         with self._changed:
             job = self.job(job_id)
             if job.state.waits:
                 return self._become(job, state)
             if job.state is JobState.RUNNING:
-                self._asked[job_id] = state
-                return self._set(replace(job, progress=replace(job.progress, phase=ASKED[state])))
+                return self._set(replace(job, becoming=state))
             return job
 
     @property
@@ -222,14 +212,15 @@ class Queue:
             return None
 
     def should_stop(self, job_id: str) -> bool:
-        return self._stopping or job_id in self._asked
+        return self._stopping or self._jobs[job_id].becoming is not None
 
     def halted(self, job_id: str, *, later: bool = False) -> Job:
         """Sets what becomes of a running job that has stopped, or will with its process; `later`: the next goes on."""
         with self._changed:
-            if (self._stopping or later) and job_id not in self._asked:
+            job = self._jobs[job_id]
+            if (self._stopping or later) and not job.becoming:
                 return self.put_back(job_id)
-            return self._become(self._jobs[job_id], self._asked.pop(job_id, JobState.CANCELLED))
+            return self._become(job, job.becoming or JobState.CANCELLED)
 
     def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None:
         """How far a running job is; screens hear it at the next `tell`, `keep` writes it to the disk."""
@@ -237,8 +228,6 @@ class Queue:
             job = self._jobs[job_id]
             if job.state is not JobState.RUNNING:
                 return
-            if job_id in self._asked:
-                progress = replace(progress, phase=ASKED[self._asked[job_id]])
             job = self._jobs[job_id] = replace(job, progress=progress)
             self._untold.add(job_id)
             if keep:
@@ -255,26 +244,28 @@ class Queue:
         """Tells the screens that a running job's partial results have grown."""
         self._events.add("partial", self._jobs[job_id])
 
-    def end(self, job_id: str, state: JobState, error: str | None = None) -> Job:
+    def end(self, job_id: str, state: JobState, error: str | None = None, fault: Fault | None = None) -> Job:
         """Sets how a running job ended."""
         with self._changed:
-            self._asked.pop(job_id, None)
-            return self._set(replace(self._jobs[job_id], state=state, error=error, ended=time.time()))
+            job = replace(self._jobs[job_id], state=state, becoming=None, ended=time.time())
+            if state is JobState.DONE:  # work tells what is done before each step, and one that was read takes none
+                job = replace(job, progress=replace(job.progress, done=job.progress.total, percent=None))
+            return self._set(replace(job, error=error, fault=fault))
 
     def put_back(self, job_id: str) -> Job:
         """A running or paused job waits again, in its place in the queue."""
         with self._changed:
             job = replace(self._jobs[job_id], state=JobState.QUEUED, started=None)
-            return self._set(replace(job, progress=replace(job.progress, phase="queued")))
+            return self._set(replace(job, progress=replace(job.progress, phase="queued", percent=None)))
 
     def wait_for_room(self, job_id: str, error: str) -> Job:
         """A running job waits until the disk has more room than now; `error` is the sentence that says so."""
         with self._changed:
-            if job_id in self._asked:
+            if self._jobs[job_id].becoming:
                 return self.halted(job_id)
             self._room_wanted = shutil.disk_usage(self._store.folder).free + ROOM_BYTES
-            job = replace(self._jobs[job_id], state=JobState.QUEUED, started=None, error=error)
-            return self._set(replace(job, progress=replace(job.progress, phase="disk full")))
+            job = replace(self._jobs[job_id], state=JobState.QUEUED, started=None, error=error, fault=Fault.CACHE)
+            return self._set(replace(job, progress=replace(job.progress, phase="disk full", percent=None)))
 
     def died(self, job_id: str) -> bool:
         """Counts that a process died at this job; whether it may be tried again.
@@ -282,7 +273,7 @@ class Queue:
         One that got further than the one before starts the count anew: work that is committed stays done.
         """
         job = self.job(job_id)
-        phase = job.progress.stage
+        phase = job.progress.phase
         place, known = f"{phase} {job.progress.done}", self._store.deaths(job.id)
         deaths = replace(known, place=place, count=known.count + 1 if place == known.place else 1)
         self._note(job_id, deaths)
@@ -305,10 +296,8 @@ class Queue:
             # A measurement that has made way for a look did not kill the process.
             suspects = [job for job in jobs if job.kind is not JobKind.MEASURE] or jobs
             for job in jobs:
-                asked = next((state for state, phase in ASKED.items() if phase == job.progress.phase), None)
-                if asked is not None:
-                    self._asked.pop(job.id, None)
-                    self._become(job, asked)
+                if job.becoming:
+                    self._become(job, job.becoming)
                 elif not blame or job not in suspects or self.died(job.id):
                     log.warning("job %s was interrupted and waits again", job.id)
                     self.put_back(job.id)
@@ -316,7 +305,7 @@ class Queue:
                     times = self._store.deaths(job.id).count
                     error = f"The worker died {times} times at the same place of this job: see the log {self._log_name}"
                     log.error("job %s failed: %s", job.id, error)
-                    self.end(job.id, JobState.FAILED, f"{error}, then ask again.")
+                    self.end(job.id, JobState.FAILED, f"{error}, then ask again.", Fault.WORKER)
 
     def job(self, job_id: str) -> Job:
         """A job as it stands; `MicroscopeError` when there is none of this id."""
@@ -342,17 +331,22 @@ class Queue:
 
     def _become(self, job: Job, state: JobState) -> Job:
         """Cancels or pauses a job that does not run, or no longer. One that waits for room holds up no other then."""
+        job = replace(job, becoming=None)
         if job.error:
             self._room_wanted = 0
-            job = replace(job, error=None)
+            job = replace(job, error=None, fault=None)
         if state.ended:
             return self._set(replace(job, state=state, ended=time.time()))
-        return self._set(replace(job, state=state, started=None, progress=replace(job.progress, phase=state)))
+        return self._set(
+            replace(job, state=state, started=None, progress=replace(job.progress, phase=state, percent=None))
+        )
 
     def _begin(self, job: Job) -> Job:
         self._room_wanted = 0
         progress = Progress(STARTING)
-        return self._set(replace(job, state=JobState.RUNNING, progress=progress, error=None, started=time.time()))
+        return self._set(
+            replace(job, state=JobState.RUNNING, progress=progress, error=None, fault=None, started=time.time())
+        )
 
     def _has_room(self) -> bool:
         return not self._room_wanted or shutil.disk_usage(self._store.folder).free >= self._room_wanted

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from microscope_tui.devices import VISIBLE
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.terms import Job, JobState, Progress
 from microscope_tui.worker.jobs import Queue
 
@@ -106,8 +106,8 @@ class Lane(threading.Thread):
                 return queue.gpu_failed(job_id)
             case ["halted", job_id, later]:
                 return self._done(queue.halted(job_id, later=later))
-            case ["end", job_id, state, error]:
-                return self._done(queue.end(job_id, JobState(state), error))
+            case ["end", job_id, state, error, fault]:
+                return self._done(queue.end(job_id, JobState(state), error, Fault(fault) if fault else None))
             case ["wait_for_room", job_id, error]:
                 return self._done(queue.wait_for_room(job_id, error))
             case ["log", level, text]:

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from microscope_tui import __version__
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store.keys import auto_device, content_key, demo_folder, hub_folder, look_key, request_key
 from microscope_tui.store.libraries import versions
 from microscope_tui.terms import Job, JobKind, Request
 from microscope_tui.versions import LOOKS, methods
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 
 RESTART: Final = "run `microscope-tui worker stop` and start again; its job goes on from the queue."
 """What to do about a worker and a program that do not go together."""
@@ -147,9 +147,10 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Refused:
-    """The worker will not; `text` is the sentence to show."""
+    """The worker will not; `text` is the sentence to show, `fault` what it is about."""
 
     text: str
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,8 @@ def _typed(name: str, value: Any) -> Any:
         return Request.from_json(value)
     if name in ("who", "job_id", "key") and type(value) is not str:
         raise ValueError(f"{name} is not a text")
+    if name == "fault" and value is not None:
+        return Fault(value)
     if name == "made_with":
         return {str(part): str(of) for part, of in value.items()}
     if name == "memory_check" and type(value) is not bool:

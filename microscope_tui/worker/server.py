@@ -50,7 +50,7 @@ from microscope_tui.worker.protocol import (
 BACKLOG_LIMIT: Final = 2 * LINE_LIMIT
 """A screen that leaves so many bytes unread is dropped; it attaches again when it can."""
 
-ELSEWHERE: Final = "A name of what is asked for leads the worker elsewhere than the program: ask again."
+LINK_CHANGED: Final = "A name of what is asked for leads the worker elsewhere than the program: ask again."
 """Between versions and surroundings that are alike: a link was changed at that moment."""
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Server:
             try:
                 answer = self._answer(peer, decode(line))
             except MicroscopeError as error:
-                answer = Refused(str(error))
+                answer = Refused(str(error), error.fault)
             if answer is not None:
                 peer.send(answer)
         self._flush(peer)
@@ -216,7 +216,7 @@ class Server:
                 return Refused("The worker was spoken to without a greeting.")
             case Submit(request, kind, example, who, memory_check, key):
                 if key != filed_under(request, kind, example):
-                    return Refused(unlike(peer.made_with, mine="worker") or ELSEWHERE)
+                    return Refused(unlike(peer.made_with, mine="worker") or LINK_CHANGED)
                 return JobIs(self._queue.submit(request, kind, example, who, memory_check=memory_check))
             case Leave(job_id, who):
                 return JobIs(self._queue.leave(job_id, who))

@@ -23,7 +23,7 @@ from microscope_tui.worker.protocol import (
     mismatch,
 )
 
-ANSWER_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 30.0
 
 A = TypeVar("A", bound=Message)
 
@@ -68,7 +68,7 @@ def ask(connection: socket.socket, question: Question, kind: type[A]) -> A:
         if isinstance(message, kind):
             return message
         if isinstance(message, Refused):
-            raise MicroscopeError(message.text)
+            raise MicroscopeError(message.text, fault=message.fault)
         if isinstance(message, Goodbye):
             break
     raise ConnectionResetError("the worker ended before it answered")

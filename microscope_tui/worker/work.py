@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory, lost_device
+from microscope_tui.errors import Cancelled, Fault, MicroscopeError, OutOfMemory, lost_device
 from microscope_tui.results import Measurement
 from microscope_tui.store import DiskFull, Store, StoreFull
 from microscope_tui.store.keys import surroundings_key
@@ -89,7 +89,7 @@ class Desk(Protocol):
     def partial(self, job_id: str) -> None: ...
     def gpu_failed(self, job_id: str) -> bool: ...
     def halted(self, job_id: str, *, later: bool = False) -> Job: ...
-    def end(self, job_id: str, state: JobState, error: str | None = None) -> Job: ...
+    def end(self, job_id: str, state: JobState, error: str | None = None, fault: Fault | None = None) -> Job: ...
     def wait_for_room(self, job_id: str, error: str) -> Job: ...
 
 
@@ -124,7 +124,7 @@ class Reports:
     def progress(self, progress: Progress) -> None:
         if progress.device_bytes is None:
             progress = replace(progress, device_bytes=device_bytes())
-        now, phase = self._clock(), progress.stage
+        now, phase = self._clock(), progress.phase
         keep = phase != self._phase or now - self._kept >= KEEP_SECONDS
         self._phase = phase
         self._kept = now if keep else self._kept
@@ -202,7 +202,7 @@ class Work(threading.Thread):
         self._hands.append(job)
         try:
             if job.surroundings not in ("", surroundings_key(job.request)):
-                raise MicroscopeError(ELSEWHERE)
+                raise MicroscopeError(ELSEWHERE, fault=Fault.WORKER)
             with Store(self._cache, limit_bytes=self._limit, job=job.id) as store:
                 if job.kind is JobKind.MEASURE:
                     self._measure(job, store)
@@ -215,7 +215,7 @@ class Work(threading.Thread):
             log.error("job %s waits: %s", job.id, error)
         except MicroscopeError as error:
             beside = isinstance(error, OutOfMemory) and len(self._hands) > 1
-            self._fail(job, f"{error} {BESIDE}" if beside else str(error))
+            self._fail(job, f"{error} {BESIDE}" if beside else str(error), error.fault)
         except BaseException as error:  # whatever a library raises ends the job and not the worker
             log.exception("job %s: %s", job.id, type(error).__name__)
             text = " ".join(str(error).split())
@@ -227,9 +227,11 @@ class Work(threading.Thread):
                     job,
                     f"The GPU failed at this job again ({type(error).__name__}: {text}): see the log {self._log_name} "
                     f"and the system's, then `microscope-tui jobs --retry {job.id}`; what was committed is kept.",
+                    Fault.WORKER,
                 )
             else:
-                self._fail(job, f"internal error: {type(error).__name__}: {text}; see the log {self._log_name}")
+                sentence = f"internal error: {type(error).__name__}: {text}; see the log {self._log_name}"
+                self._fail(job, sentence, Fault.WORKER)
         else:
             self._queue.end(job.id, JobState.DONE)
             log.info("job %s is done", job.id)
@@ -290,6 +292,6 @@ class Work(threading.Thread):
         log.info("the memory of a model that is not in use is freed")
         self._runner.free()
 
-    def _fail(self, job: Job, sentence: str) -> None:
-        self._queue.end(job.id, JobState.FAILED, sentence)
+    def _fail(self, job: Job, sentence: str, fault: Fault | None) -> None:
+        self._queue.end(job.id, JobState.FAILED, sentence, fault)
         log.error("job %s failed: %s", job.id, sentence)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
+from functools import partial
 
 import pytest
 
@@ -73,6 +74,7 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
     process = subprocess.Popen(
         [*COMMAND, "measure", "demo:llava-next", "demo:scienceqa", "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored in the background of a script
     )  # fmt: skip
     said = ""
     while "measuring" not in said:
@@ -80,7 +82,7 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
         assert line, said
         said += line
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130
     assert out == ""
     last = err.splitlines()[-1]
@@ -94,7 +96,7 @@ def test_an_interrupt_ends_with_130_and_one_line_and_keeps_what_was_measured(tmp
 
 def test_a_closed_pipe_is_no_error():
     line = f"{sys.executable} -m microscope_tui slices | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=240)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
 
@@ -105,7 +107,7 @@ def test_talk_that_nobody_reads_takes_neither_the_data_nor_the_exit_code_along(a
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "microscope_tui", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=60)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=240)
     os.close(writer)
     assert done.returncode == code
     assert done.stdout.startswith("key") == (arguments == ["cache"])
@@ -315,7 +317,7 @@ def test_what_is_measured_is_refused_where_nothing_is(command, flags, capsys):
 
 def test_output_that_cannot_be_written_is_one_sentence():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*COMMAND, "slices"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run([*COMMAND, "slices"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=240)
     said = "microscope-tui: The output cannot be written (No space left on device): send it elsewhere.\n"
     assert (done.returncode, done.stderr) == (2, said)
 
@@ -353,7 +355,7 @@ def test_help_and_lists_load_nothing_heavy():
         "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'textual', 'pyarrow'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
 
 
@@ -364,7 +366,7 @@ def test_help_and_lists_load_nothing_heavy():
         (Progress("measuring", 3, 9, 1200, 1.5, 64.2), "measuring 3/9 ex · 1,200 tokens · 1.5 ex/s · ETA 1:04"),
         (Progress("measuring", 3, 9, 1200, 1.5, 4000), "measuring 3/9 ex · 1,200 tokens · 1.5 ex/s · ETA 1:06:40"),
         (Progress("keeping linear maps", 3, 8, unit="maps"), "keeping linear maps 3/8 maps"),
-        (Progress("computing profiles 53 %", 9, 9, 1200, 1.5, 0.0), "computing profiles 53 %"),
+        (Progress("computing profiles", 9, 9, 1200, 1.5, 0.0, percent=53), "computing profiles 53 %"),
     ],
 )
 def test_progress_is_one_line(progress, text):
@@ -387,14 +389,14 @@ def test_how_the_explorer_is_drawn_is_refused_before_what_draws_nothing(flag, ca
 def test_a_stream_that_is_closed_is_no_defect(closed):
     for arguments in ("models", "slices --json"):
         line = f"{sys.executable} -m microscope_tui {arguments} {closed}"
-        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=240)
         assert (done.returncode, done.stderr) == (0, "")
         assert ("demo:" in done.stdout) == (closed == "2>&-")
 
 
 def test_the_explorer_refuses_a_closed_stream():
     line = f"{sys.executable} -m microscope_tui >&-"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
 

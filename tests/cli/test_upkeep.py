@@ -8,7 +8,7 @@ import pytest
 
 from microscope_tui.cli import main
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobState, Request, SliceSpec
+from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
 from tests.sure import sure
 
 PLACES = "1 is the next, 2 the one after it, …."
@@ -40,7 +40,7 @@ def test_what_the_cache_holds_can_be_listed_and_removed(capsys):
     assert main(["cache", "import", archive]) == 0
     assert main(["cache", "verify"]) == 0
     assert main(["cache", "gc"]) == 0
-    assert "Removed 0 orphan files" in capsys.readouterr().err
+    assert "Removed 0 leftovers" in capsys.readouterr().err
     assert main(["cache", "ls", "--json"]) == 0
     assert {e["key"].partition("/")[0] for e in json.loads(capsys.readouterr().out)} == {"blob", "measurement"}
     assert main(["cache", "import"]) == 2
@@ -106,6 +106,41 @@ def test_jobs_are_paused_moved_and_cancelled_with_and_without_a_worker(tmp_path,
     assert [row.endswith("without sinks") for row in rows] == [row.startswith("c ") for row in rows]
 
 
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_long_name_is_cut_in_the_list_of_jobs_in_a_terminal_and_whole_elsewhere(
+    columns: int, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    long, spec = "/models/" + "x" * 192 + "-end", SliceSpec("demo:scienceqa", count=64)
+    with Store(tmp_path) as store:
+        for number, name in enumerate((long, "demo:llava-next")):
+            store.put_job(Job(str(number), Request(name, spec), JobState.PAUSED, created=number))
+    assert main(["jobs", "--cache", str(tmp_path)]) == 0
+    whole = capfd.readouterr().out
+    assert long in whole
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    assert main(["jobs", "--cache", str(tmp_path)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= max(columns, 110)
+    assert "/models/xxx" in lines[1]
+    assert "-end" in lines[1]
+    assert "x…x" in lines[1]
+    assert all("demo:scienceqa?count=64" in line for line in lines[1:])
+    assert "demo:llava-next" in lines[2]
+
+
+def test_the_list_of_jobs_says_what_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    spec = SliceSpec("demo:scienceqa", count=64)
+    told = (Progress("measuring", 64, 64), Progress("logit lens", 9, 9, unit="layers"), Progress("running the model"))
+    with Store(tmp_path) as store:
+        for number, progress in enumerate(told):
+            job = Job(str(number), Request("m/m", spec), JobState.DONE, created=number, progress=progress)
+            store.put_job(job)
+    assert main(["jobs", "--cache", str(tmp_path)]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    begin, end = header.index("done of"), header.index("model")
+    assert [row[begin:end].strip() for row in rows] == ["64/64", "9/9 layers", ""]
+
+
 def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
     few = ["demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--stream", "main", "--csv"]
 
@@ -128,6 +163,17 @@ def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
     assert main(["--read-only", "cache", "export", archive]) == 0
     assert main(["--read-only", "measure", *few]) == 0
     assert capsys.readouterr().out == measured
+    theirs = ["--cache", str(tmp_path / "theirs")]
+    assert main([*theirs, "cache", "import", archive]) == 0
+    capsys.readouterr()
+    for more, apart in (
+        ([], "made of files that are not here or have changed"),
+        (["--folds", "3", "--dtype", "bfloat16", "--metric", "dimension"], "in float32, 10 folds, without dimension"),
+        (["--modality", "text", "audio"], "without audio"),
+    ):
+        said = refused(*theirs, "measure", *few, *more)
+        assert f": of this model and slice it has one {apart}, which `microscope-tui --read-only` shows; leave" in said
+    assert "one" not in refused(*theirs, "measure", *few, "--without", "sinks").partition("measured: ")[2]
     for action in (["clear"], ["gc"], ["verify"], ["rm", min(held)], ["import", archive]):
         assert "read-only" in refused("cache", *action)
     for command in (["jobs", "--cancel", "a"], ["worker", "start"], ["worker", "stop"]):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from microscope_tui.engine import state, walk
+from microscope_tui.engine import journal, state, walk
 from microscope_tui.models.base import Captured
 from microscope_tui.results import Measurement
 from microscope_tui.slices import Example
@@ -67,6 +67,12 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(walk.Walk, "_count", counted)
     return seen
+
+
+@pytest.fixture(autouse=True)
+def time_for_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk has time to write the rows of every batch, however slow the disk is at that moment."""
+    monkeypatch.setattr(journal, "ALLOWED_SECONDS", 1e9)
 
 
 @pytest.fixture

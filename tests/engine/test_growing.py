@@ -6,7 +6,9 @@ import pytest
 from safetensors import safe_open
 
 from microscope_tui.engine.tensors import head_of, parts_of, tensors_of
+from microscope_tui.errors import BadExample
 from microscope_tui.geometry.masks import massive
+from microscope_tui.slices import Slice
 from microscope_tui.store import Store
 from microscope_tui.terms import Metric, Modality, Request, SliceSpec, Stream
 from tests.engine.keeping import measured, named, request, same, stop_at
@@ -105,6 +107,19 @@ def test_matched_rows_are_the_first_different_ones_of_the_sample_and_need_no_for
     assert others[0] == others[1]
 
 
+def test_matched_rows_are_as_many_for_conventions_that_count_copies(tmp_path):
+    """At layer 0 rows repeat: the words of the prompt are the same for every example."""
+    with Store(tmp_path) as store:
+        whole = measured(request(16), store)
+        matched = measured(request(16, matched=40), store)
+    of = Metric.DIMENSION, Modality.TEXT, Stream.RESIDUAL
+    assert sure(whole.profile(*of, "scikit-dimension")).n[0] > sure(whole.profile(*of, "mle")).n[0]  # some repeat
+    for method in ("mle", "facco", "gride", "dadapy", "scikit-dimension", "llm-microscope"):
+        assert set(sure(matched.profile(*of, method)).n) == {40}, method
+        before, after = (sure(found.profile(*of, method)) for found in (whole, matched))
+        assert before.value[-1] != after.value[-1]
+
+
 def test_all_examples_of_a_source_cannot_grow_and_leave_one_state(tmp_path, tiny_next, small_slice):
     """Ten examples in batches of eight: of a draw, the last whole batch is kept beside the end."""
     for count, kept in ((None, ["10"]), (10, ["10", "8"])):
@@ -194,3 +209,26 @@ def test_sums_that_vanish_while_they_are_read_are_measured_again(tmp_path, captu
         monkeypatch.setattr(Store, "blob_file", found_and_removed)
         measured(request(16), store)
     assert len(captured) == 8 + 16
+
+
+@pytest.mark.parametrize(("more", "again"), [({}, 16), ({"streams": (Stream.RESIDUAL, Stream.MAIN)}, 40)])
+def test_sums_of_more_will_do_where_what_was_skipped_would_be_skipped_again(
+    tmp_path, captured, monkeypatch, more, again
+):
+    """Of other modalities, not of another stream: that may have been all that was wrong with an example."""
+    example = Slice.example
+
+    def unusable(self, index):
+        if index == 3:
+            raise BadExample(self.keys[3], "it is empty")
+        return example(self, index)
+
+    monkeypatch.setattr(Slice, "example", unusable)
+    wanted: dict[str, Any] = {"streams": (Stream.RESIDUAL,), "modalities": (Modality.TEXT,)}
+    expected = measured(request(40, **wanted), None)
+    assert [each.reason for each in expected.skipped] == ["it is empty"]
+    with Store(tmp_path) as store:
+        measured(request(24, **({**wanted, "modalities": (Modality.TEXT, Modality.IMAGE)} | more)), store)
+        captured.clear()
+        same(measured(request(40, **wanted), store), expected)
+    assert len(captured) == again - (again > 16)

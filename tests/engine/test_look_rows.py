@@ -31,9 +31,12 @@ FOLDS = REQUEST.folds
 REQUEST = replace(REQUEST, streams=tuple(Stream))
 
 
+COUNTED = {"linear maps": "maps", "main axes": "layers", "t-SNE": "layers"}
+
+
 def look(store, request, kind):
     def counted_in(progress):
-        assert progress.unit == ("maps" if "linear maps" in progress.phase else "examples")
+        assert progress.unit == next((unit for what, unit in COUNTED.items() if what in progress.phase), "examples")
 
     run(request, store, kind=kind, example=None, on_progress=counted_in, should_stop=lambda: False)
     return store.recall_look(request, kind, None)

@@ -97,7 +97,7 @@ def test_the_lens_is_the_final_norm_and_the_head_and_at_the_end_the_models_own_o
 
 
 def test_the_lens_holds_few_logits_at_once(table, monkeypatch):
-    model, _ = MODELS.open(REQUEST, on_phase=lambda _: None)
+    model, _ = MODELS.open(REQUEST, on_progress=lambda _: None)
     states = [torch.randn(50, model.width, generator=torch.Generator().manual_seed(0))] * 2
     with torch.no_grad():
         own = lens_module.read_out(model, states[-1][-1:])[0]
@@ -225,7 +225,7 @@ def test_the_only_example_of_a_slice_has_no_map(tmp_path, tiny_fusion):
 
 def test_a_text_without_a_picture_and_a_model_without_a_head(tmp_path, small_slice, tiny_fusion, monkeypatch):
     request = Request(tiny_fusion, SliceSpec(small_slice))
-    model, _ = MODELS.open(request, on_phase=lambda _: None)
+    model, _ = MODELS.open(request, on_progress=lambda _: None)
     monkeypatch.setattr(type(model), "head", None)
     with Store(tmp_path) as own:
         table = tokens(own, request, 9)

@@ -18,7 +18,7 @@ from microscope_tui.catalogue.locate import locate_model, locate_slice
 from microscope_tui.engine import walk
 from microscope_tui.engine.measure import run
 from microscope_tui.engine.profiles import placed
-from microscope_tui.engine.provenance import wider_sums
+from microscope_tui.engine.provenance import sums_name, wider_sums
 from microscope_tui.errors import Cancelled, MicroscopeError
 from microscope_tui.models import load
 from microscope_tui.models.capture import capture
@@ -26,7 +26,7 @@ from microscope_tui.results import Estimate, Measurement
 from microscope_tui.slices import open_slice, question_text
 from microscope_tui.slices.columns import Columns
 from microscope_tui.store import Store
-from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream
+from microscope_tui.terms import Metric, Modality, Progress, Request, SliceSpec, Stream, captured_streams
 from tests.sure import sure
 
 SLICE = "demo:scienceqa?count=24"
@@ -219,9 +219,8 @@ def test_the_share_of_the_profiles_made_is_told_while_they_are_computed():
     progress: list[Progress] = []
     spec = SliceSpec.parse("demo:scienceqa?count=4")
     run(Request("demo:omnifusion", spec, metrics=(Metric.ANISOTROPY,)), None, on_progress=progress.append)
-    phases = [p.phase for p in progress if p.stage == "computing profiles"]
-    told = list(dict.fromkeys(phases))
-    assert told == [f"computing profiles {100 * part // 6} %" for part in range(1, 7)]  # 2 modalities in 3 streams
+    told = list(dict.fromkeys(p.percent for p in progress if p.phase == "computing profiles"))
+    assert told == [100 * part // 6 for part in range(1, 7)]  # 2 modalities in 3 streams
 
 
 def test_partial_profiles_come_while_it_runs_and_a_stop_is_heard_between_batches(tmp_path, monkeypatch):
@@ -412,4 +411,9 @@ def test_wider_sums_are_those_that_requests_for_more_keep(tiny_next, small_slice
     found = wider_sums(narrow, slice_)
     assert wide["state"] in found
     assert narrow["state"] not in found
+    one_more = state(modalities=(Modality.TEXT, Modality.IMAGE), streams=(Stream.UPDATE,))
+    assert (found[wide["state"]], found[one_more["state"]]) == (False, True)
+    staged = {**narrow, "before": True}
+    pictured = sums_name(staged, slice_, one_more["modalities"], captured_streams([Stream.UPDATE]))
+    assert not wider_sums(staged, slice_)[pictured], "their tower is captured as well"
     assert narrow["state"] not in wider_sums(wide, slice_)

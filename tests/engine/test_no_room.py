@@ -157,6 +157,7 @@ def test_rows_are_written_again_when_there_was_time(tmp_path, monkeypatch):
     """A disk on which a batch takes 5 s, and 1 s to measure: about every hundredth is written."""
     clock: Any = Clock()
     monkeypatch.setattr(journal, "time", clock)
+    monkeypatch.setattr(journal, "ALLOWED_SECONDS", 1.0)
     tally, put = Tally(), Store.put_blob
 
     def slowly(self, key, value, **options):
@@ -201,6 +202,7 @@ def test_a_kill_costs_at_most_ten_times_what_it_takes_to_write_the_sums(tmp_path
     clock: Any = Clock()
     monkeypatch.setattr(state, "SHARE", 0.05)
     monkeypatch.setattr(state, "ALONE", 0.1)
+    monkeypatch.setattr(journal, "ALLOWED_SECONDS", 1.0)
     for module in (state, journal):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(journal, "PACE", 0.0 if fast else 1.0)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from microscope_tui import measure, versions
 from microscope_tui.catalogue.locate import locate_model
@@ -14,7 +15,7 @@ from microscope_tui.engine import forecast
 from microscope_tui.engine.looks import look
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.results import Measurement
-from microscope_tui.store import Store
+from microscope_tui.store import Store, keys
 from microscope_tui.terms import JobKind, Metric, Modality, Request, SliceSpec, Stream
 from tests.sure import sure
 
@@ -145,3 +146,27 @@ def test_who_asks_says_whether_memory_is_looked_at(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("MICROSCOPE_MEMORY_CHECK")
     assert main(["--cache", str(tmp_path), *arguments]) == 0
     assert asked == ["demo:omnifusion", "demo:llava-next"]
+
+
+def test_what_auto_makes_on_the_cpu_beside_a_gpu_that_torch_cannot_use_is_not_found_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = ["nvidia0", "an old driver"]
+    monkeypatch.setattr(keys, "gpus", lambda _: ("0",))
+    monkeypatch.setattr(keys, "gpu_facts", lambda _: list(facts))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    made = quick("demo:llava-next", cache=tmp_path)
+    assert made.provenance["device"] == "cpu"
+    request = Request(
+        "demo:llava-next", SliceSpec.parse(SLICE), (Metric.ANISOTROPY,), (Modality.TEXT,), (Stream.RESIDUAL,)
+    )
+    options = {"on_progress": lambda _: None, "should_stop": lambda: False}
+    with Store(tmp_path) as store:
+        look.run(request, store, kind=JobKind.TOKENS, example=0, **options)  # type: ignore[arg-type]
+
+        def found() -> list[bool]:
+            return [store.recall(request) == made, store.recall_look(request, JobKind.TOKENS, 0) is not None]
+
+        assert found() == [True, True]
+        facts[1] = "a new driver"
+        assert found() == [False, False]

@@ -68,7 +68,7 @@ def test_operations_have_one_thread_while_tasks_are_done_at_once():
 
 def in_a_new_thread(call: Callable[[], T]) -> T:
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result(timeout=30)
+        return pool.submit(call).result(timeout=120)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -92,17 +92,17 @@ def test_threads_that_overlap_leave_the_number_as_it_was_before_the_first():
         planned = tasks_for(NARROW, CPU)
         with threads_for(2):
             entered.set()
-            assert leave.wait(30)
+            assert leave.wait(120)
             within = torch.get_num_threads()
         return planned, within, torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as pool:
         with threads_for(2):
             other = pool.submit(overlap)  # a thread that begins within has one thread, if one asks torch
-            assert entered.wait(30)
+            assert entered.wait(120)
         assert torch.get_num_threads() == 2
         leave.set()
-        assert other.result(timeout=30) == (2, 1, 2)
+        assert other.result(timeout=120) == (2, 1, 2)
     assert in_a_new_thread(torch.get_num_threads) == 2
 
 
@@ -147,7 +147,7 @@ def test_listeners_of_a_measurement_on_narrow_rows_have_all_threads(tiny_next, s
 
 
 def test_as_many_are_under_way_as_there_are_tasks_and_come_in_order():
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=120)
 
     def meet(number: int) -> int:
         both.wait()
@@ -160,7 +160,7 @@ def test_as_many_are_under_way_as_there_are_tasks_and_come_in_order():
 @pytest.mark.usefixtures("two_threads")
 def test_products_in_the_tasks_have_no_more_threads_than_the_caller_allows():
     matrix = torch.randn(1500, 1500, dtype=torch.float64)
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=120)
 
     def threads_after_a_product() -> int:
         both.wait()

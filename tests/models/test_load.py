@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from microscope_tui.errors import MicroscopeError, OutOfMemory, one_line
 from microscope_tui.models.load import open_model
 from microscope_tui.slices.hub import HTTP_ERROR
-from microscope_tui.terms import Modality, Stream
+from microscope_tui.terms import Modality, Progress, Stream
 from tests.models.builders import CONTEXT, LAYERS, WIDTH, build_llava_next, text_config
 
 
@@ -68,12 +68,12 @@ def test_an_open_model_says_what_it_is(llava_next, llava_next_folder):
 
 
 def test_phases_are_told_and_the_terminal_is_left_alone(llava_next_folder, capfd):
-    phases: list[str] = []
-    model = open_model(str(llava_next_folder), on_phase=phases.append)
+    told: list[Progress] = []
+    model = open_model(str(llava_next_folder), on_progress=told.append)
     model.prepare([])
-    assert phases[0] == "looking for the model"
-    assert "loading weights 100 %" in phases
-    assert phases[-1] == "checking the model"
+    assert told[0] == Progress("looking for the model")
+    assert Progress("loading weights", percent=100) in told
+    assert told[-1] == Progress("checking the model")
     assert capfd.readouterr() == ("", "")
 
 
@@ -379,8 +379,8 @@ def test_what_is_missing_is_downloaded(hub, monkeypatch, llava_next_folder):
         return str(llava_next_folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    phases: list[str] = []
-    open_model("someone/model@v2", on_phase=phases.append)
+    told: list[Progress] = []
+    open_model("someone/model@v2", on_progress=told.append)
     assert asked[0][:2] == ("someone/model", "v2")
     assert not any(pattern == "*" or pattern.endswith((".bin", ".py")) for pattern in asked[0][2])
-    assert "downloading 0.2 of 0.2 GB" in phases
+    assert Progress("downloading 0.2 of 0.2 GB") in told

@@ -87,7 +87,7 @@ def test_the_published_layout_is_opened_offline(cached, omnifusion):
 
 def test_what_says_which_commits_are_meant_is_watched(cached):
     """A new commit of the tower is a new model, also where OmniFusion's own has not moved."""
-    _, files = OpenModels().open(Request(REPO, SliceSpec("x")), on_phase=lambda _: None)
+    _, files = OpenModels().open(Request(REPO, SliceSpec("x")), on_progress=lambda _: None)
     for repo in (REPO, TOWER):
         assert cached / f"models--{repo.replace('/', '--')}" / "refs" / "main" in files
 

@@ -12,7 +12,7 @@ from microscope_tui.catalogue.locate import locate_model, twin_folder
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.models.load import open_model
 from microscope_tui.models.skeleton import skeleton
-from microscope_tui.terms import Stream
+from microscope_tui.terms import Progress, Stream
 
 NAME = "demo:llava-next@init"
 
@@ -24,17 +24,17 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_a_twin_is_made_once_and_opens_with_the_shape_of_its_trained_model():
     assert locate_model(NAME) is None
-    phases: list[str] = []
-    twin = open_model(NAME, on_phase=phases.append)
-    assert "making the untrained twin" in phases
+    told: list[Progress] = []
+    twin = open_model(NAME, on_progress=told.append)
+    assert Progress("making the untrained twin") in told
     assert locate_model(NAME) == twin_folder(NAME)
     trained = open_model("demo:llava-next")
     assert (twin.layers, twin.width, twin.architecture) == (trained.layers, trained.width, trained.architecture)
     assert twin.identity != trained.identity
     assert set(twin.streams) == set(Stream), twin.refused
-    phases.clear()
-    assert open_model(NAME, on_phase=phases.append).identity == twin.identity
-    assert "making the untrained twin" not in phases
+    told.clear()
+    assert open_model(NAME, on_progress=told.append).identity == twin.identity
+    assert Progress("making the untrained twin") not in told
 
 
 def test_a_twin_made_elsewhere_has_the_same_weights(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microscope_tui.errors import BadExample, MicroscopeError
@@ -202,7 +202,6 @@ anything = st.recursive(
 )
 
 
-@settings(deadline=None)  # the time is the machine's
 @given(anything)
 def test_nothing_makes_a_conversation_fail(turns: object) -> None:
     assert isinstance(conversation_of(turns), Conversation)

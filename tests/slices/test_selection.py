@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microscope_tui.errors import MicroscopeError
@@ -36,7 +36,6 @@ def test_a_draw_is_written_down(parquet: Path) -> None:
     assert keys(parquet, count=6, seed=3) == names([9, 15, 20, 14, 23, 8])
 
 
-@settings(deadline=None)  # the time is the machine's
 @given(seed=st.integers(), smaller=st.integers(1, data.TOTAL), larger=st.integers(1, data.TOTAL))
 def test_a_smaller_slice_is_the_beginning_of_a_larger_one(parquet: Path, seed: int, smaller: int, larger: int) -> None:
     smaller, larger = sorted((smaller, larger))

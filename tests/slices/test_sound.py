@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.io.wavfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from microscope_tui.errors import BadExample, MicroscopeError
@@ -73,7 +73,6 @@ def test_sound_that_is_cut_off_is_a_bad_sound_but_for_one_of_unknown_length() ->
     np.testing.assert_array_equal(decode_sound(piped).samples, decode_sound(whole).samples)
 
 
-@settings(deadline=None)  # the time is the machine's
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=6), st.integers(0, 300))
 def test_damaged_bytes_give_a_sound_or_a_bad_sound(changes: list[tuple[int, int]], length: int) -> None:
     damaged = bytearray(wav((TONE * 9000).astype(np.int16)))

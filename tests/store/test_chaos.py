@@ -33,7 +33,7 @@ def actor(*arguments: str) -> subprocess.Popen[str]:
 
 def test_a_thousand_random_operations_of_four_processes_lose_nothing(folder: Path) -> None:
     actors = [actor("random", str(folder), name, str(seed), "250") for seed, name in enumerate("abcd")]
-    outputs = [each.communicate(timeout=120) for each in actors]
+    outputs = [each.communicate(timeout=240) for each in actors]
     assert [each.returncode for each in actors] == [0] * 4, outputs
     models = [json.loads(output) for output, _ in outputs]
     with Store(folder) as store:
@@ -95,7 +95,7 @@ def test_a_full_disk_is_a_sentence_and_work_goes_on_when_there_is_room(folder: P
     folder.mkdir()
     mount = 'mount -t tmpfs -o size=3m,mode=700 tmpfs "$0" && exec "$@"'
     command = ["unshare", "-rm", "sh", "-c", mount, str(folder), sys.executable, ACTORS, "fill", str(folder)]
-    answer = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    answer = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=240)
     assert (answer.returncode, answer.stdout) == (0, "went on\n"), answer.stderr
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from microscope_tui import versions
 from microscope_tui.catalogue.locate import DEMO
+from microscope_tui.devices import VISIBLE, gpu_facts
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Store, keys
 from microscope_tui.terms import JobKind, Request, SliceSpec
@@ -18,11 +19,11 @@ REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 LOOKED = {"seen": 1}
 
 
-def remember(store: Store, request: Request = REQUEST) -> None:
+def remember(store: Store, request: Request = REQUEST, device: str | None = None) -> None:
     store.put_measurement("k", measurement())
-    store.remember(request, "k", {})
+    store.remember(request, "k", {}, device)
     for kind in versions.LOOKS:
-        store.remember_look(request, kind, None, LOOKED, {})
+        store.remember_look(request, kind, None, LOOKED, {}, device)
 
 
 def recalled(store: Store, request: Request = REQUEST) -> bool:
@@ -147,3 +148,39 @@ def test_auto_means_the_device_that_is_here_now(store: Store, folder: Path, monk
     assert recalled(Store(folder, read_only=True))
     monkeypatch.setattr(keys, "gpus", lambda _: ("0", "1"))
     assert recalled(store)
+
+
+def test_what_auto_made_on_another_device_than_it_means_is_found_where_it_would_be_so_again(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is there and its driver is too old for torch: until there is another driver, `auto` is the CPU."""
+    facts = ["nvidia0", "driver 470"]
+    monkeypatch.setattr(keys, "gpus", lambda _: ("0",))
+    monkeypatch.setattr(keys, "gpu_facts", lambda _: list(facts))
+    remember(store, REQUEST, "cpu")
+    assert recalled(store)
+    facts[1] = "driver 580"
+    assert not recalled(store), "torch can use the GPU now"
+    assert recalled(Store(folder, read_only=True)), "the result says which device it was"
+    remember(store, REQUEST, "cuda")
+    facts[1] = "driver 590"
+    assert recalled(store), "what was made on the device that is meant is found with any driver"
+    named = replace(REQUEST, device="cpu")
+    remember(store, named, "cpu")
+    facts.clear()
+    assert recalled(store, named)
+
+
+def test_what_decides_whether_torch_can_use_a_gpu(tmp_path: Path) -> None:
+    driver, devices = tmp_path / "version", tmp_path / "dev"
+    devices.mkdir()
+    for name in ("nvidia1", "nvidia0", "nvidiactl", "dxg", "null"):
+        (devices / name).touch()
+
+    def facts(visible: str | None) -> list[str]:
+        return gpu_facts({} if visible is None else {VISIBLE: visible}, devices, driver)
+
+    assert facts(None) == facts("1") == ["dxg", "nvidia0", "nvidia1", ""]
+    driver.write_text("NVRM version: 580.65\nGCC version: 13\n")
+    assert facts("") == ["dxg", "nvidia0", "nvidia1", "NVRM version: 580.65", ""]
+    assert facts("0, GPU-0f3c") == ["dxg", "nvidia0", "nvidia1", "NVRM version: 580.65", "GPU-0f3c"]

@@ -20,9 +20,11 @@ from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
 
 RUNNER = "runners:RUNNER"
+DEADLINE = 120.0
+"""Seconds after which what did not come is taken to come no more: many, for other work may go on on the machine."""
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> object:
+def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> object:
     """Waits for a condition; its first true value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -96,9 +98,11 @@ def box(monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     box = Box(root / "cache", root / "gates")
     box.gates.mkdir()
     yield box
-    if is_held(box.cache):
-        box.kill()
-    record = Record.read(box.cache)
+    record = Record.read(box.cache)  # first: a worker that ends by itself at this moment has none before it lets go
+    if record is not None and is_held(box.cache):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, signal.SIGKILL)
+    until(lambda: not is_held(box.cache), "the worker to end")
     if record is not None:
         Path(record.socket).unlink(missing_ok=True)
     shutil.rmtree(root)

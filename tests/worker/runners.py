@@ -11,13 +11,14 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from microscope_tui.errors import Cancelled, MicroscopeError, OutOfMemory
+from microscope_tui.errors import Cancelled, Fault, MicroscopeError, OutOfMemory
 from microscope_tui.results import Measurement
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, Progress, Request
 from microscope_tui.worker.work import Runner
 
-DEADLINE = 30.0
+DEADLINE = 240.0
+"""Seconds after which nobody waits for a job any more: longer than the tests do."""
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
         case "gate":
             wait(gate, should_stop)
         case "loads":
-            wait(gate, lambda: on_progress(Progress("loading weights 10 %")))
+            wait(gate, lambda: on_progress(Progress("loading weights", percent=10)))
         case "deaf":
             wait(gate, lambda: False)
         case "busy":
@@ -54,7 +55,7 @@ def run(
             for done in range(2000):
                 on_progress(Progress("measuring", done=done, total=2000))
         case "fail":
-            raise MicroscopeError("The model is a teapot: name another.")
+            raise MicroscopeError("The model is a teapot: name another.", fault=Fault.MODEL)
         case "bug":
             raise TypeError("a defect\nof ours")
         case "gpu" | "gpu once":
@@ -65,7 +66,7 @@ def run(
             on_progress(Progress("measuring", done=10 + tries, total=100))
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
         case "blocks":
-            provenance["chain"] = blocks(store, on_progress, should_stop)
+            provenance["chain"] = blocks(gate, store, on_progress, should_stop)
         case "large":
             wait(gate, should_stop)
             store.put_blob("large", bytes(1_000_000))
@@ -135,12 +136,15 @@ RUNNER: Runner = StandIn()
 BLOCKS = 200
 
 
-def blocks(store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
-    """A chain of digests, each link of which is committed with the one before it: nothing may be lost or doubled."""
+def blocks(gate: Path, store: Store, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+    """A chain of digests, each link of which is committed with the one before it: nothing may be lost or doubled. The
+    last link waits for the gate, so that who kills in the middle has all the time in the world."""
     state = json.loads(store.blob("state") or b'{"next": 0, "chain": ""}')
     for number in range(state["next"], BLOCKS):
         if should_stop():
             raise Cancelled("told to stop")
+        if number == BLOCKS - 1:
+            wait(gate, should_stop)
         state = {"next": number + 1, "chain": link(state["chain"], number)}
         store.put_blobs({"state": json.dumps(state).encode(), f"block {number % 8}": bytes(50_000)})
         on_progress(Progress("measuring", done=number + 1, total=BLOCKS))

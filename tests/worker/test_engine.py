@@ -132,7 +132,7 @@ def test_looks_kills_and_pauses_do_not_change_a_bit_of_a_measurement(box: Box, f
             elif client.pause(job.id).state is JobState.RUNNING:
                 until(lambda: state(job.id) is not JobState.RUNNING, "the job to pause", seconds)
                 client.resume(job.id)
-        assert (ended(job.id).state, looks > 0) == (JobState.DONE, True)
+        assert (ended(job.id).error, ended(job.id).state, looks > 0) == (None, JobState.DONE, True)
     with Store(box.cache) as store:
         assert bits(store.recall(REQUEST)) == expected
         table = TokenTable.from_json(sure(store.recall_look(REQUEST, JobKind.TOKENS, 0)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker import client as workers
@@ -48,9 +48,10 @@ def test_memory_is_looked_at_as_who_asks_says_whatever_the_settings_of_the_worke
 def test_a_failing_job_says_why_in_one_sentence_and_keeps_what_it_had(box: Box) -> None:
     with box.client() as client:
         fail, bug = client.submit(box.request("fail")), client.submit(box.request("bug", "b"))
-        assert box.ended(client, fail.id).error == "The model is a teapot: name another."
+        ended = box.ended(client, fail.id)
+        assert (ended.error, ended.fault) == ("The model is a teapot: name another.", Fault.MODEL)
         ended = box.ended(client, bug.id)
-        assert ended.state is JobState.FAILED
+        assert (ended.state, ended.fault) == (JobState.FAILED, Fault.WORKER)
         assert ended.error == f"internal error: TypeError: a defect of ours; see the log {workers.log_file(box.cache)}"
         assert "Traceback" in workers.log_file(box.cache).read_text()
         assert box.ended(client, client.submit(box.request("quick", "c")).id).state is JobState.DONE
@@ -91,7 +92,7 @@ def test_cancelling_a_waiting_a_running_an_ended_and_an_unknown_job(box: Box) ->
         running, waiting = client.submit(box.request("gate")), client.submit(box.request("quick", "b"))
         box.running(client, running.id)
         assert client.cancel(waiting.id).state is JobState.CANCELLED
-        assert client.cancel(running.id).progress.phase == "cancelling"
+        assert client.cancel(running.id).becoming is JobState.CANCELLED
         assert box.ended(client, running.id).state is JobState.CANCELLED
         assert client.cancel(running.id).state is JobState.CANCELLED
         assert box.begun("b") == []
@@ -193,7 +194,7 @@ def test_a_running_job_is_paused_over_the_end_of_its_worker_and_resumed(box: Box
     with box.client() as client:
         job, other = client.submit(box.request("gate")), client.submit(box.request("quick", "b"))
         box.running(client, job.id)
-        assert client.pause(job.id).progress.phase == "pausing"
+        assert client.pause(job.id).becoming is JobState.PAUSED
         assert box.ended(client, other.id).state is JobState.DONE, "the next one goes on"
         paused = box.job(client, job.id)
         assert (paused.state, paused.progress.phase, paused.progress.done) == (JobState.PAUSED, "paused", 3)
@@ -260,7 +261,7 @@ def test_a_full_disk_pauses_the_job_which_goes_on_when_there_is_room(box: Box) -
     command = ["unshare", "-rm", "sh", "-c", mount, str(box.cache), sys.executable, "-c", script]
     root = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
     assert answer.returncode == 0, answer.stderr
     first, shown, second = answer.stdout.splitlines()
     assert shown == first

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.devices import gpus
+from microscope_tui.errors import Fault
 from microscope_tui.store import Store
 from microscope_tui.terms import JobKind, JobState
 from microscope_tui.worker import client as workers
 from microscope_tui.worker.client import Client
 from microscope_tui.worker.place import Record, is_held
 from tests.sure import sure
-from tests.worker.conftest import RUNNER, Box, until
+from tests.worker.conftest import DEADLINE, RUNNER, Box, until
 from tests.worker.runners import BLOCKS, link
 
 
@@ -65,7 +66,7 @@ def worker_of(box: Box, names: str) -> Iterator[Client]:
         yield client
     if process.poll() is None:
         process.kill()
-    process.wait(10)
+    process.wait(DEADLINE)
 
 
 def gpu(pid: int) -> str | None:
@@ -118,7 +119,8 @@ def test_pausing_cancelling_and_failing_reach_the_other_process(box: Box, two: C
     two.pause(paused.id)
     until(lambda: box.job(two, paused.id).state is JobState.PAUSED, "the job to pause")
     fail = two.submit(box.request("fail", "c"))
-    assert box.ended(two, fail.id).error == "The model is a teapot: name another."
+    ended = box.ended(two, fail.id)
+    assert (ended.error, ended.fault) == ("The model is a teapot: name another.", Fault.MODEL)
     two.resume(paused.id)
     box.running(two, paused.id)
     two.cancel(paused.id)
@@ -159,6 +161,7 @@ def test_killed_at_random_moments_another_process_loses_nothing_and_the_worker_g
         if box.job(two, job_id).state.ended:  # killed twice before it had committed anything more
             job_id = two.retry(job_id).id
             box.begins_again(begun, "b")
+    box.open("b")
     job = box.ended(two, job_id)
     assert job.state is JobState.DONE
     expected = ""

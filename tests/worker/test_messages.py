@@ -10,7 +10,7 @@ import pytest
 
 from microscope_tui import __version__, versions
 from microscope_tui.catalogue.locate import DEMO
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.store import keys
 from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker import protocol
@@ -38,6 +38,7 @@ JOB = Job("j", REQUEST, JobState.RUNNING, Progress("measuring", 1, 7), "why?", 1
         protocol.Stop(),
         protocol.Welcome(),
         protocol.Refused("no\nline «breaks»"),
+        protocol.Refused("no room", Fault.CACHE),
         protocol.JobIs(JOB),
         protocol.Jobs((JOB, JOB)),
         protocol.Status(1, "v", 2.0, "/c", "/l", 3, 4, 5),

@@ -16,7 +16,7 @@ import pytest
 from microscope_tui.worker import place
 from microscope_tui.worker.offline import at_rest
 from tests.sure import sure
-from tests.worker.conftest import Box
+from tests.worker.conftest import DEADLINE, Box
 
 
 def test_the_socket_lies_in_a_short_private_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
         [sys.executable, "-c", script, str(cache)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert sure(process.stdout).readline() == b"ready\n"
-    process.wait(10)
+    process.wait(DEADLINE)
     assert not place.is_held(cache)
     sure(process.stdin).close()
     sure(process.stdout).close()

@@ -11,10 +11,11 @@ import pytest
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.store import Deaths, Store
-from microscope_tui.terms import Job, JobKind, JobState, Progress, Request, SliceSpec
+from microscope_tui.terms import STOPPING, Job, JobKind, JobState, Progress, Request, SliceSpec
 from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import Queue
 from tests.sure import sure
+from tests.worker.conftest import DEADLINE
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 
@@ -186,13 +187,34 @@ def test_a_paused_job_needs_no_worker_and_one_asked_to_pause_can_think_again(tmp
     assert queue.resume(job).state is queue.pause(job).state is JobState.CANCELLED, "ended is ended"
 
 
-def test_one_that_was_to_pause_when_its_worker_died_is_paused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [{}, {JobState.PAUSED: "holding on", JobState.CANCELLED: "giving up"}])
+@pytest.mark.parametrize(("act", "state"), [("pause", JobState.PAUSED), ("cancel", JobState.CANCELLED)])
+def test_one_that_was_told_to_stop_when_its_worker_died_has_stopped_whatever_its_phase_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, state: JobState, words: dict[JobState, str]
+) -> None:
     store = Store(tmp_path / "cache")
     queue = Queue(store, Events(lambda: None), "worker.log")
     job = queue.submit(REQUEST).id
     queue.take()
-    queue.pause(job)
-    assert Queue(store, Events(lambda: None), "worker.log").job(job).state is JobState.PAUSED
+    queue.progress(job, Progress("measuring", 3, 7), keep=True)
+    told = getattr(queue, act)(job)
+    queue.progress(job, Progress("computing profiles", 7, 7, percent=30), keep=True)
+    assert (told.becoming, told.now.phase, told.now.done) == (state, STOPPING[state], 3)
+    assert store.jobs()[0].now == Progress(STOPPING[state], 7, 7)
+    monkeypatch.setattr("microscope_tui.terms.STOPPING", words)  # as a worker of other words finds it
+    found = Queue(store, Events(lambda: None), "worker.log").job(job)
+    assert (found.state, found.becoming) == (state, None)
+
+
+@pytest.mark.parametrize("phase", ["cancelling", "pausing", "paused", "queued"])
+def test_no_word_for_people_makes_a_job_be_taken_for_one_that_was_told_to_stop(tmp_path: Path, phase: str) -> None:
+    store = Store(tmp_path / "cache")
+    queue = Queue(store, Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST).id
+    queue.take()
+    queue.progress(job, Progress(phase, 3, 7), keep=True)
+    assert not queue.should_stop(job)
+    assert Queue(store, Events(lambda: None), "worker.log").job(job).state is JobState.QUEUED
 
 
 def test_a_measurement_is_not_blamed_for_the_death_at_a_look(tmp_path: Path) -> None:
@@ -226,7 +248,7 @@ def test_a_full_disk_holds_the_queue_until_there_is_more_room(tmp_path: Path, mo
     thread.join(0.1)
     assert thread.is_alive()
     free += 20_000_000
-    thread.join(10)
+    thread.join(DEADLINE)
     (again,) = map(sure, taken)
     assert (again.id, again.state, again.error) == (submitted.id, JobState.RUNNING, None)
 
@@ -243,7 +265,7 @@ def test_a_job_that_waits_for_room_no_more_holds_up_no_other(
     assert sure(queue.take()).id == first.id
     queue.wait_for_room(first.id, "The disk is full.")
     assert getattr(queue, act)(first.id).error is None
-    assert sure(queue.take(10)).id == second.id
+    assert sure(queue.take(DEADLINE)).id == second.id
 
 
 def test_a_state_that_finds_no_room_on_the_disk_is_written_later(
@@ -271,18 +293,18 @@ def test_only_deaths_at_the_same_place_count_and_none_after_a_power_cut(tmp_path
     store = Store(tmp_path / "cache")
     job = Queue(store, Events(lambda: None), "worker.log").submit(REQUEST)
 
-    def dies_at(phase: str, done: int, *, blame: bool = True) -> JobState:
+    def dies_at(phase: str, done: int, *, percent: int | None = None, blame: bool = True) -> JobState:
         """A worker begins the job, gets so far and dies; how the next one finds the job."""
         queue = Queue(store, Events(lambda: None), "worker.log")
         queue.take()
-        queue.progress(job.id, Progress(phase, done, 100), keep=True)
+        queue.progress(job.id, Progress(phase, done, 100, percent=percent), keep=True)
         return Queue(store, Events(lambda: None), "worker.log", blame=blame).job(job.id).state
 
     for done in (1, 2, 5, 3, 7):
         assert dies_at("measuring", done) is JobState.QUEUED
     assert dies_at("measuring", 7, blame=False) is JobState.QUEUED
-    assert dies_at("loading weights 10 %", 0) is JobState.QUEUED
-    assert dies_at("loading weights 20 %", 0) is JobState.FAILED
+    assert dies_at("loading weights", 0, percent=10) is JobState.QUEUED
+    assert dies_at("loading weights", 0, percent=20) is JobState.FAILED
     assert "died 2 times at the same place" in sure(store.jobs()[0].error)
 
 
@@ -331,6 +353,29 @@ def test_screens_hear_the_latest_progress_once_and_states_at_once(tmp_path: Path
     assert [(sure(event.job).state, sure(event.job).progress.done) for event in events.after(before)[1:]] == [
         (JobState.DONE, 100)
     ]
+
+
+@pytest.mark.parametrize(
+    ("last", "done"),
+    [
+        (Progress("reading examples", 63, 64), 64),  # told before each step
+        (Progress("logit lens", 8, 9, unit="layers"), 9),
+        (Progress("loading model", total=64), 64),  # what is read needs no step
+        (Progress("running the model"), 0),
+    ],
+)
+def test_what_is_done_is_done_to_the_end(tmp_path: Path, last: Progress, done: int) -> None:
+    with Store(tmp_path / "cache") as store:
+        queue = Queue(store, Events(lambda: None), "worker.log")
+        job = queue.submit(REQUEST)
+        queue.submit(replace(REQUEST, model="b"))
+        queue.take()
+        queue.progress(job.id, last, keep=False)
+        assert queue.end(job.id, JobState.DONE).progress == replace(last, done=done)
+        assert next(each for each in store.jobs() if each.id == job.id).progress.done == done
+        other = sure(queue.take())
+        queue.progress(other.id, last, keep=False)
+        assert queue.end(other.id, JobState.FAILED, "No.").progress == last
 
 
 def test_an_idle_queue_lets_the_worker_free_its_model(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_who_finds_what_is_made_here_is_not_refused_for_what_it_does_not_need(
 def test_a_key_that_is_another_for_no_other_reason_is_refused_in_a_sentence(served: Served) -> None:
     connection = served.connect(protocol.Hello(), replace(submit(), key="of a link as it was"))
     served.turn()
-    assert served.heard(connection)[1] == protocol.Refused(server.ELSEWHERE)
+    assert served.heard(connection)[1] == protocol.Refused(server.LINK_CHANGED)
     assert served.queue.jobs == ()
 
 

@@ -19,7 +19,7 @@ from microscope_tui.worker.events import Events
 from microscope_tui.worker.jobs import Queue
 from microscope_tui.worker.work import Reports
 from tests.worker import runners
-from tests.worker.conftest import until
+from tests.worker.conftest import DEADLINE, until
 
 REQUEST = Request("demo:llava-next", SliceSpec("demo:scienceqa", count=7))
 
@@ -105,7 +105,7 @@ def test_a_model_that_nobody_uses_is_freed_and_one_of_a_look_beside_a_measuremen
         assert ended("quick", kind).state is JobState.DONE
     until(lambda: len(runners.freed) == 2, "the looked at model to be freed")
     queue.stop()
-    thread.join(10)
+    thread.join(DEADLINE)
     assert (thread.over, queue.job(gate.id).state) == (True, JobState.QUEUED)
 
 
@@ -127,7 +127,7 @@ def test_a_job_that_was_asked_where_it_would_not_be_found_ends_and_says_so(
     thread.start()
     until(lambda: all(job.state.ended for job in queue.jobs), "the jobs to end")
     queue.stop()
-    thread.join(10)
+    thread.join(DEADLINE)
     ended = {job.id: (job.state, job.error) for job in queue.jobs}
     assert ended == {
         "old": (JobState.DONE, None),

@@ -35,7 +35,7 @@ LEAST = 3
 
 
 @dataclass(frozen=True)
-class Rows:
+class SampledRows:
     """Sampled rows of one modality: the key of each one's example, and `at(layer)` the rows (k, d) at a layer."""
 
     modality: Modality
@@ -97,7 +97,7 @@ def cloud(
         )
 
     for layer in range(layers):
-        tell(Progress(f"{'t-SNE' if embed else 'main axes'} {layer}/{layers}"))
+        tell(Progress("t-SNE" if embed else "main axes", layer, layers, unit="layers"))
         apart = [_rows(each, stream, layer) for each in sampled]
         for each, own in zip(sampled, apart, strict=True):
             massive[str(each.modality)].append(int(sinks(own).sum()))
@@ -135,12 +135,12 @@ def turned(plane: Tensor, before: Tensor) -> Tensor:
     return plane * torch.where(agree < 0, -1.0, 1.0)
 
 
-def _rows(sampled: Rows, stream: Stream, layer: int) -> Tensor:
+def _rows(sampled: SampledRows, stream: Stream, layer: int) -> Tensor:
     here = sampled.at(layer)
     return sampled.at(layer + 1).double() - here.double() if stream is Stream.UPDATE else here.double()
 
 
-def _from_walk(request: Request, sums: Sums, stream: Stream, keys: Sequence[str]) -> list[Rows]:
+def _from_walk(request: Request, sums: Sums, stream: Stream, keys: Sequence[str]) -> list[SampledRows]:
     """Of the sample that a walk keeps, equally many rows of each modality: those with the smallest hashes."""
     modalities = [modality for modality in request.modalities if sums.has(modality, stream)]
     sampled = []
@@ -148,11 +148,11 @@ def _from_walk(request: Request, sums: Sums, stream: Stream, keys: Sequence[str]
         first = slice(POINTS // len(modalities))
         examples, _ = sums.sample(modality, stream)
         at = partial(sums.sample_rows, modality, stream, rows=first)
-        sampled.append(Rows(modality, tuple(keys[i] for i in examples[first]), at))
+        sampled.append(SampledRows(modality, tuple(keys[i] for i in examples[first]), at))
     return sampled
 
 
-def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Stream, tell: Tell) -> list[Rows]:
+def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Stream, tell: Tell) -> list[SampledRows]:
     """The same of examples from all over the slice, run now: what a walk would keep of them."""
     samples = {modality: Sample(POINTS) for modality in request.modalities}
     number = {example_hash(key): key for key in slice_.keys}
@@ -175,7 +175,7 @@ def _from_model(request: Request, model: OpenModel, slice_: Slice, stream: Strea
         return sample.rows(layer)[:share]
 
     return [
-        Rows(modality, tuple(number[key] for key in sample.groups[:share].tolist()), partial(first, sample))
+        SampledRows(modality, tuple(number[key] for key in sample.groups[:share].tolist()), partial(first, sample))
         for modality, sample in there.items()
     ]
 
@@ -187,7 +187,7 @@ def _tsne_note(count: int) -> str:
     )
 
 
-def _run_note(sampled: Sequence[Rows], slice_: Slice) -> str:
+def _run_note(sampled: Sequence[SampledRows], slice_: Slice) -> str:
     """Where rows come from that no walk has sampled."""
     examples = len({key for rows in sampled for key in rows.example})
     return (

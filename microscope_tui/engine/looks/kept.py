@@ -14,7 +14,7 @@ from microscope_tui.engine.draw import Draw, names_in
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.looks.maps import LinearMaps, maps_bytes, maps_name
 from microscope_tui.engine.looks.pooled import Unexplained, unexplained
-from microscope_tui.engine.looks.worst import Worst, worst_of
+from microscope_tui.engine.looks.worst import WorstRows, worst_of
 from microscope_tui.engine.provenance import plan_of, provenance_of, wider_sums
 from microscope_tui.engine.sums import Committed
 from microscope_tui.errors import MicroscopeError
@@ -93,7 +93,7 @@ def explained(
 
 def worst_rows(
     request: Request, store: Store, model: OpenModel, kept: Kept | None, tell: Tell
-) -> tuple[Mapping[Modality, Worst], int]:
+) -> tuple[Mapping[Modality, WorstRows], int]:
     """The worst rows of each modality, and how many examples the maps were fitted on. Raises `MicroscopeError`."""
     if kept is None:
         raise MicroscopeError(f"The worst tokens of {request.slice} are not known: {missing(request, store, model)}.")

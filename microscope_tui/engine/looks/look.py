@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.open_models import MODELS
-from microscope_tui.errors import Cancelled, MicroscopeError
+from microscope_tui.errors import Cancelled, Fault, MicroscopeError, blaming
 from microscope_tui.inspection import Cloud, Preview, Projection, TokenTable, WorstTokens
 from microscope_tui.stamps import Stamps, refuse_changed
 from microscope_tui.store import Store, StoreFull
@@ -25,13 +25,15 @@ Look = Preview | TokenTable | WorstTokens | Cloud
 MAPS = {JobKind.MAP: Projection.PCA, JobKind.TSNE: Projection.TSNE}
 
 
-class Parts(NamedTuple):
-    """Of a map that takes its time: what was `begun` of it, and what keeps the layers so far, made of these files."""
+class MapParts(NamedTuple):
+    """Of a map that takes its time: what was `begun` of it, and what keeps the layers so far, made of these files on
+    this device."""
 
     begun: Cloud | None
-    keep: Callable[[Cloud, Stamps], None]
+    keep: Callable[[Cloud, Stamps, str], None]
 
 
+@blaming(Fault.MODEL)
 def run(
     request: Request,
     store: Store,
@@ -63,21 +65,21 @@ def run(
     tell(Progress("opening slice"))
     slice_ = open_slice(request.slice)
 
-    def keep(value: Look, files: Stamps) -> None:
+    def keep(value: Look, files: Stamps, device: str | None) -> None:
         files = {**slice_.stamps, **files}
         refuse_changed(files)  # it would be recalled for nothing
-        store.remember_look(request, kind, example, value.to_json(), files)
+        store.remember_look(request, kind, example, value.to_json(), files, device)
 
     known = _map(store, request, kind)
 
-    def keep_part(value: Cloud, files: Stamps) -> None:
+    def keep_part(value: Cloud, files: Stamps, device: str) -> None:
         if known is None or not known.complete:
             with suppress(StoreFull):  # the whole of it is what must be kept
-                keep(value, files)
+                keep(value, files, device)
                 on_part()
 
     begun = known if known and not known.complete else None
-    keep(*_made(request, store, slice_, kind, example, tell, Parts(begun, keep_part), memory_check))
+    keep(*_made(request, store, slice_, kind, example, tell, MapParts(begun, keep_part), memory_check))
 
 
 def _map(store: Store, request: Request, kind: JobKind) -> Cloud | None:
@@ -95,22 +97,22 @@ def _made(
     kind: JobKind,
     example: int | None,
     tell: Tell,
-    parts: Parts,
+    parts: MapParts,
     memory_check: bool,
-) -> tuple[Look, Stamps]:
-    """The look, and the files besides the slice's that it depends on, as they were opened."""
+) -> tuple[Look, Stamps, str | None]:
+    """The look, the files besides the slice's that it depends on, as they were opened, and the device of its model."""
     if kind is JobKind.PREVIEW:
         from microscope_tui.engine.looks.cards import preview
 
         start = example or 0
         if not 0 <= start < len(slice_):
             raise MicroscopeError(f"There is no example {start} in {request.slice}: it has {len(slice_):,}.")
-        return preview(slice_, start, tell), {}
+        return preview(slice_, start, tell), {}, None
     if kind is JobKind.TOKENS and (example is None or not 0 <= example < len(slice_)):
         raise MicroscopeError(
             f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0."
         )
-    model, files = MODELS.open(request, lambda phase: tell(Progress(phase)), memory_check=memory_check)
+    model, files = MODELS.open(request, tell, memory_check=memory_check)
     from microscope_tui.engine.looks.cloud import cloud
     from microscope_tui.engine.looks.kept import explained, opened, walked, worst_rows
     from microscope_tui.engine.looks.tokens import token_table
@@ -123,18 +125,18 @@ def _made(
             sums, counted = kept if isinstance(kept, Committed) else None, walked(request, store, kept)
 
             def keep(value: Cloud) -> None:
-                parts.keep(value, files)
+                parts.keep(value, files, model.device)
 
             made = cloud(request, model, slice_, stream, sums, tell, MAPS[kind], counted, keep, parts.begun)
-            return made, files
+            return made, files, model.device
         if kind is JobKind.WORST:
             found, fitted = worst_rows(request, store, model, kept, tell)
-            return worst_tokens(request, model, slice_, found, fitted, tell), files
+            return worst_tokens(request, model, slice_, found, fitted, tell), files, model.device
         if kind is JobKind.TOKENS and example is not None:
 
             def explain(captured: Captured) -> Unexplained:
                 return explained(request, store, model, kept, captured, example, tell)
 
             table = token_table(request, model, slice_, example, explain, tell)
-            return replace(table, walked=walked(request, store, kept)), files
+            return replace(table, walked=walked(request, store, kept)), files, model.device
     raise MicroscopeError(f"A job of kind {kind} is no look.")

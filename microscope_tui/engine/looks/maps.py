@@ -18,7 +18,7 @@ from torch import Tensor
 
 from microscope_tui.engine.looks.looking import Tell
 from microscope_tui.engine.looks.pooled import Fits, Unexplained, taken, told
-from microscope_tui.engine.looks.worst import Worst, worst_of
+from microscope_tui.engine.looks.worst import WorstRows, worst_of
 from microscope_tui.engine.sums import Running
 from microscope_tui.engine.walk import Walk
 from microscope_tui.geometry.solve import factor
@@ -86,9 +86,9 @@ class LinearMaps:
         head = store.blob(name)
         return None if head is None else cls(store, name, head)
 
-    def worst(self, modality: Modality) -> Worst | None:
+    def worst(self, modality: Modality) -> WorstRows | None:
         of = self._of.get(str(modality))
-        return None if of is None else Worst.from_json(of["worst"])
+        return None if of is None else WorstRows.from_json(of["worst"])
 
     def unexplained(self, modalities: Sequence[Modality], captured: Captured, index: int, tell: Tell) -> Unexplained:
         """As `pooled.unexplained`, but that the example is among those that the maps were fitted on."""

@@ -31,7 +31,7 @@ Row = tuple[int, int, float]
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstRows:
     """Of one modality the worst rows of each block, the worst first, among `rows` sampled ones; and notes."""
 
     layers: tuple[tuple[Row, ...], ...]
@@ -47,7 +47,7 @@ class Worst:
         return cls(layers, data["rows"], tuple(data["notes"]))
 
 
-def worst_of(sums: Sums, modality: Modality, layers: int, tell: Tell) -> Worst:
+def worst_of(sums: Sums, modality: Modality, layers: int, tell: Tell) -> WorstRows:
     """The worst sampled rows of a modality, each under the maps of the folds that its example is not in."""
     examples, positions = sums.sample(modality, Stream.RESIDUAL)
     errors, notes = _errors(sums, modality, torch.tensor(examples), layers, tell)
@@ -55,14 +55,14 @@ def worst_of(sums: Sums, modality: Modality, layers: int, tell: Tell) -> Worst:
     for layer, of_layer in enumerate(errors):
         at = _largest(of_layer, sums.sample_rows(modality, Stream.RESIDUAL, layer))
         found.append(tuple((examples[i], positions[i], float(of_layer[i])) for i in at))
-    return Worst(tuple(found), len(examples), notes)
+    return WorstRows(tuple(found), len(examples), notes)
 
 
 def worst_tokens(
     request: Request,
     model: OpenModel,
     slice_: Slice,
-    found: Mapping[Modality, Worst],
+    found: Mapping[Modality, WorstRows],
     fitted: int,
     tell: Tell,
 ) -> WorstTokens:
