@@ -66,7 +66,7 @@ def opened(cache: Path) -> Iterator[Terminal]:
         terminal.settle()
         yield terminal
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def forget_session(cache: Path) -> None:
@@ -123,7 +123,7 @@ def once(module: str, arguments: Sequence[str], usable: Callable[[Terminal], boo
         fields = Path(f"/proc/{terminal.child.pid}/stat").read_text().rpartition(")")[2].split()
         return seconds, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), len(terminal.raw)
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def spread(seconds: Sequence[float]) -> str:

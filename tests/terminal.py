@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,9 +16,12 @@ import pexpect
 import pyte
 
 ROOT = Path(__file__).parents[1]
-DEADLINE = 30.0
+DEADLINE = 120.0
+"""Seconds after which what did not come is taken to come no more: many, for other work may go on on the machine."""
 QUIET = 0.5
 """Seconds without a byte after which a repaint is taken to be over."""
+LOOK = 0.02
+"""Seconds that one waits for the next byte before one looks around."""
 RIGHT, LEFT, UP, DOWN = "\x1b[C", "\x1b[D", "\x1b[A", "\x1b[B"
 
 # pyte knows neither private modes with a final p, > or < nor the pointer shape: left out, as terminals do
@@ -29,6 +34,12 @@ MOVE = re.compile(rb"\x1b\[(\d+);\d+H")
 def dots(text: str) -> int:
     """How many characters are braille with at least one dot."""
     return sum(0x2800 < ord(char) < 0x2900 for char in text)
+
+
+def _as_a_terminal_does() -> None:
+    """No signal is ignored, whoever runs the tests, also below nohup and in the background of a script."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,8 @@ class Terminal:
         env |= {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment}
         command = ["-m", module, *arguments]
         self.started = time.monotonic()
-        self.child = pexpect.spawn(sys.executable, command, cwd=cwd, env=env, dimensions=(height, width), timeout=None)
+        options = {"cwd": cwd, "env": env, "dimensions": (height, width), "preexec_fn": _as_a_terminal_does}
+        self.child = pexpect.spawn(sys.executable, command, timeout=None, **options)
         self.child.delaybeforesend = None
         self.raw = bytearray()
         self.chunks: list[tuple[float, int]] = []
@@ -111,16 +123,27 @@ class Terminal:
         self.until(holds)
 
     def settle(self, quiet: float = QUIET, seconds: float = DEADLINE) -> int:
-        """Take in what comes until nothing does for a while; the bytes so far."""
+        """Take in what comes until nothing does for a while, in which the program has nothing to do either: on a busy
+        machine one that has work and no turn is as silent as one that is done. The bytes so far."""
         end = time.monotonic() + seconds
-        last = time.monotonic()
-        while (now := time.monotonic()) < last + quiet:
-            assert now < end, f"does not come to rest:\n{self.text}"
+        looks = 0  # counted, for the time may have passed without a turn for anybody
+        while looks < quiet / LOOK:
+            assert time.monotonic() < end, f"does not come to rest:\n{self.text}"
             before = len(self.raw)
-            assert self.read(min(quiet, 0.02)), f"ended:\n{self.text}"
-            if len(self.raw) > before:
-                last = time.monotonic()
+            assert self.read(LOOK), f"ended:\n{self.text}"
+            looks = looks + 1 if len(self.raw) == before and self._waits() else 0
         return len(self.raw)
+
+    def _waits(self) -> bool:
+        """Whether no thread of the program, nor of what it has started in this terminal, could go on now."""
+        processes = [self.child.pid]
+        for pid in processes:  # which grows as it is walked
+            for task in Path(f"/proc/{pid}/task").glob("*"):
+                with contextlib.suppress(OSError):  # it has just ended
+                    if (task / "stat").read_text().rpartition(") ")[2][0] in "RD":
+                        return False
+                    processes += map(int, (task / "children").read_text().split())
+        return True
 
     def cost(self, keys: str, quiet: float = QUIET) -> Cost:
         """What the answer to some keys is; there must be one."""
@@ -139,7 +162,7 @@ class Terminal:
         spans: list[tuple[int, int]] = []
         while (now := time.monotonic()) < last + quiet * bool(spans):
             assert now < pressed + DEADLINE, f"no answer to {keys!r}:\n{self.text}"
-            assert self.read(0.02), f"ended:\n{self.text}"
+            assert self.read(LOOK), f"ended:\n{self.text}"
             moves = [*MOVE.finditer(self.raw, start)]
             ends = [*(move.start() for move in moves[1:]), len(self.raw)]
             spans = [(move.start(), end) for move, end in zip(moves, ends, strict=False) if int(move[1]) > head]
@@ -178,8 +201,15 @@ class Terminal:
         end = time.monotonic() + DEADLINE
         while self.read(0.05):
             assert time.monotonic() < end, "does not end"
-        self.child.close()
+        self.child.wait()
         return self.child.exitstatus if self.child.exitstatus is not None else -(self.child.signalstatus or 0)
+
+    def close(self) -> None:
+        """End the program, if it has not ended, and wait for that: pexpect itself gives it but tenths of a second."""
+        if self.child.isalive():
+            self.child.kill(signal.SIGKILL)
+            self.child.wait()
+        self.child.close()
 
     def is_clean(self) -> bool:
         """Whether all that was switched on is off again: other screen, hidden cursor, mouse, pasting, focus, and the

@@ -4,12 +4,17 @@ Every wait ends before pytest's own limit, so that a failure shows what stood on
 """
 
 import contextlib
+import os
+import signal
+import time
 
 import pytest
 
 from microscope_tui.store import Store
 from microscope_tui.terms import JobState
 from microscope_tui.worker import client
+from microscope_tui.worker.place import Record
+from tests.sure import sure
 from tests.terminal import Terminal
 from tests.worker.conftest import until
 
@@ -34,7 +39,7 @@ def explorer(cache, *arguments, **options):
     try:
         yield terminal
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def leave(terminal):
@@ -42,6 +47,17 @@ def leave(terminal):
     assert terminal.end() == 0
     assert terminal.is_clean()
     assert b"Traceback" not in terminal.raw
+
+
+@contextlib.contextmanager
+def standing_still(cache):
+    """The worker does nothing meanwhile."""
+    pid = sure(Record.read(cache)).pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def jobs(cache):
@@ -90,13 +106,15 @@ def test_four_panes_fill_without_a_key_press_and_at_once_the_second_time(cache):
 def test_quitting_leaves_the_worker_alive_until_its_job_ends(cache):
     with explorer(cache, "--model", "demo:llava-next", "--slice", "demo:scienceqa?count=120") as terminal:
         terminal.until(lambda: "measuring" in terminal.text, PATIENCE)
-        leave(terminal)
+        with standing_still(cache):  # so that the job is not over before the screen is
+            leave(terminal)
+            left = time.time()
     assert client.is_running(cache)
-    (job,) = jobs(cache)
-    assert not job.state.ended
     until(lambda: jobs(cache)[0].state.ended, "the job to end", PATIENCE)
     (job,) = jobs(cache)
     assert job.state is JobState.DONE
+    assert job.ended is not None
+    assert job.ended > left
     assert job.progress.done == job.progress.total == 120
 
 

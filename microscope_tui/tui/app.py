@@ -17,6 +17,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette, SearchIcon
+from textual.content import Content
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
@@ -40,6 +41,8 @@ from microscope_tui.tui.session import Session
 from microscope_tui.tui.state import Remembered
 from microscope_tui.tui.themes import palettes, widget_theme
 
+AROUND = 3
+"""Cells on both sides of what is told."""
 KEEP_EVERY = 5.0
 """Seconds between two looks whether the session has changed."""
 
@@ -119,7 +122,10 @@ class ExplorerApp(App[int], inherit_bindings=False):
 
     def on_notify(self, event: Notify) -> None:
         """One thing is told at a time, the last one, for there is room for no more; but a warning is not lost behind
-        what is told while it stands: that is told beside it."""
+        what is told while it stands: that is told beside it. One line lies over the keys; what needs more stands above
+        the values at the cursor."""
+        if not self.screen_stack:  # it leaves, and nobody reads that any more
+            return
         told = event.notification
         warned = self._warned
         if told.severity != "information":
@@ -129,6 +135,9 @@ class ExplorerApp(App[int], inherit_bindings=False):
         self._notifications.clear()
         for holder in self.screen.query("ToastHolder"):
             holder.remove()
+        lines = len(Content(told.message).wrap(max(self.size.width - AROUND, 1)))
+        above = self.explorer.read_below if lines > 1 else 0
+        self.explorer.query("ToastRack").set_styles(margin=(0, 0, above, 0))
 
     async def on_dialog_opened(self) -> None:
         await self._send_keys()
@@ -222,8 +231,9 @@ class ExplorerApp(App[int], inherit_bindings=False):
         """Store session and names if they have changed; in a thread, for the disk may be slow."""
         now, keep = (self.explorer.session, self.explorer.remembered), self._keep
         if keep and now != self._kept:
-            self._kept = now
-            errand(self.explorer, lambda: keep(*now), lambda _: None, lambda _: None)
+            self._kept, explorer = now, self.explorer
+            # What is there when the thread comes to it: it may be late, and must not undo what was kept since.
+            errand(explorer, lambda: keep(explorer.session, explorer.remembered), lambda _: None, lambda _: None)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Put a text on the terminal's clipboard, by way of the multiplexer around us as well; that may take a moment,

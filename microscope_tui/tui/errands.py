@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from textual.message import Message
-from textual.message_pump import MessagePump
 
 from microscope_tui.errors import MicroscopeError
 
 T = TypeVar("T")
+
+
+class Pump(Protocol):
+    """What takes messages, on the screen's own thread."""
+
+    def post_message(self, message: Message) -> bool:
+        """Take a message, from any thread."""
 
 
 class Returned(Message, bubble=False):
@@ -26,7 +32,7 @@ class Returned(Message, bubble=False):
         self.tell = tell
 
 
-def errand(pump: MessagePump, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[str], None]) -> None:
+def errand(pump: Pump, work: Callable[[], T], then: Callable[[T], None], failed: Callable[[str], None]) -> None:
     """Do `work` in a thread; then call `then` with its result, or `failed` with a sentence, in `pump`."""
 
     def run() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import stat
 import termios
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -17,10 +18,11 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import THEMES, Settings
 from microscope_tui.terms import Request
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Remembered, keep, restore
+from microscope_tui.tui.state import Keeper, Remembered, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from microscope_tui.tui.data.source import Source
 
@@ -34,6 +36,8 @@ STDIN, STDERR = 0, 2
 MADE = 10_000
 """Objects that are made between two looks for those that only hold each other. A repaint makes thousands and leaves
 hardly any of that kind; after the usual 700 the looks took a tenth of its time, and some keys waited for a long one."""
+
+SEALED = "The cache folder {} is read-only: what it holds is shown, and nothing is measured."
 
 PATIENCE = 0.3
 """Seconds that a screen, imported and ready, waits for the first results. They are nearly always there by then, and
@@ -70,7 +74,8 @@ class ReadAhead:
 def run(settings: Settings, session: Session, *, given: Collection[str] = (), source: Source | None = None) -> int:
     """Show the explorer until the user leaves; returns the exit code. The worker goes on by itself.
 
-    What was on the screen last time is there again, but for the fields of `session` that are named in `given`.
+    What was on the screen last time is there again, but for the fields of `session` that are named in `given`. A cache
+    that cannot be written is looked at, which is said.
     """
     # Not ignored, as under nohup: a vanished terminal would make Textual spin.
     signal.signal(signal.SIGHUP, partial(_hung_up, _modes()))
@@ -83,14 +88,26 @@ def run(settings: Settings, session: Session, *, given: Collection[str] = (), so
     session, remembered, note = restore(settings.cache, session, given)
     if session.theme not in settings.theme_names:
         session = replace(session, theme=settings.theme)
-    if settings.read_only:
+    if sealed := not settings.read_only and is_sealed(settings.cache):
+        note = " ".join(filter(None, (SEALED.format(settings.cache), note)))
+    if settings.read_only or sealed:
         from microscope_tui.tui.data.archive import ArchiveSource
 
         archive = ArchiveSource(settings)
         return _shown(settings, archive.start(session, given), archive, remembered, note)
     from microscope_tui.tui.data.live import WorkerSource  # here, so that a screen over another source never loads it
 
-    return _shown(settings, session, WorkerSource(settings), remembered, note, partial(keep, settings.cache))
+    store = Keeper(settings.cache, remembered).keep
+    return _shown(settings, session, WorkerSource(settings), remembered, note, store)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether a folder with a store in it may not be written, as the store itself would say: it can be looked at."""
+    try:
+        writable = folder.stat().st_mode & stat.S_IWUSR and os.access(folder, os.W_OK | os.X_OK)
+        return not writable and (folder / "store").is_dir()
+    except OSError:
+        return False
 
 
 def _shown(

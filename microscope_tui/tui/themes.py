@@ -157,8 +157,8 @@ PALETTES: Mapping[str, Palette] = {
 }
 
 IN_256: Mapping[str, str] = {
-    "#1d3442": "#262626",
-    "#3d2e10": "#3a3a3a",
+    "#1d3442": "#00005f",
+    "#3d2e10": "#5f0000",
     "#464636": "#4e4e4e",
     "#4e4e2f": "#626262",
     "#cfe4f1": "#afd7ff",
@@ -170,8 +170,8 @@ IN_256: Mapping[str, str] = {
     "#4a2800": "#5f5f00",
 }
 """What stands in 256 colours for the backgrounds of the shipped themes that are none of them. On the ground of the dark
-theme their only blues and browns are as bright as a curve or as red as an error: there the intervals are greys, in even
-steps to that under the cursor."""
+theme no other blue and no other warm colour is much darker than a curve: their hues are not quite those of the curves,
+but they tell the intervals from each other, and from the grey where they meet, by more than brightness."""
 
 LISTS = ("series", "tints", "kinds")
 

@@ -23,7 +23,8 @@ from tests.tui.fake import MODELS, SLICE, FakeSource
 
 S = TypeVar("S")
 
-DEADLINE = 15.0
+DEADLINE = 60.0
+"""Seconds after which what did not come is taken to come no more: many, for other work may go on on the machine."""
 
 
 @dataclass

@@ -6,14 +6,17 @@ import math
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from microscope_tui.catalogue.listing import Entry
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.results import Estimate, Measurement, Profile
+from microscope_tui.store.order import in_order
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.data.source import Held, Stock
 from microscope_tui.tui.data.values import Value
+from microscope_tui.tui.session import modalities_of
 
 SLICE = SliceSpec("demo:scienceqa")
 MODELS = ("demo:llava-next", "demo:omnifusion")
@@ -28,7 +31,8 @@ class News:
 
 class FakeSource:
     """Results in `stored`, of requests that leave rows out in `variants`; others become jobs that stay queued until the
-    test moves them."""
+    test moves them. It keeps what `Source` promises, as `test_sources` holds it to: nothing is found under another
+    request than the one that it answers."""
 
     read_only = False
 
@@ -37,6 +41,7 @@ class FakeSource:
         self.variants: dict[Request, Measurement] = {}
         self.partials: dict[str, Measurement] = {}
         self.worked: dict[str, Job] = {}
+        self.order: list[str] = []
         self.news: queue.Queue[News | MicroscopeError | None] = queue.Queue()
         self.looks: dict[tuple[str, JobKind, int | None], Value] = {}
         self.submitted: list[Request] = []
@@ -53,31 +58,38 @@ class FakeSource:
         self.log = "worker: ready"
         self.follows = 0
         self.alive = True
+        self.closed = False
 
     def check(self, request: Request) -> None:
         for name in (request.model, request.slice.source):
             if name in self.refuse:
-                raise MicroscopeError(self.refuse[name])
+                raise MicroscopeError(self.refuse[name], fault=Fault.MODEL if name == request.model else Fault.SLICE)
 
     def recall(self, request: Request) -> Measurement | None:
-        if request in self.variants:
-            return self.variants[request]
-        usual = request == Request(request.model, request.slice, modalities=request.modalities)
-        return self.stored.get((request.model, str(request.slice))) if usual else None
+        # Lists: a test may store something meanwhile.
+        known = [*self.variants.items()] + [(_usual(*of), found) for of, found in [*self.stored.items()]]
+        own = (found for asked, found in known if asked == request)
+        wider = (found.narrowed(request) for asked, found in known if _covers(asked, request))
+        return next(filter(None, chain(own, wider)), None)
 
     def partial(self, job_id: str) -> Measurement | None:
         return self.partials.get(job_id)
 
     def look(self, request: Request, kind: JobKind, example: int | None) -> Value | None:
-        return self.looks.get((request.model, kind, example))
+        found = self.looks.get((request.model, kind, example))
+        return found if found and _is_of(found, request) else None
 
     def submit(self, request: Request, kind: JobKind = JobKind.MEASURE, example: int | None = None) -> Job:
         if self.broken:
-            raise MicroscopeError(self.broken)
+            raise MicroscopeError(self.broken, fault=Fault.MODEL if self.read_only else Fault.WORKER)
         if kind is JobKind.MEASURE:
             self.submitted.append(request)
         else:
             self.looked_at.append((request.model, kind, example))
+        asked = (request, kind, example)
+        for known in [*self.worked.values()]:
+            if not known.state.ended and (known.request, known.kind, known.example) == asked:
+                return known
         number = len(self.worked) + 1
         job = Job(f"job-{number}", request, created=1_700_000_000.0 + number, kind=kind, example=example)
         self.worked[job.id] = job
@@ -85,32 +97,35 @@ class FakeSource:
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
-        self.move(self.worked[job_id], JobState.CANCELLED)
+        self._become(job_id, JobState.CANCELLED)
 
     def leave(self, job_id: str) -> Job:
         self.left.append(job_id)
         if job_id not in self.wanted_elsewhere:
             self.cancel(job_id)
-        return self.worked[job_id]
+        return self._job(job_id)
 
     def pause(self, job_id: str) -> None:
-        self.move(self.worked[job_id], JobState.PAUSED)
+        self._become(job_id, JobState.PAUSED)
 
     def resume(self, job_id: str) -> None:
-        self.move(self.worked[job_id], JobState.QUEUED)
+        if self._job(job_id).state is JobState.PAUSED:
+            self._become(job_id, JobState.QUEUED)
 
     def reorder(self, job_id: str, place: int) -> None:
-        ids = [id for id, job in self.worked.items() if job.state is JobState.QUEUED and id != job_id]
-        ids.insert(place, job_id)
-        waiting = {id: self.worked[id] for id in ids}
-        self.worked = {id: job for id, job in self.worked.items() if id not in waiting} | waiting
+        job = self._job(job_id)
+        if not job.state.waits:
+            raise MicroscopeError(f"The job {job_id} is {job.state}: only one that waits can be moved.")
+        waiting = [each.id for each in self.jobs() if each.state.waits and each.id != job_id]
+        waiting.insert(place, job_id)
+        self.order = waiting
 
     def retry(self, job_id: str) -> None:
-        job = self.worked[job_id]
+        job = self._job(job_id)
         self.submit(job.request, job.kind, job.example)
 
     def jobs(self) -> Sequence[Job]:
-        return list(self.worked.values())
+        return in_order(self.worked.values(), self.order)
 
     def lives(self) -> bool:
         return self.alive
@@ -119,7 +134,15 @@ class FakeSource:
         return self.old_worker
 
     def follow(self) -> Iterator[News]:
+        if self.closed:
+            return
+        if not self.alive:
+            raise MicroscopeError("No worker runs on /nowhere: start one with `microscope-tui worker start`.")
         self.follows += 1
+        for job in self.jobs():
+            yield News("job", job)
+            if job.state is JobState.RUNNING:
+                yield News("partial", job)
         while (news := self.news.get()) is not None:
             if isinstance(news, MicroscopeError):
                 raise news
@@ -150,9 +173,9 @@ class FakeSource:
         return Stock("/nowhere", tuple(self.held.values()), sum(each.size for each in self.held.values()), 10**9)
 
     def remove(self, key: str) -> None:
-        if self.held[key].in_use:
+        if key in self.held and self.held[key].in_use:
             raise MicroscopeError(f"{key} is in use by a waiting or running job: cancel the job first.")
-        del self.held[key]
+        self.held.pop(key, None)
 
     def verify(self) -> Sequence[str]:
         return self.damage
@@ -161,6 +184,7 @@ class FakeSource:
         return "Removed 2 orphan files, 0.1 MB."
 
     def close(self) -> None:
+        self.closed = True
         self.news.put(None)
 
     def move(
@@ -170,15 +194,45 @@ class FakeSource:
         progress: Progress | None = None,
         error: str | None = None,
         partial: Measurement | None = None,
+        fault: Fault | None = None,
     ) -> Job:
         """Bring a job into a state and tell the followers."""
-        moved = replace(job, state=state, progress=progress or job.progress, error=error)
+        moved = replace(job, state=state, progress=progress or job.progress, error=error, fault=fault)
         self.worked[job.id] = moved
         if partial is not None:
             self.partials[job.id] = partial
             self.news.put(News("partial", moved))
         self.news.put(News("job", moved))
         return moved
+
+    def _job(self, job_id: str) -> Job:
+        if job_id not in self.worked:
+            raise MicroscopeError(f"There is no job {job_id}: `microscope-tui jobs` lists them.")
+        return self.worked[job_id]
+
+    def _become(self, job_id: str, state: JobState) -> None:
+        """What has ended stays as it is."""
+        if not (job := self._job(job_id)).state.ended:
+            self.move(job, state)
+
+
+def _usual(model: str, spec: str) -> Request:
+    """What the explorer asks for of a model and a slice when nothing is chosen."""
+    slice_ = SliceSpec.parse(spec)
+    return Request(model, slice_, modalities=modalities_of(slice_))
+
+
+def _covers(asked: Request, request: Request) -> bool:
+    """Whether who asked for one thing has asked for all of another."""
+    narrow = replace(asked, metrics=request.metrics, modalities=request.modalities, streams=request.streams)
+    return narrow == request and all(
+        {*getattr(request, name)} <= {*getattr(asked, name)} for name in ("metrics", "modalities", "streams")
+    )
+
+
+def _is_of(value: Value, request: Request) -> bool:
+    """Whether a look is of the examples and rows of a request. One map stands for those of every stream."""
+    return value.slice == request.slice and not request.without
 
 
 @dataclass(frozen=True)

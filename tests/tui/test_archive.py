@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.stamps import stamps_of
 from microscope_tui.store import Store
-from microscope_tui.terms import Job, JobKind, Metric, Request, SliceSpec, Stream
+from microscope_tui.terms import Job, JobKind, Metric, Modality, Request, SliceSpec, Stream
 from microscope_tui.tui.app import ExplorerApp
 from microscope_tui.tui.content.cards import metric_card
 from microscope_tui.tui.content.measured import made_otherwise, shown
@@ -23,7 +24,8 @@ from microscope_tui.tui.data.apart import apart
 from microscope_tui.tui.data.archive import ArchiveSource, stock_of
 from microscope_tui.tui.data.desk import Desk
 from microscope_tui.tui.session import Session
-from microscope_tui.tui.state import Remembered, keep
+from microscope_tui.tui.start import is_sealed
+from microscope_tui.tui.state import Keeper, Remembered
 from microscope_tui.tui.widgets.canvas import Canvas
 from microscope_tui.versions import methods
 from tests.sure import sure
@@ -194,12 +196,33 @@ def test_looks_that_were_made_are_shown_and_others_are_said_to_be_missing(looked
     assert looked_at.look(replace(request, without=("sinks",)), JobKind.TOKENS, 3) is None
     assert looked_at.look(replace(request, streams=(Stream.MAIN,)), JobKind.MAP, None) is None
     main = replace(request, streams=(Stream.MAIN,))
-    with pytest.raises(MicroscopeError, match=r"^No map of main .* there is one of residual and of update: u"):
+    with pytest.raises(MicroscopeError, match=r"no map of main, .* there is one of residual and of update: u"):
         looked_at.submit(main, JobKind.MAP)
-    with pytest.raises(MicroscopeError, match=r"^No t-sne of main in this cache, and --read-only makes none\.$"):
+    with pytest.raises(
+        MicroscopeError, match=r"^This cache holds no t-SNE map of main, and opened read-only it gets none\.$"
+    ):
         looked_at.submit(main, JobKind.TSNE)
-    with pytest.raises(MicroscopeError, match="No tokens of example 4 in this cache, and --read-only makes none"):
+    with pytest.raises(MicroscopeError, match="This cache holds no tokens of example 4, and"):
         looked_at.submit(request, JobKind.TOKENS, 4)
+
+
+@pytest.mark.parametrize(("key", "said"), [("X", "no worst tokens, "), ("M", "no map of main, ")])
+async def test_what_a_cache_does_not_hold_is_said_in_words_and_no_key_promises_it(
+    looked_at: ArchiveSource, key: str, said: str
+):
+    app = ExplorerApp(Settings(cache=Path("/nowhere"), read_only=True), Session((THEIRS,), SLICE), looked_at)
+    async with app.run_test(size=(100, 30)) as pilot:
+        driven = Driven(app, pilot, looked_at)  # type: ignore[arg-type]
+        await filled(driven)
+        app.explorer.session = replace(
+            app.explorer.session, pane=app.explorer.session.panes.index((Modality.TEXT, Stream.MAIN))
+        )
+        await driven.press(key)
+        name = {"X": "#body", "M": "#map-0"}[key]
+        await driven.until(lambda: f"This cache holds {said}" in app.screen.query_one(name, Canvas).text)
+        told = app.screen.query_one(name, Canvas).text
+        assert "escape goes back" in told or "esc goes back" in told
+        assert "asks again" not in told
 
 
 async def test_the_tokens_of_an_exported_cache_are_shown(looked_at: ArchiveSource):
@@ -211,7 +234,7 @@ async def test_the_tokens_of_an_exported_cache_are_shown(looked_at: ArchiveSourc
         await driven.press("T")
         await driven.until(lambda: "USER" in app.screen.query_one("#heat", Canvas).text)
         await driven.press("n")
-        await driven.until(lambda: "No tokens of example 4" in app.screen.query_one("#heat", Canvas).text)
+        await driven.until(lambda: "holds no tokens of example 4" in app.screen.query_one("#heat", Canvas).text)
 
 
 def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
@@ -222,17 +245,17 @@ def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
 
 def test_nothing_is_measured_removed_or_steered(source: ArchiveSource, cache: Path):
     before = fingerprint(cache)
-    with pytest.raises(MicroscopeError, match=r"^Not measured, .*--read-only: the cache has nothing of it"):
+    with pytest.raises(MicroscopeError, match=r"^Not measured, and read-only nothing is: the cache has nothing of it"):
         source.submit(Request("demo:llava-next", SLICE))
     with pytest.raises(MicroscopeError, match="only other rows of it"):
         source.submit(Request(THEIRS, SLICE, without=("duplicates",)))
-    with pytest.raises(MicroscopeError, match="read-only"):
+    with pytest.raises(MicroscopeError, match=r"(?i)read-only"):
         source.submit(Request(THEIRS, SLICE), JobKind.TOKENS, 3)
     for refused in (source.cancel, source.pause, source.resume, source.retry, source.remove):
-        with pytest.raises(MicroscopeError, match="read-only"):
+        with pytest.raises(MicroscopeError, match=r"(?i)read-only"):
             refused("x")
     for act in (lambda: source.reorder("x", 0), source.tidy):
-        with pytest.raises(MicroscopeError, match="read-only"):
+        with pytest.raises(MicroscopeError, match=r"(?i)read-only"):
             act()
     assert source.look(Request(THEIRS, SLICE), JobKind.MAP, None) is None
     assert source.jobs() == []
@@ -301,7 +324,7 @@ async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: 
             assert e.explorer.requests[0].without == ()
             assert not e.explorer.requests[0].one_tile
             assert "still" not in str(e.explorer.query_one("#pane-0").border_title)
-        assert "Not measured, nor is anything with --read-only: the cache has only other rows" in e.notes
+        await e.until(lambda: "Not measured, and read-only nothing is: the cache has only other rows" in e.notes)
         await e.press("S")  # which is there
         await e.until(lambda: "without sinks" in e.bar("metric"))
         await e.pilot.pause()
@@ -313,7 +336,7 @@ async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: 
 
 
 def test_the_command_shows_the_view_of_last_time_and_writes_nothing(cache: Path):
-    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Remembered())
+    Keeper(cache).keep(Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Remembered())
     before = fingerprint(cache)
     terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache))
     try:
@@ -324,17 +347,53 @@ def test_the_command_shows_the_view_of_last_time_and_writes_nothing(cache: Path)
         assert terminal.end() == 0
         assert terminal.is_clean()
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
     assert fingerprint(cache) == before
 
 
+def test_a_cache_that_cannot_be_written_is_looked_at_without_being_told_to(cache: Path):
+    Keeper(cache).keep(Session((THEIRS,), SLICE, Metric.ANISOTROPY, layer=2), Remembered())
+    before = fingerprint(cache)
+    cache.chmod(0o500)
+    try:
+        with closing(Terminal("microscope_tui", "--cache", str(cache))) as terminal:
+            shown = ("λ₁/Σλ", "layer 2", "is read-only: what it holds is shown")
+
+            def said() -> str:
+                return " ".join(terminal.text.replace("▌", " ").split())
+
+            terminal.until(lambda: terminal.braille > 40 and all(text in said() for text in shown))
+            terminal.press("D", lambda: "read-only nothing is: the cache has only other rows" in said())
+            terminal.child.send("q")
+            assert terminal.end() == 0
+            assert terminal.is_clean()
+    finally:
+        cache.chmod(0o700)
+    assert fingerprint(cache) == before
+
+
+def test_only_a_store_that_is_there_and_cannot_be_written_is_sealed(cache: Path, tmp_path: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir(0o500)
+    assert not is_sealed(tmp_path / "none")
+    assert not is_sealed(empty)
+    assert not is_sealed(cache)
+    cache.chmod(0o500)
+    try:
+        assert is_sealed(cache)
+        with pytest.raises(MicroscopeError, match="is read-only"):
+            Store(cache)
+    finally:
+        cache.chmod(0o700)
+
+
 def test_flags_win_over_the_view_of_last_time(cache: Path):
-    keep(cache, Session((THEIRS,), SLICE, Metric.ANISOTROPY), Remembered())
+    Keeper(cache).keep(Session((THEIRS,), SLICE, Metric.ANISOTROPY), Remembered())
     terminal = Terminal("microscope_tui", "--read-only", "--cache", str(cache), "--metric", "dimension")
     try:
         terminal.until(lambda: terminal.braille > 40 and "TwoNN" in terminal.text)
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def test_what_was_asked_for_by_name_is_shown_whatever_there_is(source: ArchiveSource):

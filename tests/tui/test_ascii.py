@@ -104,4 +104,4 @@ def test_a_terminal_gets_no_byte_above_127():
         assert terminal.end() == 0
         assert terminal.raw.isascii()
     finally:
-        terminal.child.close(force=True)
+        terminal.close()

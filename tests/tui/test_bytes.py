@@ -15,7 +15,7 @@ def terminal() -> Iterator[Terminal]:
     terminal.until(lambda: terminal.braille > 200)
     terminal.settle()
     yield terminal
-    terminal.child.close(force=True)
+    terminal.close()
 
 
 def most(terminal: Terminal, keys: list[str]) -> int:

@@ -10,7 +10,7 @@ from textual.widgets import Label
 
 from microscope_tui.geometry import dimension
 from microscope_tui.methods import METHODS, method_of
-from microscope_tui.results import Estimate, Measurement, Profile, Skipped
+from microscope_tui.results import Estimate, Measurement, Note, Profile, Skipped, Trap, about
 from microscope_tui.terms import Metric, Modality, Request, Stream
 from microscope_tui.tui.content.cards import MEANINGS, Section, metric_card
 from microscope_tui.tui.content.contrast import contrast, contrast_card
@@ -43,14 +43,15 @@ def _view(session: Session, measurement: Measurement) -> PaneView:
     return pane_views(session, desk, [request])[session.pane]
 
 
-def _card(session: Session, *measurements: Measurement) -> tuple[Section, ...]:
+def _card(session: Session, *measurements: Measurement, at: int = 0) -> tuple[Section, ...]:
     desk = Desk()
     requests = [Request(model, SLICE) for model in session.models]
     for request, measurement in zip(requests, measurements, strict=True):
         desk.forget(request)
         desk.measured(request, measurement)
     found = {curve.slot: each for curve, each in zip(session.curves, shown(desk, requests), strict=True)}
-    return metric_card(pane_views(session, desk, requests)[session.pane], 0, session.metric, session.method(), found)
+    view = pane_views(session, desk, requests)[session.pane]
+    return metric_card(view, at, session.metric, session.method(), found)
 
 
 def _warned(sections: tuple[Section, ...]) -> str:
@@ -109,13 +110,29 @@ def test_the_facts_beside_a_value_are_explained_where_they_stand():
     assert {"n  d  n/d", "sinks", "duplicates", "max-T × 8", *MEANINGS} <= {word for word, _ in WORDS}
 
 
-def test_what_the_estimate_warns_of_is_said_once():
-    notes = (
-        "n/d = 3.0: independent rows would score 0.33",
-        "ρ = 0.05: y is nearly x, so that even an update of pure noise would score 0.95",
-        "12 sink rows of 1,000 (norm over 10× the median of their example) may rule this number",
-        "condition number 1.0e+06",
+NOTES = (
+    Note("n/d = 3.0: independent rows would score 0.33", Trap.FEW_ROWS),
+    Note("ρ = 0.05: y is nearly x, so that even an update of pure noise would score 0.95", Trap.SMALL_UPDATE),
+    Note("12 sink rows of 1,000 (norm over 10× the median of their example) may rule this number", Trap.SINKS),
+    "condition number 1.0e+06",
+)
+
+
+def test_what_the_card_tells_of_is_known_by_what_a_note_is_about_and_not_by_its_words():
+    notes = tuple(Note("otherwise", about(note)) for note in NOTES)
+    numbers = (
+        (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.98, n=300, d=100, notes=notes[:3])),
+        (Metric.LINEARITY, "in-sample", Stream.UPDATE, Estimate(0.6, n=300, d=100)),
     )
+    measured = _measured(*numbers, sinks={"text": 12})
+    assert "otherwise" not in _warned(_card(RESIDUAL, measured))
+    plain = tuple(str(note) for note in NOTES[:3])  # the words alone say nothing to the program
+    numbers = ((*numbers[0][:3], replace(numbers[0][3], notes=plain)), numbers[1])
+    assert _warned(_card(RESIDUAL, _measured(*numbers, sinks={"text": 12}))).count("n/d = ") == 2
+
+
+def test_what_the_estimate_warns_of_is_said_once():
+    notes = NOTES
     numbers = (
         (Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.98, n=300, d=100, notes=notes)),
         (Metric.LINEARITY, "in-sample", Stream.UPDATE, Estimate(0.6, n=300, d=100)),
@@ -137,6 +154,18 @@ def test_sinks_are_counted_and_the_key_that_leaves_them_out_is_named():
     none = replace(measured, sinks={"text": 0})
     assert "no row has a massive norm" in _all(_card(RESIDUAL, none))
     assert "massive" not in _warned(_card(RESIDUAL, none))
+
+
+def test_what_does_no_harm_is_told_apart_from_what_can_go_wrong():
+    estimate = Estimate(0.4, n=1000, d=10, notes=("condition number 1.0e+06",))
+    measured = _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, estimate), sinks={"text": 0})
+    told = {section.heading: section.rows for section in _card(RESIDUAL, measured)}
+    assert [row.text for row in told["What can go wrong here"]] == ["condition number 1.0e+06"]
+    harmless = told["To know here"]
+    assert "no row has a massive norm" in [row.text for row in harmless]
+    assert [row.name for row in harmless] == [f"● {MODELS[0].removeprefix('demo:')}", *[""] * (len(harmless) - 1)]
+    plain = replace(measured, profiles=(replace(measured.profiles[0], notes=((),) * len(measured.profiles[0].notes)),))
+    assert "What can go wrong here" not in {section.heading for section in _card(RESIDUAL, plain)}
 
 
 def test_repeated_rows_are_counted_for_every_metric_and_the_key_that_leaves_them_out_is_named():
@@ -201,6 +230,11 @@ def test_the_main_stream_and_partial_results_are_warned_of():
     said = _warned(_card(session, measured))
     assert "counterfactual" in said
     assert "only 200 examples so far" in said
+
+
+def test_a_layer_where_no_block_starts_gives_that_reason():
+    measured = _measured((Metric.LINEARITY, "in-sample", Stream.RESIDUAL, Estimate(0.9, n=1000, d=10)))
+    assert "layer 1: no block starts here" in _all(_card(RESIDUAL, measured, at=1))
 
 
 def test_an_undefined_value_gives_its_reason():
@@ -366,7 +400,7 @@ async def test_k_lists_the_differences_of_two_curves(source: FakeSource):
     async with explorer(source) as e:
         await filled(e)
         await e.press("k")
-        assert "nothing to compare" in e.notes
+        await e.until(lambda: "nothing to compare" in e.notes)
     async with explorer(source, session=Session(MODELS, SLICE)) as e:
         await filled(e)
         await e.press("k")

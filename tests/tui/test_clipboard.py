@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from microscope_tui.tui.output.clipboard import LIMIT, hand_over, osc52, wrapped
-from tests.tui.driving import explorer, filled
+from tests.tui.driving import DEADLINE, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -46,7 +46,7 @@ def tmux(tmp_path: Path) -> Iterator[dict[str, str]]:
     told = tmp_path / "told"
     start = ["tmux", "-f", "/dev/null", "new-session", "-d", f"echo $TMUX > {told}.part; mv {told}.part {told}; cat"]
     subprocess.run(start, env=base, check=True)
-    end = time.monotonic() + 15
+    end = time.monotonic() + DEADLINE
     while not told.exists():
         assert time.monotonic() < end
         threading.Event().wait(0.01)
@@ -60,6 +60,7 @@ def tmux(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_tmux_takes_it_with_its_default_settings(tmux: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     for name, value in tmux.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("microscope_tui.tui.output.clipboard.SECONDS", DEADLINE)
     assert hand_over("a value\tand é", tmux)
     shown = subprocess.run(["tmux", "show-buffer"], env=tmux, capture_output=True, text=True, check=True)
     assert shown.stdout == "a value\tand é"
@@ -93,5 +94,5 @@ async def test_the_values_and_the_table_are_copied(monkeypatch: pytest.MonkeyPat
 async def test_there_may_be_nothing_to_copy():
     async with explorer(FakeSource()) as e:
         await e.press("Y")
-        assert "nothing to save or copy yet" in e.notes
+        await e.until(lambda: "nothing to save or copy yet" in e.notes)
         assert e.app.clipboard == ""

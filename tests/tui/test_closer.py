@@ -47,6 +47,21 @@ async def test_a_look_is_asked_of_the_worker_and_read_when_it_is_done(source: Fa
         await e.until(lambda: len(source.looked_at) == 2)
 
 
+async def test_a_look_of_which_no_news_came_is_found_by_looking(source: FakeSource, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("microscope_tui.tui.data.inbox.CHECK_EVERY", 0.05)
+    table = source.looks.pop((MODELS[0], JobKind.TOKENS, 0))
+    async with explorer(source, session=ONE) as e:
+        await filled(e)
+        await e.press("T")
+        screen = e.here(TokenScreen)
+        await e.until(lambda: screen.see(screen.asked[0]).job)
+        (job,) = source.worked.values()
+        source.looks[MODELS[0], JobKind.TOKENS, 0] = table
+        source.worked[job.id] = replace(job, state=JobState.DONE)  # without a word
+        await e.until(lambda: "▶ image 1 base" in canvas(e, "heat"))
+        assert source.looked_at == [(MODELS[0], JobKind.TOKENS, 0)]
+
+
 async def test_a_failed_look_says_why_and_r_asks_again(source: FakeSource):
     table = source.looks.pop((MODELS[0], JobKind.TOKENS, 0))
     async with explorer(source, session=ONE) as e:
@@ -96,9 +111,9 @@ async def test_a_worker_that_dies_is_said_where_the_value_would_be(source: FakeS
     ("key", "kind", "name", "rows"),
     [
         ("E", Examples, "examples", 12),
-        ("T", TokenScreen, "tokens", 13 * 142),
+        ("T", TokenScreen, "tokens-example-0", 13 * 142),
         ("X", Worst, "worst-tokens", 12 * 4),
-        ("M", Map, "map", 2 * 13 * 300),
+        ("M", Map, "map-PCA", 2 * 13 * 300),
     ],
 )
 async def test_e_saves_all_that_the_screen_has(
@@ -108,11 +123,15 @@ async def test_e_saves_all_that_the_screen_has(
     async with explorer(source, session=BOTH) as e:
         screen = await opened(e, key, kind)
         await e.press("e")
-        await e.until(lambda: f"-{name}.json" in e.notes)
-        (table,) = tmp_path.glob(f"*-{name}.csv")
-        (data,) = tmp_path.glob(f"*-{name}.json")
+        await e.until(lambda: ".json" in e.notes)
+        (table,) = tmp_path.glob(f"*-scienceqa*-{name}-2*.csv")
+        (data,) = tmp_path.glob(f"*-scienceqa*-{name}-2*.json")
+        assert not [each.name for each in tmp_path.glob("*.*") if "linearity" in each.name]
         with table.open(newline="") as file:
             assert sum(1 for _ in csv.DictReader(file)) == rows
+        if key == "X":
+            assert "residual_by_fold" in table.read_text().splitlines()[0].split(",")
+            assert "res. by fold  example" in canvas(e, "body").splitlines()[0]
         values = [screen.see(look).value for look in screen.asked]
         assert [type(v).from_json(d) for v, d in zip(values, json.loads(data.read_text()), strict=True)] == values
 
@@ -122,7 +141,7 @@ async def test_the_saved_values_are_those_of_the_table(source: FakeSource, tmp_p
     async with explorer(source, session=ONE) as e:
         await opened(e, "T", TokenScreen)
         await e.press("e")
-        await e.until(lambda: "-tokens.csv" in e.notes)
+        await e.until(lambda: ".csv" in e.notes)
         (path,) = tmp_path.glob("*.csv")
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -140,7 +159,7 @@ async def test_the_saved_values_are_those_of_the_table(source: FakeSource, tmp_p
     [
         ("E", Examples, "Which animal is shown in picture 0?", 12),
         ("T", TokenScreen, "token 0 of 0–141", 142),
-        ("X", Worst, "layer 5: linearity residual 3.95 at example 0 (row-0), token 115 “ dog”", 2),
+        ("X", Worst, "layer 5: linearity residual by fold 3.95 at example 0 (row-0), token 115 “ dog”", 2),
         ("M", Map, "demo:llava-next: 0.55 of the variance on the plane of layer 5", 2 * 300),
     ],
 )
@@ -203,8 +222,8 @@ async def test_a_window_that_is_too_small_says_so_in_its_middle(source: FakeSour
     async with explorer(source, session=BOTH) as e:
         screen = await opened(e, "M", Map)
         await e.pilot.resize_terminal(45, 12)
-        await e.pilot.pause()
         small = screen.query_one("#small")
+        await e.until(lambda: small.size == (45, 12))
         lines = [small.render_line(y).text for y in range(small.size.height)]
         assert (len(lines), len(lines[0])) == (12, 45)
         (at,) = [y for y, line in enumerate(lines) if "This window is 45x12" in line]

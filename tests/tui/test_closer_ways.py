@@ -130,33 +130,35 @@ async def test_what_somebody_else_waits_for_is_not_cancelled(source: FakeSource)
         await e.until(lambda: source.cancelled == [*source.worked])
 
 
-async def test_what_was_made_before_the_slice_was_measured_is_made_anew_by_itself(source: FakeSource):
+@pytest.mark.parametrize(
+    ("key", "kind", "old"),
+    [
+        ("M", JobKind.MAP, replace(looked.cloud(), walked=0, notes=("rows of 32 of 200 examples",))),
+        ("T", JobKind.TOKENS, replace(looked.table(mapped=False), walked=0)),
+        ("X", JobKind.WORST, replace(looked.worst(), fitted=20)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_was_made_before_the_slice_was_measured_is_made_anew_by_itself(
+    source: FakeSource, key: str, kind: JobKind, old: Value
+):
     """Once, and what there is stays on the screen until then."""
-    few: dict[str, Value] = {
-        "M": replace(looked.cloud(), walked=0, notes=("rows of 32 of 200 examples",)),
-        "T": replace(looked.table(mapped=False), walked=0),
-        "X": replace(looked.worst(), fitted=20),
-    }
-    kinds = {"M": JobKind.MAP, "T": JobKind.TOKENS, "X": JobKind.WORST}
-    for key, old in few.items():
-        example = 0 if key == "T" else None
-        better = source.looks[MODELS[0], kinds[key], example]
-        source.looks[MODELS[0], kinds[key], example] = old
-        source.looked_at.clear()
-        async with explorer(source, session=ONE, size=(120, 24)) as e:
-            screen = await opened(e, key, KINDS[key])
-            if key == "T":
-                await e.press("down", "down")
-            await e.until(lambda key=key: source.looked_at == [(MODELS[0], kinds[key], 0 if key == "T" else None)])  # type: ignore[misc]
-            assert screen.see(screen.asked[0]).value is old
-            job = [*source.worked.values()][-1]
-            source.looks[MODELS[0], kinds[key], example] = better
-            source.move(job, JobState.DONE)
-            await e.until(lambda: screen.see(screen.asked[0]).value is better)  # noqa: B023
-            if isinstance(screen, TokenScreen):
-                assert sure(screen.reading).line.start == 2
-                assert screen.quantity is Quantity.RESIDUAL
-        source.news = type(source.news)()
+    look = (MODELS[0], kind, 0 if kind is JobKind.TOKENS else None)
+    better = source.looks[look]
+    source.looks[look] = old
+    async with explorer(source, session=ONE, size=(120, 24)) as e:
+        screen = await opened(e, key, KINDS[key])
+        if isinstance(screen, TokenScreen):
+            await e.press("down", "down")
+        await e.until(lambda: source.looked_at == [look])
+        assert screen.see(screen.asked[0]).value is old
+        (job,) = source.worked.values()
+        source.looks[look] = better
+        source.move(job, JobState.DONE)
+        await e.until(lambda: screen.see(screen.asked[0]).value is better)
+        if isinstance(screen, TokenScreen):
+            assert sure(screen.reading).line.start == 2
+            assert screen.quantity is Quantity.RESIDUAL
 
 
 async def test_what_cannot_be_made_anew_stays_and_is_not_asked_for_twice(source: FakeSource):
@@ -270,7 +272,8 @@ async def test_i_tells_of_the_worst_tokens_the_map_and_the_answers(source: FakeS
         await opened(e, "X", Worst)
         await e.press("i")
         said = e.here(Card).text
-        assert "residual: 3.95" in said
+        assert "linearity residual by fold: 3.95" in said
+        assert "in the view of its example is another number" in said
         assert "layer 5, from h_5 to h_6, of llava-next" in said
         assert "800 text, 3,200 image rows" in said
         await e.press("escape", "M", "i")

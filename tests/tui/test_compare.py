@@ -42,7 +42,7 @@ async def test_four_models_are_told_apart_and_a_fifth_is_refused(source: FakeSou
         for number, sign in enumerate("●◆▲■", start=1):
             assert sign in e.bar(f"inspector-{number}" if number > 1 else "inspector")
         await e.press("c")
-        assert "- takes one off" in e.notes
+        await e.until(lambda: "- takes one off" in e.notes)
         assert e.app.screen is e.explorer
 
 
@@ -182,7 +182,7 @@ async def test_one_curve_alone_has_no_difference(source: FakeSource):
     async with explorer(source) as e:
         await filled(e)
         await e.press("f")
-        assert "nothing to subtract" in e.notes
+        await e.until(lambda: "nothing to subtract" in e.notes)
         assert not e.session.difference
 
 
@@ -285,7 +285,7 @@ async def test_r_says_which_variant_it_takes_the_place_of_and_brings_that_back(s
         assert e.notes == "llm-microscope: its own functions on the same rows; R goes back to held-out"
         await e.until(lambda: "llm-microscope" in e.bar("metric"))
         await e.press("R")
-        assert "linearity: held-out again." in e.notes
+        await e.until(lambda: "linearity: held-out again." in e.notes)
         assert "held-out" in e.bar("metric")
 
 
@@ -339,6 +339,7 @@ def _with_stages(profile: Profile) -> Profile:
         facts=((),) * 3 + profile.facts,
         influence=((),) * 3 + profile.influence,
         shares=((),) * 3 + profile.shares,
+        repeated=(None,) * 3 + profile.repeated,
         stages=("vision tower", "vision tower", "connector", *profile.stages),
         widths=(32, 32, profile.d, *profile.widths),
     )
@@ -398,8 +399,7 @@ async def test_curves_without_a_line_of_values_are_counted():
             assert values[-1].endswith(" +1 more")
             assert not any("more" in line for line in values[:-1])
         await e.pilot.resize_terminal(120, 40)
-        await e.pilot.pause()
-        assert "more" not in e.pane(0)
+        await e.until(lambda: "more" not in e.pane(0))
 
 
 async def test_of_four_curves_in_three_columns_every_title_has_the_signs():
@@ -447,7 +447,7 @@ async def test_n_says_when_there_is_nothing_to_match():
     async with explorer(FakeSource([same])) as e:
         await filled(e)
         await e.press("N")
-        assert "Dimension has 4,096 different rows of each already." in e.notes
+        await e.until(lambda: "Dimension has 4,096 different rows of each already." in e.notes)
         assert e.session.rows is None
 
 
@@ -458,5 +458,5 @@ async def test_n_waits_for_the_whole_of_dimension():
         source.move(source.worked["job-1"], JobState.RUNNING, partial=made_up(complete=False))
         await filled(e)
         await e.press("N")
-        assert "is known when dimension is measured to the end" in e.notes
+        await e.until(lambda: "is known when dimension is measured to the end" in e.notes)
         assert e.session.rows is None

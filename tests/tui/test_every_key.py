@@ -17,7 +17,7 @@ import pytest
 
 from microscope_tui.tui.deeds import TABLES
 from microscope_tui.tui.keys import names_of
-from tests.terminal import ROOT, Terminal
+from tests.terminal import DEADLINE, ROOT, Terminal
 
 SENT = {
     "left": "\x1b[D",
@@ -89,6 +89,7 @@ def pressed(screen: str) -> Iterator[tuple[str, str]]:
     return ((key, deed.action) for deed in deeds for key in names_of(deed.keys))
 
 
+@pytest.mark.timeout(900)
 def test_every_key_of_every_screen(tmp_path: Path):
     terminal = Terminal("tests.tui.served", cwd=tmp_path, ESCDELAY="20")
     try:
@@ -113,7 +114,7 @@ def test_every_key_of_every_screen(tmp_path: Path):
         for wrong in (b"Traceback", b"cannot be drawn", b"internal error"):
             assert wrong not in terminal.raw
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def _is_at(terminal: Terminal, screen: str) -> bool:
@@ -128,7 +129,7 @@ def cursor_at(layer: int, text: str) -> bool:
 
 def _back_to_the_panes(terminal: Terminal) -> None:
     """Leave whatever has opened; then the cursor must go to either end of the layers."""
-    for quiet, patience in ((QUIET, 0.5), (0.2, 2.0), (0.5, 10.0), (1.0, 30.0)):  # with other work on the machine too
+    for quiet, patience in ((QUIET, 0.5), (0.2, 2.0), (0.5, 10.0), (1.0, DEADLINE)):  # on a busy machine too
         terminal.child.send("\x1b")
         terminal.settle(quiet)  # what follows at once would be one key with it
         try:
@@ -136,7 +137,7 @@ def _back_to_the_panes(terminal: Terminal) -> None:
                 terminal.child.send(key)
                 terminal.until(lambda layer=layer: cursor_at(layer, terminal.text), patience)  # type: ignore[misc]
         except AssertionError:
-            if patience == 30.0:
+            if patience == DEADLINE:
                 raise
         else:
             return
@@ -154,7 +155,7 @@ class Tmux:
         self._folder = folder
 
     def run(self, *arguments: str) -> str:
-        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run([*self._command, *arguments], capture_output=True, text=True, check=True)
         return done.stdout
 
     def start(self, *command: str) -> None:
@@ -171,7 +172,7 @@ class Tmux:
         name = TMUX.get(key, "C-" + key[-1] if key.startswith("ctrl+") else sent(key))
         self.run("send-keys", *(() if key in TMUX or "+" in key[:-1] else ("-l",)), name)
 
-    def until(self, holds: Callable[[str], object], seconds: float = 30) -> None:
+    def until(self, holds: Callable[[str], object], seconds: float = DEADLINE) -> None:
         end = time.monotonic() + seconds
         while not holds(text := self.text):
             assert time.monotonic() < end, text
@@ -194,6 +195,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
     tmux.kill()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_every_key_of_the_help_page_in_tmux(tmux: Tmux):
     environment = [
@@ -223,14 +225,14 @@ def test_every_key_of_the_help_page_in_tmux(tmux: Tmux):
 def _panes(tmux: Tmux) -> None:
     """Back to the panes, where the cursor goes to either end."""
     for key, layer in (("dollar_sign", LAST), ("0", 0)):
-        for patience in (1, 2, 4, 8, 30):  # keys sent faster than they are read would be one
+        for patience in (1, 2, 4, 8, DEADLINE):  # keys sent faster than they are read would be one
             tmux.press("escape")
             tmux.rest()
             tmux.press(key)
             try:
                 tmux.until(partial(cursor_at, layer), patience)
             except AssertionError:
-                if patience == 30:
+                if patience == DEADLINE:
                     raise
             else:
                 break

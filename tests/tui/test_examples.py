@@ -159,7 +159,7 @@ async def test_a_number_is_gone_to_whatever_is_filtered():
         await find(e, "4321")
         await e.until(lambda: "in picture 4321?" in canvas(e, "card"))
         await find(e, "5000")
-        assert "There is no example 5,000: the last one is 4,999." in e.notes
+        await e.until(lambda: "There is no example 5,000: the last one is 4,999." in e.notes)
         assert e.explorer.example == 4321
         await e.press("f")  # right: every third is wrong
         await find(e, "6")
@@ -195,7 +195,7 @@ async def test_the_same_words_find_the_next_one_and_none_is_said(source: FakeSou
         assert e.here(Find).query_one(Input).value == "picture 1"
         await e.press("escape")
         await find(e, "zebra")
-        assert "No example of these has the words “zebra”." in e.notes
+        await e.until(lambda: "No example of these has the words “zebra”." in e.notes)
         assert e.explorer.example == 11
 
 
@@ -203,4 +203,42 @@ async def test_in_a_narrow_window_the_list_has_all_of_its_width(source: FakeSour
     async with explorer(source, session=BOTH, size=(80, 24)) as e:
         await opened(e, "E", Examples)
         await e.until(lambda: "Which animal is shown in picture 0?" in canvas(e, "list").splitlines()[0])
+        assert "Which animal is shown in picture 0?" in canvas(e, "card")
+
+
+async def test_where_no_picture_is_drawn_the_list_has_its_room_and_stays_as_it_is(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("NO_COLOR", "1")
+    short = replace(looked.card(1), question="Which?", choices=("a dog", "a cat"), hint="")
+    page = looked.preview()
+    cards = tuple(short if card.index == 1 else card for card in page.examples)
+    source.looks[MODELS[0], JobKind.PREVIEW, None] = replace(page, examples=cards)
+    async with explorer(source, session=BOTH, size=(80, 24)) as e:
+        screen = await opened(e, "E", Examples)
+        below, above = screen.query_one("#card"), screen.query_one("#list")
+        await e.until(lambda: canvas(e, "card").rstrip().count("\n") + 1 == below.size.height)
+        assert "too few colours" in canvas(e, "card")
+        assert "hint: Look at the ears." in canvas(e, "card").splitlines()[-1]
+        assert above.size.height + below.size.height == 24 - 3
+        assert len(canvas(e, "list").strip().splitlines()) == above.size.height > 7
+        before = above.size
+        await e.press("n")
+        assert "hint:" not in canvas(e, "card")
+        assert above.size == before
+
+
+async def test_a_long_example_leaves_the_list_a_third_and_a_slice_without_pictures_is_no_other(source: FakeSource):
+    page = looked.preview()
+    cards = [replace(card, pictures=()) for card in page.examples]
+    cards[0] = replace(cards[0], hint="Look at the ears. " * 60)
+    source.looks[MODELS[0], JobKind.PREVIEW, None] = replace(page, examples=tuple(cards))
+    async with explorer(source, session=ONE, size=(80, 24)) as e:
+        screen = await opened(e, "E", Examples)
+        await e.until(lambda: (screen.query_one("#list").size.height, screen.query_one("#card").size.height) == (7, 14))
+    cards[0] = replace(cards[0], hint="")
+    source.looks[MODELS[0], JobKind.PREVIEW, None] = replace(page, examples=tuple(cards))
+    async with explorer(source, session=ONE, size=(80, 24)) as e:
+        screen = await opened(e, "E", Examples)
+        await e.until(lambda: screen.query_one("#list").size.height > 10)
         assert "Which animal is shown in picture 0?" in canvas(e, "card")

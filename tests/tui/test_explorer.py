@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import DataTable
 
+from microscope_tui.results import Note, Trap
 from microscope_tui.terms import Metric, Modality, Stream
 from microscope_tui.tui.session import LIGHT, Session
 from microscope_tui.tui.widgets.pane import Pane
@@ -52,9 +53,9 @@ async def test_keys_that_have_nothing_to_do_say_so():
     async with explorer(FakeSource([made_up()]), session=Session(MODELS[:1], SLICE)) as e:
         await filled(e)
         await e.press("p")
-        assert "one curve alone: c lays a second" in e.notes
+        await e.until(lambda: "one curve alone: c lays a second" in e.notes)
         await e.press("r")
-        assert "measured to its end" in e.notes
+        await e.until(lambda: "measured to its end" in e.notes)
 
 
 NUMBERS = ("n 144,360", "d 64", "n/d 2,256", "ρ 0.999", "rank 64")
@@ -62,7 +63,7 @@ NUMBERS = ("n 144,360", "d 64", "n/d 2,256", "ρ 0.999", "rank 64")
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (160, 45)])
 async def test_numbers_come_before_traps_and_what_is_cut_names_the_card(width: int, height: int):
-    traps = ("a trap that takes some forty words to say, " * 6, "1158 duplicate rows (28.3 %) removed")
+    traps = ("a trap that takes some forty words to say, " * 6, Note("1158 rows are there twice", Trap.DUPLICATES))
     measured = made_up(shape=Shape(n=144_360, notes={12: traps}))
     facts = tuple(replace(p, facts=(("ρ 0.999", "rank 64"),) * len(p.layers)) for p in measured.profiles)
     measured = replace(measured, profiles=facts, sinks={"text": 90, "image": 90})
@@ -75,7 +76,7 @@ async def test_numbers_come_before_traps_and_what_is_cut_names_the_card(width: i
         assert said.rstrip().endswith(" i")
         if width == 160:
             assert "sinks 0.062 %" in said
-            assert "* 1158 duplicate rows" in said
+            assert "* 1158 rows are there twice" in said
 
 
 async def test_traps_are_marked_in_the_pane_and_spelled_out_below(source: FakeSource):
@@ -119,7 +120,7 @@ async def test_v_goes_through_the_variants_that_were_measured(source: FakeSource
             await e.press("v")
         assert shown == ["in-sample", "held-out", "update"]
         await e.press("2", "v")
-        assert "Only one variant of dimension" in e.notes
+        await e.until(lambda: "Only one variant of dimension" in e.notes)
 
 
 async def test_u_shows_the_third_stream(source: FakeSource):
@@ -185,7 +186,7 @@ async def test_s_saves_the_screen_and_says_where(source: FakeSource, tmp_path: P
         await e.press("s")
         await e.until(lambda: "saved" in e.notes)
         (picture,) = tmp_path.glob("*-screen.svg")
-        assert f"saved ./{picture.name}" in e.notes
+        await e.until(lambda: f"saved ./{picture.name}" in e.notes)
         assert "<svg" in picture.read_text()
         assert "llava-next" in picture.read_text()
 

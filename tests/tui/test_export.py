@@ -214,6 +214,10 @@ def test_names_of_files_tell_slices_and_variants_apart():
         "llava-next-omnifusion-scienceqa-filter-image-count-60"
         "-linearity-held-out-without-sinks-n-500-difference-20260102-030405"
     )
+    closer = replace(few, without=("sinks",), rows=500, difference=True, one_tile=True)
+    assert file_stem(closer, datetime(2026, 1, 2, 3, 4, 5), "map-t-SNE") == (
+        "llava-next-omnifusion-scienceqa-filter-image-count-60-map-t-SNE-without-sinks-one-tile-20260102-030405"
+    )
 
 
 def test_a_missing_folder_is_said(tmp_path: Path):
@@ -261,7 +265,9 @@ async def test_the_folder_named_last_is_where_the_next_files_go(tmp_path: Path, 
         await e.press("e")
         assert typed(e).value == str(tmp_path / "figures")
         await e.press("escape", "E", "e")
-        await e.until(lambda: list(tmp_path.glob("figures/*-examples.json")))
+        await e.until(lambda: list(tmp_path.glob("figures/*-examples-2*.json")))
+        await e.press("s")
+        await e.until(lambda: list(tmp_path.glob("figures/*-examples-2*-screen.svg")))
         assert [file.name for file in tmp_path.iterdir()] == ["figures"]
 
 
@@ -320,7 +326,7 @@ async def test_what_is_not_installed_is_listed_with_its_command(monkeypatch: pyt
 async def test_there_is_nothing_to_save_before_the_first_value():
     async with explorer(FakeSource()) as e:
         await e.press("e")
-        assert "nothing to save" in e.notes
+        await e.until(lambda: "nothing to save" in e.notes)
         assert e.app.screen is e.explorer
 
 

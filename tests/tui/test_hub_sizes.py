@@ -12,6 +12,7 @@ import pytest
 from microscope_tui.catalogue.listing import Entry
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.tui.data.hub import look_up
+from tests.tui.driving import DEADLINE
 
 LLAVA = {
     "id": "ann/seven",
@@ -62,6 +63,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("microscope_tui.tui.data.hub.SECONDS", DEADLINE)
     yield server
     server.shutdown()
     server.server_close()

@@ -37,7 +37,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
 def test_nothing_heavy_is_imported(start: str):
     code = f"{start}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
@@ -45,7 +45,7 @@ def test_nothing_heavy_is_imported(start: str):
 def test_what_the_first_frame_does_not_need_is_imported_after_it():
     start = "import microscope_tui.tui.start, microscope_tui.tui.app, microscope_tui.tui.data.live, sys"
     code = f"{start}\nprint([m for m in {LATER!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

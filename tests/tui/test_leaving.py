@@ -2,6 +2,7 @@
 
 import pytest
 from rich.console import Console
+from textual.notifications import Notification, Notify
 from textual.widgets import Static
 
 from microscope_tui.tui.screens.help import Help
@@ -22,6 +23,14 @@ async def test_leaving_twice_leaves_once(key: str):
         await e.until(lambda: e.app.screen is e.explorer)
         await e.press("right")
         assert e.session.layer == BOTH.layer + 1
+
+
+async def test_what_is_told_when_there_is_no_screen_any_more_is_no_trouble():
+    """What comes of an errand may be told while the program leaves: its screens are gone before its messages are."""
+    async with explorer(looked_at(), session=BOTH) as e:
+        await filled(e)
+    e.app.on_notify(Notify(Notification("copied the table (CSV)")))
+    assert not e.app.screen_stack
 
 
 async def test_a_screen_below_another_is_not_left():
@@ -48,7 +57,7 @@ async def test_the_key_that_interrupts_says_which_one_leaves(way: str):
             await e.press(way)
             await e.until(lambda: e.app.screen is not e.explorer)
         await e.press("ctrl+c")
-        assert "q leaves from the panes, ctrl+q from anywhere" in e.notes
+        await e.until(lambda: "q leaves from the panes, ctrl+q from anywhere" in e.notes)
         await e.press("ctrl+q")
         await e.until(lambda: not e.app.is_running)
         assert (e.app.return_code or 0) == 0

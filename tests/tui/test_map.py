@@ -167,8 +167,10 @@ async def test_p_asks_for_t_sne_and_goes_back(source: FakeSource):
         await e.until(lambda: "t-SNE of perplexity 30" in canvas(e, "map-0"))
         assert "p t-SNE" in bar(e, "title")
         assert "of the variance" not in canvas(e, "map-0")
+        assert not re.search(r"\b[xy] -?[0-9]", canvas(e, "map-0")), "distances mean nothing, nor do places"
         await e.press("right", "p")
         assert f"{axes.share[6]:.0%} of the variance" in canvas(e, "map-0")
+        assert re.search(r"\bx -?[0-9]", canvas(e, "map-0"))
 
 
 async def test_layers_of_t_sne_are_shown_as_they_come(source: FakeSource):
@@ -180,7 +182,7 @@ async def test_layers_of_t_sne_are_shown_as_they_come(source: FakeSource):
         (job,) = source.worked.values()
         for layers in (4, 6):
             source.looks[MODELS[0], JobKind.TSNE, None] = replace(whole, points=whole.points[:layers])
-            moved = source.move(job, JobState.RUNNING, Progress(f"t-SNE {layers}/13"))
+            moved = source.move(job, JobState.RUNNING, Progress("t-SNE", layers, 13, unit="layers"))
             source.news.put(News("partial", moved))
             if layers == 4:
                 await e.until(lambda: "layer 5 comes later" in canvas(e, "map-0"))

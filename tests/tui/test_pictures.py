@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 from textual.pilot import Pilot
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.settings import Settings
 from microscope_tui.terms import JobState, Progress
 from microscope_tui.tui.app import ExplorerApp
@@ -125,7 +125,8 @@ def test_a_failed_job(snap_compare: Compare):
         driven = Driven(app, pilot, source)
         await pilot.pause()
         await driven.until(lambda: source.worked)
-        source.move(source.worked["job-1"], JobState.FAILED, error="The checkpoint lacks the shard 2 of 4.")
+        lacks = "The checkpoint lacks the shard 2 of 4."
+        source.move(source.worked["job-1"], JobState.FAILED, error=lacks, fault=Fault.MODEL)
         await driven.until(lambda: "lacks the shard" in driven.pane(3) and "failed" in driven.bar("header"))
         await pilot.pause()
 

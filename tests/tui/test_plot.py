@@ -67,5 +67,5 @@ def test_the_front_of_plotext_is_not_run_and_stays_whole_for_others(before: bool
     ours = f"from microscope_tui.tui.widgets import plot; assert {drawn}"
     alone = "import sys; assert not {'plotext', 'plotext._core', 'plotext._doc'} & set(sys.modules)"
     code = "\n".join([whole, ours, whole] if before else [ours, alone, ours, whole, ours])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from textual.command import CommandPalette
+from textual.command import CommandList, CommandPalette
 from textual.widgets import Input, OptionList, Static
 
 from microscope_tui.settings import THEMES
@@ -52,7 +52,7 @@ async def test_a_model_cannot_be_compared_with_itself(source: FakeSource):
         await e.press(*"llava-next", "enter")
         await e.until(lambda: not isinstance(e.app.screen, Picker))
         assert not e.session.comparing
-        assert "shown already" in e.notes
+        await e.until(lambda: "shown already" in e.notes)
 
 
 async def test_m_chooses_another_model(source: FakeSource):
@@ -133,7 +133,8 @@ async def test_the_palette_offers_every_deed(source: FakeSource):
         assert offered == deeds | {f"Theme {name}" for name in THEMES}
         await e.press("ctrl+p")
         await e.press(*"Dimension")
-        await e.pilot.pause(0.3)
+        found = e.app.screen.query_one(CommandList)
+        await e.until(lambda: found.highlighted_option and "Dimension" in str(found.highlighted_option.prompt))
         await e.press("enter")
         await e.until(lambda: e.session.metric is Metric.DIMENSION)
 

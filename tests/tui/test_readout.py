@@ -93,7 +93,7 @@ def test_progress_before_the_first_example():
 
 
 def test_a_phase_that_counts_by_itself_is_not_followed_by_another_count():
-    now = Progress("computing profiles 53 %", 700, 700, 90_000, 12.34, 0.0, skipped=2)
+    now = Progress("computing profiles", 700, 700, 90_000, 12.34, 0.0, skipped=2, percent=53)
     assert progress(_job(JobState.RUNNING, now)) == "computing profiles 53 % · 2 skipped"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from textual.app import App
 
 from tests.terminal import LEFT, RIGHT, ROOT, Terminal
 
@@ -27,7 +28,7 @@ def terminal() -> Iterator[Terminal]:
     yield terminal
     assert b"Traceback" not in terminal.raw
     assert b"cannot be drawn" not in terminal.raw
-    terminal.child.close(force=True)
+    terminal.close()
 
 
 def test_a_window_of_one_cell_and_back_shows_what_it_showed(terminal: Terminal):
@@ -47,7 +48,7 @@ def test_sizes_that_change_while_it_paints_leave_nothing_behind(terminal: Termin
         terminal.child.send(draw.choice(keys))
         terminal.read(0.02)
     terminal.resize(80, 24)
-    terminal.settle()
+    terminal.settle(1.2 * App.NOTIFICATION_TIMEOUT)  # what was told does not go between the two looks
     shown = terminal.text
     terminal.child.send("\x0c")  # everything is painted anew: it must be what stood there
     terminal.settle()
@@ -67,7 +68,7 @@ def test_a_window_that_shrinks_keeps_nothing_of_the_larger_one():
             terminal.settle()
             assert terminal.text == shown
         finally:
-            terminal.child.close(force=True)
+            terminal.close()
 
 
 def test_a_huge_window():
@@ -78,7 +79,7 @@ def test_a_huge_window():
         assert terminal.cost(RIGHT).bytes < 20_000
         assert "layer 13 " in terminal.text
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_whatever_the_terminal_calls_itself(environment: dict[str, str]):
         assert terminal.end() == 0
         assert terminal.is_clean()
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def test_the_console_of_linux_gets_ascii():
@@ -116,7 +117,7 @@ def test_the_console_of_linux_gets_ascii():
         terminal.press(RIGHT, lambda: "layer 13 " in terminal.text)
         assert terminal.raw.isascii()
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
@@ -128,18 +129,19 @@ def test_a_terminal_without_utf_8_gets_ascii(encoding: str, tmp_path: Path):
         assert terminal.raw.isascii()
         assert b"\\u" not in terminal.raw
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 @pytest.mark.parametrize("elsewhere", ["<&-", ">&-", "2>&-", "</dev/null", ">/dev/null", "2>/dev/null"])
 def test_a_stream_that_is_no_terminal_is_said(elsewhere: str, tmp_path: Path):
     command = f'"{sys.executable}" -m microscope_tui --cache "{tmp_path}/c" {elsewhere}; echo code=$?'
     env = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)}
-    child = pexpect.spawn("/bin/sh", ["-c", command], env=env, dimensions=(24, 80), timeout=30)
+    child = pexpect.spawn("/bin/sh", ["-c", command], env=env, dimensions=(24, 80), timeout=240)
     child.expect(rb"code=(\d+)")
     assert child.match[1] == b"2"
     assert elsewhere.startswith("2>") or b"needs a terminal" in child.before
-    child.close(force=True)
+    child.expect(pexpect.EOF)
+    child.wait()
 
 
 def test_five_hundred_cursor_keys_at_once_are_one_move(terminal: Terminal):
@@ -167,15 +169,13 @@ def test_the_mouse_moves_the_cursor(terminal: Terminal):
 
 
 def test_a_stop_and_a_start(terminal: Terminal):
+    """Without a shell, and by the one signal that nobody can announce; those that a shell sends: `test_suspended`."""
     shown = terminal.text
-    terminal.child.kill(signal.SIGTSTP)
+    terminal.child.kill(signal.SIGSTOP)
     terminal.until(lambda: _state(terminal) == "T")
-    terminal.settle()
-    assert terminal.is_clean()
+    terminal.screen.reset()  # whatever stands there meanwhile
     terminal.child.kill(signal.SIGCONT)
-    terminal.until(lambda: _state(terminal) != "T")
-    terminal.settle()
-    assert terminal.text == shown
+    terminal.until(lambda: terminal.text == shown)
     terminal.press(RIGHT, lambda: "layer 13 " in terminal.text)
     terminal.child.send("q")
     assert terminal.end() == 0

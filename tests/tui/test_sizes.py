@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import DataTable, Static
 
 from microscope_tui.settings import Settings
-from microscope_tui.terms import JobState, Progress
+from microscope_tui.terms import JobState, Progress, SliceSpec
 from microscope_tui.tui import keys
 from microscope_tui.tui.content.status import LEAST, LEAST_ALONE
 from microscope_tui.tui.data.source import Held
@@ -31,8 +31,7 @@ async def test_a_small_window_says_what_it_needs_and_comes_back(source: FakeSour
         await filled(e)
         for size in ((39, 24), (80, 9), (1, 1), (3, 2)):
             await e.pilot.resize_terminal(*size)
-            await e.pilot.pause()
-            assert e.explorer.query_one("#small").display
+            await e.until(lambda: e.explorer.query_one("#small").display)
             assert not e.explorer.query_one("#panes").display
         await e.press("right", "2", "z", "z", "tab")
         await e.pilot.resize_terminal(60, 20)
@@ -147,6 +146,22 @@ async def test_a_name_is_not_cut_where_there_is_room_beside_its_values(width: in
         assert all("● llava-next-base " in line and "]" in line for line in lines)
 
 
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_compared_slices_that_differ_in_the_middle_of_their_names_are_told_apart(size: tuple[int, int]):
+    spec, few = SliceSpec("demo:scienceqa", count=64), SliceSpec("demo:scienceqa", filter="image", count=64)
+    source = FakeSource([made_up(MODELS[0], spec), made_up(MODELS[1], spec), made_up(MODELS[0], few)])
+    async with explorer(source, size=size, session=Session(MODELS, spec, layer=3, others=(few,))) as e:
+        await filled(e)
+        if size == (120, 40):
+            assert e.bar("header").split("▲")[1].split()[0] == "llava-next"
+            lines = [line for number in range(4) for line in e.pane(number).splitlines()[:3]]
+            assert {line[1:17] for line in lines} == {"● llava-next…   ", "◆ omnifusion…   ", "▲ …filter=image…"}
+            assert all("] " in line and "n/d" in line for line in lines)
+        else:
+            assert e.bar("header").startswith(" ● llava-next…  ◆ omnifusion…  ▲ …filter=image… ")
+            assert " ● ll…xt  ◆ om…on  ▲ fi…ge" in e.pane(0).splitlines()[0]
+
+
 async def test_a_model_of_a_hundred_layers():
     source = FakeSource([made_up(shape=Shape(layers=100))])
     async with explorer(source, size=(80, 24)) as e:
@@ -231,8 +246,7 @@ async def test_a_dialog_gives_way_in_a_window_that_is_too_small_and_comes_back()
         await e.press("j")
         dialog = e.app.screen.query_one("#dialog")
         await e.pilot.resize_terminal(58, 18)
-        await e.until(lambda: not dialog.region.size)
-        assert e.explorer.query_one("#small").display
+        await e.until(lambda: not dialog.region.size and e.explorer.query_one("#small").display)
         assert not e.explorer.query_one("#inspector").display
         await e.pilot.resize_terminal(80, 24)
         await e.until(lambda: dialog.region.size)

@@ -80,7 +80,9 @@ async def test_what_is_not_at_hand_is_asked_for(recalled: list[Request]):
     async with app.run_test(size=(120, 40)) as pilot:
         e = Driven(app, pilot, source)
         await e.until(lambda: source.submitted)
-        assert recalled == source.submitted == [REQUESTS[1]]
+        assert source.submitted == [REQUESTS[1]]
+        assert recalled[0] == REQUESTS[1]
+        assert {asked.model for asked in recalled} == {REQUESTS[1].model}  # the others are what could stand in for it
         await e.until(lambda: source.follows)
 
 
@@ -148,7 +150,7 @@ def test_what_is_read_ahead_waits_for_no_screen():
         "import sys, microscope_tui.tui.start\n"
         "print([m for m in ('textual', 'rich', 'asyncio', 'microscope_tui.store') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 

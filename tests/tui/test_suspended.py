@@ -24,7 +24,7 @@ def shell(tmp_path: Path) -> Iterator[Terminal]:
         terminal.until(lambda: PROMPT in terminal.text)
         yield terminal
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 STRAIGHT = f"{sys.executable} -m tests.tui.served\r"
@@ -72,7 +72,7 @@ def test_without_a_shell_nothing_stops():
         assert terminal.end() == 0
         assert terminal.is_clean()
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def started(shell: Terminal) -> int:
@@ -86,6 +86,14 @@ def is_stopped(process: int) -> bool:
     return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
+def go_on_behind(shell: Terminal) -> None:
+    """`bg`: once more where the shell has not heard yet that the program has stopped."""
+    shell.forget()
+    while b"&\r\n" not in shell.raw:
+        shell.forget()
+        shell.press("bg\r", lambda: prompted(shell))
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found in /proc")
 
 
@@ -95,14 +103,14 @@ def test_behind_and_to_the_fore_again(shell: Terminal):
     shell.press("\x1a", lambda: b"Stopped" in shell.raw and prompted(shell))
     process = started(shell)
     for _ in range(4):
-        shell.forget()
-        shell.press("bg\r", lambda: b"&\r\n" in shell.raw and prompted(shell))
+        go_on_behind(shell)
         shell.until(lambda: is_stopped(process))  # again, for it reached for the terminal
     before = len(shell.raw)
     shell.settle()
     assert shell.raw[before:] in (b"", PROMPT.encode())
     shell.screen.reset()
     shell.press("fg\r", lambda: "layer 12" in shell.text and shell.braille > 80)
+    shell.settle()  # what is typed while the terminal is taken is dropped with what was typed for the shell
     shell.press("\x1b[C", lambda: "layer 13" in shell.text)
     shell.press("q", lambda: prompted(shell))
     assert shell.is_clean()
@@ -120,6 +128,7 @@ def test_a_signal_from_elsewhere(shell: Terminal, stop: signal.Signals):
         shell.screen.reset()
         shell.child.send("fg\r")
     shell.until(lambda: shell.raw.count(b"\x1b[?1049h") == 2 and shell.braille > 80)
+    shell.settle()
     shell.press("\x1b[C", lambda: "layer 13" in shell.text)
     shell.press("\x1b[C", lambda: "layer 14" in shell.text)
     shell.press("q", lambda: prompted(shell))

@@ -16,7 +16,7 @@ SERVED = "tests.tui.served"
 def terminal() -> Iterator[Terminal]:
     terminal = Terminal(SERVED)
     yield terminal
-    terminal.child.close(force=True)
+    terminal.close()
 
 
 def test_start_metric_compare_zoom_quit(terminal: Terminal):
@@ -61,7 +61,7 @@ def test_without_colours_series_differ_by_their_signs():
         terminal.press("\r", lambda: terminal.text.count("◆") > 12)
         assert terminal.text.count("●") > 12
     finally:
-        terminal.child.close(force=True)
+        terminal.close()
 
 
 def test_what_was_told_twice_is_gone_from_the_terminal_when_its_time_is_over(terminal: Terminal):

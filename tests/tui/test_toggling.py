@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from microscope_tui.terms import Job, JobKind, JobState, Progress, Request
+from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, Stream
 from microscope_tui.tui.content.status import told_from
 from microscope_tui.tui.data import clerk
 from microscope_tui.tui.session import Session
+from tests.sure import sure
 from tests.tui.driving import Driven, explorer, filled
-from tests.tui.fake import MODELS, SLICE, FakeSource, made_up
+from tests.tui.fake import MODELS, SLICE, FakeSource, Shape, made_up
 
+ONE = Session(MODELS[:1], SLICE, layer=12)
 BOTH = Session(MODELS, SLICE, layer=12)
 
 
@@ -33,10 +36,20 @@ async def _busy(e: Driven) -> None:
     e.source.submitted.clear()
 
 
-async def test_a_way_over_variants_back_to_the_first_asks_for_nothing(source: FakeSource):
+async def pressed_on_the_way(e: Driven, monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
+    """Nobody stays anywhere before the last of the keys, however slowly this machine takes them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(clerk, "SETTLE", 3600.0)
+        await e.press(*keys[:-1])
+    await e.press(keys[-1])
+
+
+async def test_a_way_over_variants_back_to_the_first_asks_for_nothing(
+    source: FakeSource, monkeypatch: pytest.MonkeyPatch
+):
     async with explorer(source, session=BOTH) as e:
         await filled(e)
-        await e.press("S", "D", "S", "D", "R", "R")
+        await pressed_on_the_way(e, monkeypatch, "S", "D", "S", "D", "R", "R")
         await e.pilot.pause(clerk.SETTLE + 0.3)
         assert source.submitted == []
         assert [e.explorer.desk.of(request).complete for request in e.explorer.requests] == [True, True]
@@ -45,10 +58,10 @@ async def test_a_way_over_variants_back_to_the_first_asks_for_nothing(source: Fa
         assert {request.without for request in source.submitted} == {("sinks",)}
 
 
-async def test_only_what_the_way_ends_at_is_measured(source: FakeSource):
+async def test_only_what_the_way_ends_at_is_measured(source: FakeSource, monkeypatch: pytest.MonkeyPatch):
     async with explorer(source) as e:
         await filled(e)
-        await e.press("S", "D", "O", "S")
+        await pressed_on_the_way(e, monkeypatch, "S", "D", "O", "S")
         await e.until(lambda: source.submitted)
         await e.pilot.pause(0.1)
         (request,) = source.submitted
@@ -68,6 +81,39 @@ async def test_what_waits_and_is_left_is_withdrawn(source: FakeSource):
         await e.until(lambda: all(e.explorer.desk.of(request).waiting for request in e.explorer.requests))
         assert "still all rows" in str(e.explorer.query_one("#pane-0").border_title)
         assert len(waiting(source)) == 3
+
+
+@pytest.mark.parametrize(
+    ("variant", "still"),
+    [
+        ({"one_tile": True}, "still every tile"),
+        ({"reference": True}, "still without the reference's values"),
+        ({"without": ("duplicates", "sinks"), "before": True}, "still all rows, the decoder alone"),
+    ],
+)
+async def test_a_variant_that_is_not_measured_at_the_start_shows_what_it_showed_before_it(
+    variant: dict[str, Any], still: str
+):
+    plain = made_up(shape=Shape(tilt=2.0))
+    source = FakeSource([plain])
+    async with explorer(source, session=replace(ONE, **variant)) as e:
+        await e.until(lambda: source.submitted)
+        assert source.submitted == [replace(PLAIN, **variant)]
+        profile = sure(plain.profile(Metric.LINEARITY, Modality.TEXT, Stream.MAIN))
+        await e.until(lambda: f"{sure(profile.value[12]):.4f}" in e.pane(0))
+        assert still in str(e.explorer.query_one("#pane-0").border_title)
+
+
+async def test_the_nearest_variant_on_the_disk_stands_in_for_every_curve_at_the_start():
+    source = FakeSource([made_up(), made_up(MODELS[1])])
+    for model in MODELS:
+        source.variants[Request(model, SLICE, without=("sinks",))] = made_up(model, shape=Shape(tilt=2.0))
+    async with explorer(source, session=replace(BOTH, without=("duplicates", "sinks"))) as e:
+        await e.until(lambda: len(source.submitted) == 2)
+        await e.until(lambda: "still without sinks" in str(e.explorer.query_one("#pane-0").border_title))
+        await e.press("D")
+        await e.until(lambda: all(e.explorer.desk.of(request).complete for request in e.explorer.requests))
+        assert "still" not in str(e.explorer.query_one("#pane-0").border_title)
 
 
 async def test_what_others_asked_for_is_left_to_them(source: FakeSource):
@@ -99,7 +145,7 @@ async def test_what_runs_and_is_left_goes_on_and_is_named(source: FakeSource):
         assert "without" not in e.bar("header")
         await e.press("S")
         assert "without sinks: measuring 344/700 ex" in e.bar("header")
-        assert "Still measuring without sinks: j, then x cancels it." in e.notes
+        await e.until(lambda: "Still measuring without sinks: j, then x cancels it." in e.notes)
         assert source.cancelled == []
         await e.press("right", "2")
         assert e.notes.count("Still measuring") == 1
@@ -152,6 +198,7 @@ async def test_what_was_paused_before_it_began_and_is_left_is_withdrawn(source: 
         await _busy(e)
         await e.press("D")
         await e.until(lambda: len(waiting(source)) == 3)
+        await e.until(lambda: "job-3" in e.explorer.clerk._own)
         source.pause("job-3")
         await e.until(lambda: e.explorer.desk.jobs["job-3"].state is JobState.PAUSED)
         await e.press("D")
@@ -164,6 +211,7 @@ async def test_what_was_paused_half_way_and_is_left_stays_and_is_named(source: F
         await filled(e)
         await e.press("D")
         await e.until(lambda: source.worked)
+        await e.until(lambda: "job-1" in e.explorer.clerk._own)
         source.move(source.worked["job-1"], JobState.PAUSED, Progress("paused", 7, 20))
         await e.until(lambda: e.explorer.desk.jobs["job-1"].state is JobState.PAUSED)
         await e.press("D")

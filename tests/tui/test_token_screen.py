@@ -58,6 +58,25 @@ async def test_the_values_at_the_cursor_are_the_tables_own(source: FakeSource):
         assert e.session.layer == 12
 
 
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (80, "linearity residual: ‖ỹ − x̃A‖²/mean‖ỹ‖² (0 linear, 1 no better than the mean)"),
+        (120, "(0 linear, 1 no better than the mean) · 180 examples in the map"),
+        (200, "A the pooled linear map of the residual stream, rows centred · 180 examples in the map"),
+    ],
+)
+async def test_what_a_value_means_is_said_in_as_many_words_as_there_is_room_for(
+    source: FakeSource, width: int, said: str
+):
+    async with explorer(source, session=ONE, size=(width, 24)) as e:
+        screen = await opened(e, "T", TokenScreen)
+        meaning = canvas(e, "detail").rstrip().splitlines()[-1].rstrip()
+        assert meaning.endswith(said)
+        assert "linearity residual: ‖ỹ − x̃A‖²/mean‖ỹ‖²" in meaning
+        assert "rows centred · 180 examples in the map" in screen.at_cursor()
+
+
 async def test_number_keys_choose_the_quantity_and_y_its_scale(source: FakeSource):
     async with explorer(source, session=ONE) as e:
         screen = await opened(e, "T", TokenScreen)
@@ -218,7 +237,7 @@ async def test_an_example_without_a_picture_is_not_said_to_hide_where_its_tokens
         for key in ("o", "b"):
             e.app.clear_notifications()
             await e.press(key)
-            assert "This example has no picture" in e.notes
+            await e.until(lambda: "This example has no picture" in e.notes)
             assert "not known" not in e.notes
 
 

@@ -13,7 +13,7 @@ from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
 from microscope_tui.tui.screens.picker import Picker
 from microscope_tui.tui.session import Session
 from tests.tui.closer import canvas
-from tests.tui.driving import Driven, explorer, filled
+from tests.tui.driving import DEADLINE, Driven, explorer, filled
 from tests.tui.fake import MODELS, SLICE, FakeSource, News, Shape, made_up
 
 MISSING = "There is no folder /data/none: check its name, or choose another model."
@@ -22,6 +22,13 @@ DIED = "The worker has died; the end of its log may say why."
 
 def _said(e: Driven, number: int = 0) -> str:
     return " ".join(e.pane(number).split())
+
+
+def card(e: Driven) -> str:
+    """What the open card says."""
+    with (console := Console(width=200)).capture() as said:
+        console.print(e.app.screen.query_one("#card", Static).content)
+    return said.get()
 
 
 async def _measuring(e: Driven) -> None:
@@ -118,10 +125,7 @@ async def test_a_skipped_example_is_counted_on_the_screen_and_named_on_the_card(
         await filled(e)
         assert "· 1 skipped" in e.bar("metric")
         await e.press("i")
-        card = e.app.screen.query_one("#card", Static)
-        with (console := Console(width=200)).capture() as said:
-            console.print(card.content)
-        assert "skipped row 7: the picture is corrupt" in said.get()
+        assert "skipped row 7: the picture is corrupt" in card(e)
         await e.press("escape", "m", *MODELS[1], "enter")
         await e.until(lambda: e.session.models == MODELS[1:])
         await filled(e)
@@ -180,25 +184,66 @@ async def test_a_worker_that_dies_is_said_what_was_measured_stays_and_r_starts_a
         await e.until(lambda: any(ord(char) > 0x2800 for char in e.pane(0)))
         source.news.put(MicroscopeError(DIED))
         await e.until(lambda: "worker gone: r starts it again" in e.bar("header"))
-        assert "r starts the worker again. The w" in _said(e)
         assert any(ord(char) > 0x2800 for char in e.pane(0))
+        await e.press("i")
+        assert f"examples so far: r starts the worker again. {DIED}" in card(e)
+        await e.press("escape")
         await e.press("r")
         await e.until(lambda: len(source.submitted) == 2)
         await e.until(lambda: source.follows == 2)
-        source.move(source.worked["job-2"], JobState.RUNNING, Progress("measuring", 20, 60))
+        source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 20, 60))
         await e.until(lambda: "measuring 20/60" in e.bar("header"))
 
 
-async def test_in_a_small_window_the_remedy_for_a_dead_worker_is_not_cut():
+async def test_in_a_small_window_the_remedy_for_a_dead_worker_is_said_once_and_no_number_gives_way_to_it():
     source = FakeSource()
     async with explorer(source, size=(80, 24)) as e:
         await e.until(lambda: source.worked)
         partial = made_up(complete=False, examples=12)
         source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 12, 60), partial=partial)
         await e.until(lambda: any(ord(char) > 0x2800 for char in e.pane(0)))
+        shown = [_said(e, number) for number in range(4)]
         source.news.put(MicroscopeError(DIED))
         await e.until(lambda: "worker gone: r starts it again " in e.bar("header"))
-        assert all("r starts the worker again" in _said(e, number) for number in range(4))
+        assert [_said(e, number) for number in range(4)] == shown
+
+
+async def test_finished_curves_keep_their_numbers_when_the_worker_dies_over_other_rows_of_them():
+    source = FakeSource([made_up(), made_up(MODELS[1])])
+    async with explorer(source, session=Session(MODELS, SLICE)) as e:
+        await filled(e)
+        await e.press("D")
+        await e.until(lambda: all(e.explorer.desk.of(request).waiting for request in e.explorer.requests))
+        await e.until(lambda: "still all rows" in str(e.explorer.query_one("#pane-0").border_title))
+        shown = [_said(e, number) for number in range(4)]
+        assert all(said.count("n/d") == len(MODELS) for said in shown)
+        source.news.put(MicroscopeError(DIED))
+        await e.until(lambda: "worker gone: r starts it again" in e.bar("header"))
+        assert [_said(e, number) for number in range(4)] == shown
+
+
+async def test_what_is_paused_is_said_wherever_it_is_looked_at_and_r_lets_it_go_on():
+    source = FakeSource()
+    async with explorer(source) as e:
+        await e.until(lambda: "queued: the worker takes it up now" in _said(e))
+        partial = made_up(complete=False, examples=8)
+        job = source.move(source.worked["job-1"], JobState.RUNNING, Progress("measuring", 8, 64), partial=partial)
+        await e.until(lambda: "partial, 8 ex" in str(e.explorer.query_one("#pane-0").border_title))
+        source.move(job, JobState.PAUSED, Progress("paused", 8, 64))
+        await e.until(lambda: "paused at 8 of 64 ex: r goes on" in e.bar("header"))
+        assert "paused, 8 ex" in str(e.explorer.query_one("#pane-0").border_title)
+        await e.press("i")
+        assert "only 8 examples so far: paused at 8 of 64 ex, r goes on" in card(e)
+        await e.press("escape")
+        source.news.put(MicroscopeError(DIED))  # one that only has what is paused ends by itself
+        await e.until(lambda: not e.explorer.clerk.inbox.following)
+        await e.pilot.pause()
+        assert "paused at 8 of 64 ex: r goes on" in e.bar("header")
+        await e.press("r")
+        await e.until(lambda: source.worked["job-1"].state is JobState.QUEUED)
+        await e.until(lambda: "1 queued" in e.bar("header"))
+        assert "partial, 8 ex" in str(e.explorer.query_one("#pane-0").border_title)
+        assert len(source.submitted) == 1
 
 
 async def test_a_worker_that_is_not_needed_may_end_in_silence():
@@ -257,7 +302,7 @@ async def test_a_result_that_comes_late_is_not_shown_for_another_choice():
 
 
 async def test_news_that_went_missing_are_found_by_looking(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 0.05)
+    monkeypatch.setattr("microscope_tui.tui.data.inbox.CHECK_EVERY", 0.05)
     source = FakeSource()
     async with explorer(source) as e:
         await _measuring(e)
@@ -319,7 +364,7 @@ async def test_models_are_submitted_in_their_order_however_long_each_takes_to_lo
         if request.model == names[-1]:
             last_looked_up.set()
         elif request.model == names[0]:
-            assert last_looked_up.wait(5)
+            assert last_looked_up.wait(DEADLINE)
         return recall(request)
 
     monkeypatch.setattr(source, "recall", slow_first)
@@ -331,7 +376,7 @@ async def test_models_are_submitted_in_their_order_however_long_each_takes_to_lo
 async def test_a_look_that_starts_another_worker_brings_back_what_waited_for_the_last_one(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 0.05)
+    monkeypatch.setattr("microscope_tui.tui.data.inbox.CHECK_EVERY", 0.05)
     source = FakeSource()
     async with explorer(source) as e:
         await _measuring(e)
@@ -348,7 +393,7 @@ async def test_a_look_that_starts_another_worker_brings_back_what_waited_for_the
 
 
 async def test_r_that_starts_another_worker_brings_back_what_is_not_looked_at_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("microscope_tui.tui.data.clerk.CHECK_EVERY", 60.0)
+    monkeypatch.setattr("microscope_tui.tui.data.inbox.CHECK_EVERY", 60.0)
     source = FakeSource()
     async with explorer(source) as e:
         await _measuring(e)

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 
+from microscope_tui.errors import Fault
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Metric, Modality, Progress, Request, SliceSpec, Stream
 from microscope_tui.tui.content.measured import methods_measured
-from microscope_tui.tui.content.names import labels_of
+from microscope_tui.tui.content.names import labels_of, told_apart
 from microscope_tui.tui.content.status import told_from, worker_state
 from microscope_tui.tui.content.view import PaneView, pane_views
 from microscope_tui.tui.data.desk import Desk
@@ -17,6 +19,7 @@ from tests.tui.fake import MODELS, SLICE, Shape, made_up
 SESSION = Session(MODELS[:1], SLICE)
 REQUEST = Request(MODELS[0], SLICE)
 JOB = Job("1", REQUEST, created=10.0)
+COMPARED = ("llava-next on count=64", "omnifusion on count=64", "llava-next on filter=image count=64")
 
 
 def _desk(measurement: Measurement | None = None, job: Job | None = None, error: str | None = None) -> Desk:
@@ -49,6 +52,8 @@ def _status(desk: Desk) -> tuple[str, bool]:
         (replace(JOB, state=JobState.RUNNING, progress=Progress("loading model")), "loading model"),
         (replace(JOB, state=JobState.RUNNING, progress=Progress("measuring", 3, 60)), "measuring 3/60 ex"),
         (replace(JOB, state=JobState.CANCELLED), "cancelled · r measures again"),
+        (replace(JOB, state=JobState.PAUSED), "paused · r goes on"),
+        (replace(JOB, state=JobState.PAUSED, progress=Progress("paused", 8, 64)), "paused at 8 of 64 ex · r goes on"),
         (replace(JOB, state=JobState.DONE), "done: reading the result …"),
     ],
 )
@@ -71,19 +76,44 @@ def test_a_job_that_waits_for_one_of_something_else_says_how_that_is_put_off():
 
 
 @pytest.mark.parametrize(
-    ("sentence", "remedy"),
+    ("fault", "remedy"),
     [
-        ("The data set owner/pictures has no image column: name it.", "pick_slice"),
-        ("There is no folder /data/none: give the path of a local model, or a hub id.", "pick_model"),
-        (f"No example of {SLICE.source} could be used.", "pick_slice"),
-        ("The cache folder /x is read-only: make it writable or name another with --cache.", "cache"),
-        ("The worker has ended: r starts it again.", "jobs"),
+        (Fault.SLICE, "pick_slice"),
+        (Fault.MODEL, "pick_model"),
+        (Fault.CACHE, "cache"),
+        (Fault.WORKER, "jobs"),
+        (None, ""),
     ],
 )
-def test_the_deed_that_mends_is_the_one_for_what_is_at_fault(sentence: str, remedy: str):
-    series = _views(_desk(error=sentence))[0].series[0]
-    assert series.severe
-    assert series.remedy == remedy
+@pytest.mark.parametrize("sentence", ["It went wrong.", "The worker, the data set and the cache folder: --cache."])
+def test_the_deed_that_mends_is_the_one_for_what_is_at_fault_whatever_the_sentence_says(
+    sentence: str, fault: Fault | None, remedy: str
+):
+    desk = _desk()
+    desk.failed(REQUEST, sentence, fault)
+    failed = replace(JOB, state=JobState.FAILED, error=sentence, fault=fault)
+    for of in (desk, _desk(job=failed)):
+        series = _views(of)[0].series[0]
+        assert series.severe
+        assert series.remedy == remedy
+
+
+def test_a_dead_worker_and_a_full_disk_have_their_deeds():
+    desk = _desk(job=JOB)
+    desk.worker_gone("It is gone.")
+    assert _views(desk)[0].series[0].remedy == "jobs"
+    waits = replace(JOB, error="No room.", fault=Fault.CACHE)
+    assert _views(_desk(job=waits))[0].series[0].remedy == "cache"
+    desk.worker_back()
+    assert desk.of(REQUEST).fault is None
+
+
+def test_a_stream_that_is_refused_is_the_models_fault():
+    measurement = made_up(MODELS[0], refused={"main": "the blocks do not add up"})
+    views = _views(_desk(measurement))
+    refused = [s for view in views for s in view.series if view.stream is Stream.MAIN]
+    assert refused
+    assert all(s.severe and s.remedy == "pick_model" for s in refused)
 
 
 def test_what_the_user_has_cancelled_needs_no_remedy():
@@ -164,6 +194,31 @@ def test_labels_are_short_unless_that_makes_them_the_same():
         "b on whole scienceqa",
         "a on filter=image count=50",
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "width", "cut"),
+    [
+        (COMPARED, 35, COMPARED),
+        (COMPARED, 25, (*COMPARED[:2], "llava-next…filter=image…")),
+        (COMPARED, 17, ("llava-next…", "omnifusion…", "…filter=image…")),
+        (COMPARED, 12, ("llava-next…", "omnifusion…", "filter=image")),
+        (COMPARED, 8, ("lla…next", "omn…sion", "fil…mage")),
+        (COMPARED, 5, ("ll…xt", "om…on", "fi…ge")),
+        (("count=64", "filter=image count=64"), 14, ("count=64", "filter=image…")),
+        (("llava-v1.6-vicuna-7b-hf", "llava-v1.6-mistral-7b-hf"), 12, ("…vicuna…", "…mistral…")),
+        (("org/aaaaaaXbbbbbbbb", "org/aaaaaaYbbbbbbbb"), 8, ("…Xbbbbb…", "…Ybbbbb…")),
+        (("aaaaaaaaaaaa", "aaaaaaaaaaaaa"), 8, ("…a", "…aa")),
+        (("omnifusion-base",), 9, ("omni…base",)),
+        (("same", "same"), 9, ("same", "same")),
+        (("模型-一二三四五六", "模型-七八"), 9, ("一二…五六", "模型-七八")),
+    ],
+)
+def test_of_labels_that_are_cut_what_tells_them_apart_is_kept(
+    labels: tuple[str, ...], width: int, cut: tuple[str, ...]
+):
+    assert told_apart(labels, width) == cut
+    assert all(cell_len(text) <= width for text in cut)
 
 
 def test_the_worker_says_what_it_does():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from microscope_tui.errors import Fault
 from microscope_tui.methods import METHODS, REFERENCE, method_of
-from microscope_tui.results import Measurement, Profile
+from microscope_tui.results import Measurement, Note, Profile, Trap, about
 from microscope_tui.tables import counted, interval, number, unlike
 from microscope_tui.terms import Metric, Stream
 from microscope_tui.tui.content.measured import Shown, repeated
 from microscope_tui.tui.content.readout import at, ratio, share
-from microscope_tui.tui.content.view import PaneView, Series
+from microscope_tui.tui.content.status import paused_at
+from microscope_tui.tui.content.view import PaneView, Series, said_of
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import MARKERS
 
@@ -43,13 +44,8 @@ class Section:
 NAMED = 8
 """Examples that a card names of those that were skipped."""
 
-MASSIVE = "a massive norm"
-
 MANY = 0.05
 """A share of repeated rows above which they can make a difference to a value."""
-
-SINK_ROWS = re.compile(r"\bsink rows?\b")
-"""How notes of estimates tell of rows with one."""
 
 MEANINGS: Mapping[str, str] = {
     "ρ": "tr Cov(update)/tr Cov(what leaves the block): how much of the stream a block adds. R² = 1 − ρ (1 − R² of the "
@@ -82,25 +78,35 @@ def metric_card(
     ]
     numbers: list[Row] = []
     traps: list[Row] = []
+    known: list[Row] = []
     whole: list[Row] = []
     for series in view.series:
         of = shown[series.number]
         name = f"{MARKERS[series.number % len(MARKERS)]} {series.label}"
-        numbers += _numbers(series, name, position, of.measurement, bool(view.less))
+        why = said_of(view, series, position)[0][1]
+        numbers += _numbers(series, name, position, of.measurement, bool(view.less), why)
         profile = of.measurement.profile(metric, view.modality, view.stream, method) if of.measurement else None
         found = list(_traps(profile, series.layer(position), of)) if profile and of.measurement else []
-        found.sort(key=lambda trap: not trap[0])
-        traps += _named(name, found, series.number)
+        traps += _named(name, (trap for trap in found if trap[0]), series.number)
+        known += _named(name, (trap for trap in found if not trap[0]), series.number)
         whole += _named(name, _of_all(of.measurement) if of.measurement else (), series.number)
     traps += [Row("", text, True) for text in _between(view, position, metric)]
     traps += [Row("", view.otherwise, True)] * bool(view.otherwise)
     sections = (
         Section("At the cursor", tuple(numbers)),
-        Section("What can go wrong here", tuple(traps)),
+        *told_apart((*traps, *known)),
         Section("Of the whole measurement", tuple(whole)),
         Section(f"{metric} · {method}", tuple(row for row in what if row.text)),
     )
     return tuple(section for section in sections if section.rows)
+
+
+def told_apart(rows: Iterable[Row]) -> list[Section]:
+    """What to be careful about here, and apart from it what is looked at and does no harm."""
+    told = list(rows)
+    severe, harmless = (tuple(row for row in told if row.severe is wrong) for wrong in (True, False))
+    sections = (Section("What can go wrong here", severe), Section("To know here", harmless))
+    return [section for section in sections if section.rows]
 
 
 def _meanings(view: PaneView, position: int) -> Iterator[Row]:
@@ -133,13 +139,15 @@ def _of_all(measurement: Measurement) -> Iterator[tuple[bool, str]]:
 
 
 def _numbers(
-    series: Series, name: str, position: int, measurement: Measurement | None, difference: bool
+    series: Series, name: str, position: int, measurement: Measurement | None, difference: bool, why: str
 ) -> Iterator[Row]:
+    """What is known of a curve at the cursor; `why` is said where it has nothing there."""
     profile, layer = series.profile, series.layer(position)
     i = at(profile, layer) if profile else None
     slot = series.number
     if profile is None or i is None:
-        yield Row(name, series.status or f"layer {layer}: nothing is measured there", series.severe, slot)
+        nothing = f"layer {layer}: {why}" if profile and layer >= 0 else why
+        yield Row(name, series.status or nothing, series.severe, slot)
         return
     value, width = profile.value[i], profile.widths[i]
     where = profile.stages[i] or f"layer {layer}"
@@ -170,7 +178,7 @@ def _traps(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]
     own = list(_of_the_number(profile, layer, of))
     yield from ((True, note) for note in profile.notes[i] if not _again(note, profile.metric, own))
     if not measurement.complete:
-        yield True, f"only {measurement.examples:,} examples so far: the number still changes"
+        yield True, f"only {measurement.examples:,} examples so far: {_until(of)}"
     if of.of != of.request:
         shown, wanted = unlike(of.of, of.request), unlike(of.request, of.of)
         yield True, f"shown: {shown}; still being measured: {wanted}"
@@ -179,14 +187,21 @@ def _traps(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]
     yield from own
 
 
+def _until(of: Shown) -> str:
+    """What becomes of a number of a part of the slice."""
+    if of.of == of.request and of.known.paused:
+        return f"{paused_at(of.known.paused)}, {key_of('again')} goes on"
+    if of.of == of.request and of.known.fault is Fault.WORKER and of.known.error:
+        return of.known.error
+    return "the number still changes"
+
+
 def _again(note: str, metric: Metric, own: Iterable[tuple[bool, str]]) -> bool:
     """Whether the card's `own` words tell what a note of the estimate tells, and more: they know the other profiles."""
-    about = next((start for start in ("ρ = ", "n/d = ") if note.startswith(start)), None)
-    if about:
-        return any(told.startswith(about) for _, told in own)
-    # Dimension counts the sinks of its sample, which are others.
-    of_sinks = SINK_ROWS.search(note) and metric is not Metric.DIMENSION
-    return bool(of_sinks) and any(MASSIVE in told for _, told in own)
+    trap = about(note)
+    if trap is Trap.SINKS and metric is Metric.DIMENSION:
+        return False  # it counts the sinks of its sample, which are others
+    return trap is not None and any(about(told) is trap for _, told in own)
 
 
 def _of_the_number(profile: Profile, layer: int, of: Shown) -> Iterator[tuple[bool, str]]:
@@ -222,34 +237,34 @@ def _of_linearity(
     if profile.method in ("in-sample", "update", REFERENCE) and n > d + 1:
         chance = d / (n - 1)
         adjusted = 1 - (1 - value) * (n - 1) / (n - d - 1)
-        yield (
-            chance > 0.05,
+        inflated = (
             f"n/d = {ratio(n, d)}: in-sample score inflated by about {value - adjusted:.2g}, "
-            f"and rows without any relation would score {chance:.2g}",
+            f"and rows without any relation would score {chance:.2g}"
         )
+        yield chance > 0.05, Note(inflated, Trap.FEW_ROWS)
     held_out = _beside(measurement, profile, "held-out", profile.stream, layer)
     if held_out is not None and profile.method == "in-sample":
         yield value - held_out > 0.05, f"held out by examples it is {held_out:.4f}"
     of_update = _beside(measurement, profile, profile.method, Stream.UPDATE, layer)
     if profile.stream is Stream.RESIDUAL and of_update is not None and of_update < 1 and profile.method == "in-sample":
         rho = (1 - value) / (1 - of_update)  # lin(X→Y) = 1 − ρ (1 − lin(X→Y−X))
-        yield (
-            rho < 0.1,
+        carried = (
             f"ρ = {rho:.2g}: the stream carries its input on, so that an update of pure noise would score "
-            f"{1 - rho:.3g}; of the update itself a linear map explains {of_update:.3g}",
+            f"{1 - rho:.3g}; of the update itself a linear map explains {of_update:.3g}"
         )
+        yield rho < 0.1, Note(carried, Trap.SMALL_UPDATE)
 
 
 def _of_sinks(profile: Profile, measurement: Measurement, of: Shown) -> Iterator[tuple[bool, str]]:
     sinks, tokens = measurement.sinks.get(profile.modality), measurement.tokens.get(profile.modality, 0)
     if sinks is None or not tokens:
         return
-    told = f"{sinks:,} of {tokens:,} rows ({share(sinks / tokens)}) have {MASSIVE} at some layer"
+    told = f"{sinks:,} of {tokens:,} rows ({share(sinks / tokens)}) have a massive norm at some layer"
     if "sinks" in of.of.without:
-        yield False, f"{told}: they are left out"
+        yield False, Note(f"{told}: they are left out", Trap.SINKS)
     elif sinks:
         key = key_of("without('sinks')")
-        yield True, f"{told}: a single one can make the value; {key} leaves them out"
+        yield True, Note(f"{told}: a single one can make the value; {key} leaves them out", Trap.SINKS)
     else:
         yield False, "no row has a massive norm"
 

@@ -10,10 +10,10 @@ from microscope_tui.inspection import Cloud, Projection, WorstToken, WorstTokens
 from microscope_tui.methods import RAZZHIGAEV_2024
 from microscope_tui.terms import SINK_RATIO, Modality, Request
 from microscope_tui.tui.content.browse import Listing
-from microscope_tui.tui.content.cards import STREAMS, Row, Section
+from microscope_tui.tui.content.cards import STREAMS, Row, Section, told_apart
 from microscope_tui.tui.content.detail import value_text
 from microscope_tui.tui.content.names import short_name
-from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
+from microscope_tui.tui.content.tokens import BY_FOLD, MEANING, Line, Quantity, Tokens
 from microscope_tui.tui.keys import key_of
 
 SUN_2024 = "Sun et al. 2024, Massive Activations in Large Language Models, arXiv 2402.17762"
@@ -68,7 +68,7 @@ def tokens_card(tokens: Tokens, line: Line, layer: int, quantity: Quantity) -> S
     )
     sections = (
         Section("At the cursor", tuple(here)),
-        Section("What can go wrong here", tuple(_token_traps(tokens, line, layer))),
+        *told_apart(_token_traps(tokens, line, layer)),
         Section(quantity.said, (Row("formula", MEANING[quantity]), *(Row(*each) for each in HOW[quantity]))),
         Section("Logit lens", of_lens if table.lens else ()),
     )
@@ -96,19 +96,24 @@ def worst_card(value: WorstTokens, layer: int, token: WorstToken | None) -> Sequ
     here = [Row("where", f"layer {layer}, from h_{layer} to h_{layer + 1}, of {short_name(value.model)}")]
     if token:
         where = f"example {token.index} ({token.example}), token {token.position} “{token.token}”, {token.modality}"
-        here += [Row("token", where), Row(Quantity.RESIDUAL.said, f"{token.residual:.6g}")]
+        here += [Row("token", where), Row(BY_FOLD, f"{token.residual:.6g}")]
     rows = ", ".join(f"{count:,} {modality}" for modality, count in value.rows.items())
     how = (
-        Row("formula", MEANING[Quantity.RESIDUAL]),
+        Row("formula", f"{BY_FOLD}: {MEANING[Quantity.RESIDUAL]}"),
         Row("looked for", f"in the sample of the measurement: {rows} rows; of rows alike one stands for all"),
         Row("kept", "as many of each modality, and as many of all together: those beyond may be others"),
         Row("estimator", "least squares on all folds of examples but the one that the token's example is in"),
-        Row("relation", f"{LEFT_OF_A_TOKEN}; in the view of its example the map leaves out that example alone"),
+        Row("relation", LEFT_OF_A_TOKEN),
+        Row(
+            "to know",
+            f"the {Quantity.RESIDUAL.said} in the view of its example is another number: there the map leaves out that "
+            "example alone",
+        ),
         Row("source", RAZZHIGAEV_2024 + ", token by token"),
     )
     sections = (
         Section("At the cursor", tuple(here)),
-        Section("What can go wrong here", tuple(Row("", note, True) for note in value.notes)),
+        *told_apart(Row("", note, True) for note in value.notes),
         Section("Worst tokens", how),
     )
     return [section for section in sections if section.rows]
@@ -147,7 +152,7 @@ def map_card(shown: Sequence[tuple[int, Request, Cloud]], layer: int) -> Sequenc
     how = MAPS[first.projection]
     return [
         Section(f"Layer {layer}", tuple(here)),
-        Section("What can go wrong here", tuple(traps)),
+        *told_apart(traps),
         Section("Map", (*(Row(*each) for each in how), Row("stream", STREAMS[first.stream]))),
     ]
 
@@ -178,7 +183,7 @@ def examples_card(listing: Listing, slots: Sequence[int]) -> Sequence[Section]:
     )
     return [
         Section("Answers", tuple(rows)),
-        Section("What can go wrong here", tuple(traps)),
+        *told_apart(traps),
         Section("How they are scored", how),
     ]
 

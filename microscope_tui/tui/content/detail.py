@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from microscope_tui.tui.content.readout import figure
 from microscope_tui.tui.content.spans import Part
-from microscope_tui.tui.content.tokens import MEANING, Line, Quantity, Tokens
+from microscope_tui.tui.content.tokens import BRIEF, MEANING, Line, Quantity, Tokens
 from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.themes import Palette
 
@@ -22,8 +24,8 @@ class Detail:
     palette: Palette
     measured: bool
 
-    def lines(self) -> list[list[Part]]:
-        """The lines below the map."""
+    def lines(self, width: int) -> list[list[Part]]:
+        """The lines below the map, the last of them as long as `width` cells have room for."""
         palette, line, layer, table = self.palette, self.line, self.layer, self.tokens.table
         head: list[Part] = [(f" layer {layer}", palette.cursor_line, True)]
         if line.block is None:
@@ -47,18 +49,23 @@ class Detail:
             values,
             self._lens(),
             self._answer(),
-            [(f" {self._notes()}", palette.faint, False)],
+            [(f" {self._notes(width - 1)}", palette.faint, False)],
         ]
 
-    def _notes(self) -> str:
-        """What is shown, what it was made from, and what to be careful about."""
-        table = self.tokens.table
+    def _notes(self, width: int) -> str:
+        """What is shown, what it was made from, and what to be careful about: in as few words as the width asks for."""
+        table, quantity = self.tokens.table, self.quantity
         now = f"the slice is measured by now: {key_of('again', 'tokens')} asks again"
         again = [now] if self.measured and not table.residual else []
-        meaning = f"{self.quantity.said}: {MEANING[self.quantity]}"
-        if self.quantity is Quantity.RESIDUAL and table.fitted:
-            meaning += f" · {table.fitted:,} examples in the map"
-        return " · ".join((*again, *table.notes, meaning))
+        mapped = quantity is Quantity.RESIDUAL and table.fitted
+        made_of = f" · {table.fitted:,} examples in the map" if mapped else ""
+        meanings = (
+            f"{quantity.said}: {MEANING[quantity]}{made_of}",
+            f"{quantity.said}: {BRIEF[quantity]}{made_of}",
+            f"{quantity.said}: {BRIEF[quantity]}",
+        )
+        said = [" · ".join((*again, *table.notes, meaning)) for meaning in meanings]
+        return next((each for each in said if cell_len(each) <= width), said[-1])
 
     def _lens(self) -> list[Part]:
         """The likeliest words at the cursor; over a block, the words that are likeliest most often."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from microscope_tui.methods import method_of
+from microscope_tui.results import Trap, about
 from microscope_tui.tables import counted, interval, number
 from microscope_tui.terms import Metric, Request
 from microscope_tui.tui.content.measured import repeated
-from microscope_tui.tui.content.names import labels_of, short_names, slice_names
+from microscope_tui.tui.content.names import labels_of, short_names, slice_names, told_apart
 from microscope_tui.tui.content.readout import at, choose, ratio, share, shorten, shorten_end
 from microscope_tui.tui.content.spans import Ends, Span
 from microscope_tui.tui.content.status import LEAST_NAME, worker_state
@@ -53,12 +54,12 @@ def header_line(session: Session, desk: Desk, requests: Sequence[Request], colou
     each = width if whole <= room else max(room // len(labels) - 4, LEAST_NAME)
     curves = [
         Span(
-            f" {MARKERS[curve.slot % len(MARKERS)]} {shorten(label, each)} ",
+            f" {MARKERS[curve.slot % len(MARKERS)]} {text} ",
             colours.of(curve.slot),
             curve.slot == session.top or not session.comparing,
             "pick_slice" if label in slices and session.others else "pick_model" if not i else "compare",
         )
-        for i, (curve, label) in enumerate(zip(session.curves, labels, strict=True))
+        for i, (curve, label, text) in enumerate(zip(session.curves, labels, told_apart(labels, each), strict=True))
     ]
     if not session.others:
         return [*curves, Span(" on ", colours.faint), Span(common, colours.text, True, "pick_slice")], right
@@ -185,7 +186,7 @@ def _numbers(view: PaneView, series: Series, position: int) -> list[tuple[int, s
     facts = [
         (2 if signed else 6, fact) for fact in p.facts[i]
     ]  # of a difference, whether it is one matters more than n
-    traps = " · ".join(sorted(p.notes[i], key=lambda note: "duplicate" not in note))
+    traps = " · ".join(sorted(p.notes[i], key=lambda note: about(note) is not Trap.DUPLICATES))
     said = [
         (0, number(value, p.metric, signed=signed)),
         (1, bounds),

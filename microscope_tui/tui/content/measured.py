@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from microscope_tui.terms import Metric, Modality, Request, Stream
 from microscope_tui.tui.content.readout import at
 from microscope_tui.tui.data.apart import apart
 from microscope_tui.tui.data.desk import Desk, Known
+from microscope_tui.tui.data.variants import Variant, variant_of
 from microscope_tui.tui.session import Session
 
 
@@ -26,9 +26,6 @@ class Shown(NamedTuple):
     measurement: Measurement | None
     of: Request
 
-
-REPEATED = re.compile(r"\bduplicate rows \(([\d.]+)%\)")
-"""What the notes of dimension tell of rows that repeat others."""
 
 OTHERWISE: Mapping[str, str] = {
     "dtype": "in {}",
@@ -44,9 +41,6 @@ OTHERWISE: Mapping[str, str] = {
     "scoring": "scored by the {}",
 }
 """How it is said what a measurement was made with."""
-
-Variant = tuple[tuple[str, ...], bool, bool, bool, int | None]
-"""Which rows count and what stands beside them: what requests of the same model and slice may differ in."""
 
 
 def shown(desk: Desk, requests: Sequence[Request]) -> tuple[Shown, ...]:
@@ -72,29 +66,13 @@ def shown(desk: Desk, requests: Sequence[Request]) -> tuple[Shown, ...]:
 
 def _stand_ins(desk: Desk, request: Request) -> dict[Variant, Request]:
     """What is measured that differs from a request in its variant alone, in the order in which it was asked for."""
-    return {
-        _variant(other): other
-        for other, known in desk.known.items()
-        if known.measurement and _same_but_for_rows(other, request)
-    }
-
-
-def _variant(request: Request) -> Variant:
-    return request.without, request.one_tile, request.before, request.reference, request.matched
+    return {variant_of(other): other for other in desk.stand_ins(request)}
 
 
 def _apart(variant: Variant, request: Request) -> int:
     """In how many properties a variant differs from that of a request."""
-    (without, *others), (asked, *wanted) = variant, _variant(request)
+    (without, *others), (asked, *wanted) = variant, variant_of(request)
     return len({*without} ^ {*asked}) + sum(one != other for one, other in zip(others, wanted, strict=True))
-
-
-def _same_but_for_rows(one: Request, other: Request) -> bool:
-    """Whether two requests differ in nothing but their variant."""
-    without, one_tile, before, reference, matched = _variant(one)
-    return one == replace(
-        other, without=without, one_tile=one_tile, before=before, reference=reference, matched=matched
-    )
 
 
 def made_otherwise(request: Request, measurement: Measurement) -> str:
@@ -138,10 +116,7 @@ def repeated(sampled: Profile | None, layer: int) -> float | None:
     """The share of the sampled rows at a layer that repeat others, as dimension, `sampled`, has counted them; None
     where it was not measured."""
     i = at(sampled, layer) if sampled else None
-    if sampled is None or i is None or (sampled.value[i] is None and not sampled.notes[i]):
-        return None
-    found = next((found for note in sampled.notes[i] if (found := REPEATED.search(note))), None)
-    return float(found[1]) / 100 if found else 0.0
+    return None if sampled is None or i is None else sampled.repeated[i]
 
 
 def last_layer(measurements: Sequence[Measurement | None]) -> int:

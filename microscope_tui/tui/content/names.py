@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from urllib.parse import unquote
 
+from rich.cells import cell_len
+
 from microscope_tui.terms import SliceSpec
+from microscope_tui.tui.content.readout import shorten, shorten_end
 from microscope_tui.tui.session import Curve
 
 
@@ -18,6 +23,39 @@ def labels_of(curves: Sequence[Curve]) -> tuple[str, ...]:
     if len({curve.model for curve in curves}) == 1:
         return slices
     return tuple(f"{model} on {spec}" for model, spec in zip(models, slices, strict=True))
+
+
+WORD = re.compile(r"[^ /_-]+[ /_-]*")
+
+
+def told_apart(labels: Sequence[str], width: int) -> tuple[str, ...]:
+    """Labels in at most `width` cells each: what a label has in common with others is cut before what it alone has."""
+    shared = Counter(word for label in set(labels) for word in {*map(_bare, WORD.findall(label))})
+    cut = {label: _without_shared(label, shared, width) for label in labels}
+    for twins in [[label for label in cut if cut[label] == text] for text in set(cut.values())]:
+        if len(twins) > 1:
+            letters = zip(*twins, strict=False)
+            start = next((i for i, each in enumerate(letters) if len(set(each)) > 1), min(map(len, twins)) - 1)
+            cut |= {label: "…" + shorten_end(label[start:], width - 1) for label in twins}
+    return tuple(cut[label] for label in labels)
+
+
+def _without_shared(label: str, shared: Counter[str], width: int) -> str:
+    """A label without its words that most other labels have too, then without those that fewer have, until it fits; of
+    what is left then only the ends."""
+    text = label
+    for labels in range(max(shared.values(), default=1), 1, -1):
+        if cell_len(text) <= width:
+            break
+        kept = [word if shared[_bare(word)] < labels else "…" for word in WORD.findall(label)]
+        if all(word == "…" for word in kept):
+            break
+        text = re.sub(r"[ /_-]*…+", "…", "".join(kept))
+    return text if cell_len(text) <= width else shorten(text.strip("…"), width)
+
+
+def _bare(word: str) -> str:
+    return word.rstrip(" /_-")
 
 
 def short_name(name: str) -> str:

@@ -122,4 +122,4 @@ def progress(job: Job, width: int = 200) -> str:
         return f"failed: {job.error or 'no reason given'}"
     if job.state is not JobState.RUNNING:
         return f"{job.state}: {job.error}" if job.error else str(job.state)
-    return fit(progress_pieces(job.progress), width, " · ")
+    return fit(progress_pieces(job.now), width, " · ")

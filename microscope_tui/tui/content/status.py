@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from microscope_tui.errors import Fault
 from microscope_tui.results import Measurement
 from microscope_tui.tables import unlike
 from microscope_tui.terms import Job, JobKind, JobState, Modality, Request, Stream
@@ -32,6 +33,14 @@ LEAST_WORDS = 24
 REMEDIES = {"pick_model": "other model", "pick_slice": "other slice", "cache": "cache", "jobs": "log"}
 """The deeds that may mend what is wrong, and what they give, in two words."""
 
+MENDING = {
+    Fault.MODEL: "pick_model",
+    Fault.SLICE: "pick_slice",
+    Fault.CACHE: "cache",
+    Fault.WORKER: "jobs",
+}
+"""Which of them mends what."""
+
 NO_UPDATE = {
     Stream.MAIN: "to the main stream nothing is added",
     Stream.UPDATE: "that of the update stream is its in-sample score",
@@ -55,18 +64,17 @@ def too_small(size: tuple[int, int], what: str, least: tuple[int, int], leaves: 
     return f"This window is {width}x{height}.\n{what} needs\n{least[0]}x{least[1]} or more.\n\n{leaves}"
 
 
-def remedy_of(known: Known, request: Request) -> str:
-    """The deed of `REMEDIES` that may mend an error, told by what its sentence speaks of; empty where the user has
+def remedy_of(known: Known) -> str:
+    """The deed of `REMEDIES` that may mend what is wrong; empty where that is not known, and where the user has
     cancelled, which needs none."""
-    if known.error is None and known.job and known.job.state is JobState.CANCELLED:
-        return ""
-    said = (known.error or (known.job and known.job.error) or "").lower()
-    about = {
-        "jobs": ("the worker",),
-        "cache": ("cache folder", "--cache", "the store in", "the disk"),
-        "pick_slice": ("data set", "slice", request.slice.source.lower()),
-    }
-    return next((deed for deed, words in about.items() if any(word in said for word in words)), "pick_model")
+    job = known.job
+    if known.error is not None:
+        fault = known.fault
+    elif job and job.error:
+        fault = job.fault
+    else:  # a stream that the model is refused for
+        fault = None if job and job.state is JobState.CANCELLED else Fault.MODEL
+    return MENDING[fault] if fault else ""
 
 
 def status_of(
@@ -107,13 +115,19 @@ def status_of(
             return f"queued behind {behind} ({of} runs) · {key_of('jobs')}, then {keys}", False
         return f"queued behind {behind} · {key_of('jobs')} shows the jobs", False
     if job.state is JobState.PAUSED:
-        return f"paused · {key_of('jobs')} shows the jobs", False
+        return f"{paused_at(job)} · {key_of('again')} goes on", False
     if job.state is JobState.CANCELLED:
         return f"cancelled · {key_of('again')} measures again", True
     if job.state is JobState.DONE:
         return "done: reading the result …", False
     now = progress(job)
     return (f"{now} · the first values come with the first examples" if job.progress.done == 0 else now), False
+
+
+def paused_at(job: Job) -> str:
+    """How far a paused job is: `paused at 8 of 64 ex`."""
+    now = job.progress
+    return f"paused at {now.done:,} of {now.total:,} ex" if now.counts_examples and now.total else "paused"
 
 
 def status_of_look(seen: Seen, desk: Desk) -> tuple[str, bool]:
@@ -181,6 +195,8 @@ def worker_state(desk: Desk, requests: Sequence[Request], width: int) -> tuple[s
         return f"failed: {error}", "failed"
     if held := next((job for job in desk.queued() if job.error), None):
         return f"{held.progress.phase}: {held.error}", "failed"
+    if paused := next((k.paused for k in known if k.paused), None):
+        return f"{paused_at(paused)}: {key_of('again')} goes on", "waiting"
     if waiting := len(desk.queued()):
         return f"{waiting} queued", "waiting"
     if any(k.job is None and not k.complete for k in known):

@@ -49,6 +49,13 @@ MEANING = {
     Quantity.NORM: "‖h_l‖, of the residual stream",
     Quantity.UPDATE: "‖h_{l+1} − h_l‖/‖h_l‖, of the residual stream",
 }
+BY_FOLD = "linearity residual by fold"
+"""The name of a worst token's: what is left by a map without all examples of its fold, where the token view's is one
+without its example alone. The two differ, so that they are not called the same."""
+BY_FOLD_SHORT = "res. by fold"
+"""The same where there is little room."""
+BRIEF = MEANING | {Quantity.RESIDUAL: "‖ỹ − x̃A‖²/mean‖ỹ‖² (0 linear, 1 no better than the mean)"}
+"""The same where there is little room."""
 
 
 @dataclass(frozen=True)

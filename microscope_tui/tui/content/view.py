@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from microscope_tui.errors import Fault
 from microscope_tui.methods import METHODS
 from microscope_tui.pairing import groups_in
 from microscope_tui.results import Measurement, Profile
@@ -146,6 +147,8 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
         for label, m in zip(labels, measurements, strict=True)
         if m and not m.complete
     ]
+    unfinished = [s for s in all_shown if s.measurement and not s.measurement.complete]
+    stage = "paused" if all(s.of == s.request and s.known.paused for s in unfinished) else "partial"
     views = [
         PaneView(
             modality,
@@ -155,7 +158,7 @@ def pane_views(session: Session, desk: Desk, requests: Sequence[Request]) -> tup
                 for i, curve in enumerate(session.curves)
             ),
             axes,
-            "partial, " + ", ".join(parts) if parts else "",
+            f"{stage}, {', '.join(parts)}" if parts else "",
             _stand_in(all_shown, labels),
             _otherwise(all_shown, labels) if desk.read_only else "",
         )
@@ -236,7 +239,7 @@ def _series(
         label,
         None,
         pinned=session.comparing and curve.slot == session.top,
-        remedy=remedy_of(shown.known, shown.request),
+        remedy=remedy_of(shown.known),
         skipped=len(measurement.skipped) if measurement else 0,
         noted=len(measurement.notes) if measurement else 0,
     )
@@ -257,7 +260,9 @@ def _series(
     if all(value is None for value in profile.value):
         reason = next((notes[0] for notes in profile.notes if notes), "no value at any layer")
         return replace(series, status=f"undefined: {reason}")
-    return replace(series, status=shown.known.error, severe=True) if shown.known.error else series
+    if shown.known.error and not (desk.worker and shown.known.fault is Fault.WORKER):  # that one the header says
+        return replace(series, status=shown.known.error, severe=True)
+    return series
 
 
 def _differences(view: PaneView, requests: Sequence[Request], measurements: Sequence[Measurement | None]) -> PaneView:

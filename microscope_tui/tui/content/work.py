@@ -20,9 +20,6 @@ SIGNS: Final[Mapping[JobState, str]] = {
     JobState.CANCELLED: "✗",
 }
 
-COUNTING: Final = ("measuring", "resuming", "pausing", "cancelling")
-"""The phases in which the examples of a measurement are counted."""
-
 PADDING: Final = 2
 """Cells that a table leaves beside the text of each column."""
 FIXED: Final[Mapping[str, int]] = {"state": 15, "job": 14}
@@ -99,12 +96,12 @@ def state_of(job: Job, *, lives: bool = True) -> str:
         return f"{said} {duration(job.ended - job.started)}"
     if job.state not in (JobState.RUNNING, JobState.PAUSED):
         return said
-    now = job.progress
+    now = job.now
     if job.kind is not JobKind.MEASURE:
         return said
-    if lives and job.state is JobState.RUNNING and now.phase not in COUNTING:
-        return f"{SIGNS[job.state]} {now.stage.partition(' ')[0]}"
-    return f"{said} {100 * now.done // now.total} %" if now.done and now.total else said
+    if lives and job.state is JobState.RUNNING and not now.counts_examples:
+        return f"{SIGNS[job.state]} {now.phase.partition(' ')[0]}"
+    return f"{said} {100 * now.done // now.total} %" if now.counts_examples and now.total else said
 
 
 def told_of(job: Job) -> str:

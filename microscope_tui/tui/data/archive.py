@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microscope_tui.catalogue.listing import Entry
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.settings import Settings
 from microscope_tui.store import Store
 from microscope_tui.store.contents import contents
 from microscope_tui.store.rows import Asked, Kind
-from microscope_tui.terms import Job, JobKind, Request, SliceSpec, Stream
+from microscope_tui.terms import KIND_WORDS, Job, JobKind, Request, SliceSpec, Stream
 from microscope_tui.tui.data.apart import MADE, ROWS, apart
 from microscope_tui.tui.data.source import Held, News, Stock
 from microscope_tui.tui.keys import key_of
@@ -27,17 +27,15 @@ if TYPE_CHECKING:
 
 MAPS = (JobKind.MAP, JobKind.TSNE)
 
-SHOWN = (Kind.MEASUREMENT, Kind.PARTIAL, Kind.BLOB, Kind.LOOK)
-"""What is worth looking for in a cache; the rest is a few bytes that say what belongs to what."""
-
 
 def stock_of(folder: Path, limit: int) -> Stock:
-    """What a cache holds, the largest first. Read without a trace, so that looking makes nothing seem used."""
+    """What a cache holds that people look for, the largest first. Read without a trace, so that looking makes nothing
+    seem used."""
     with Store(folder, read_only=True) as store:
         held = tuple(
-            Held(e.key, of.sort, of.what, of.model, of.slice, e.size, e.used, e.in_use)
+            Held(of.entry.key, of.sort, of.what, of.model, of.slice, of.entry.size, of.entry.used, of.entry.in_use)
             for of in contents(store)
-            if (e := of.entry).kind in SHOWN
+            if not of.inner
         )
         size, damaged = store.size(), len(store.damaged())
     return Stock(str(folder), tuple(sorted(held, key=lambda each: (-each.size, each.key))), size, limit, damaged)
@@ -60,14 +58,14 @@ class ArchiveSource:
 
     def recall(self, request: Request) -> Measurement | None:
         """Of the measurements of this model and slice that count these rows the one that is nearest in how it was made,
-        of several such the one with the most profiles, and of these the latest. What keeps it apart from what was asked
-        for is said beside it."""
+        of several such the one with the most profiles, and of these the latest; what was asked for of it, where that is
+        less. What keeps it apart from what was asked for is said beside it."""
         known = self._known().get((request.model, str(request.slice)), ())
         unlike = [(apart(request, measurement), measurement) for measurement in known]
         fits = [(other, measurement) for other, measurement in unlike if not other.keys() & set(ROWS)]
         # `max` takes the first of several that are alike.
         nearest = max(reversed(fits), key=lambda fit: (-len(fit[0]), len(fit[1].profiles)), default=None)
-        return None if nearest is None else nearest[1]
+        return None if nearest is None else nearest[1].narrowed(request) or nearest[1]
 
     def partial(self, job_id: str) -> Measurement | None:
         with Store(self._folder, read_only=True) as store:
@@ -99,11 +97,13 @@ class ArchiveSource:
         if kind is not JobKind.MEASURE:
             of = f" of {request.streams[0]}" if kind in MAPS else "" if example is None else f" of example {example}"
             instead = self._instead(request, kind)
-            raise MicroscopeError(f"No {kind}{of} in this cache, and --read-only makes none{instead}.")
+            what = f"{KIND_WORDS[kind]}{of}"
+            raise MicroscopeError(f"This cache holds no {what}, and opened read-only it gets none{instead}.")
         has = "only other rows of it" if (request.model, str(request.slice)) in self._known() else "nothing of it"
         raise MicroscopeError(
-            f"Not measured, nor is anything with --read-only: the cache has {has} "
-            f"({request.model} on {request.slice}). Choose something else."
+            f"Not measured, and read-only nothing is: the cache has {has} "
+            f"({request.model} on {request.slice}). Choose something else.",
+            fault=Fault.MODEL,
         )
 
     def _instead(self, request: Request, kind: JobKind) -> str:
@@ -219,7 +219,7 @@ class ArchiveSource:
             return self._index
 
     def _refusal(self, what: str) -> MicroscopeError:
-        return MicroscopeError(f"With --read-only {what}.")
+        return MicroscopeError(f"Read-only {what}.")
 
 
 def _alike(one: Request, other: Request) -> int:

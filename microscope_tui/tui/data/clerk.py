@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from textual.message_pump import MessagePump
 from textual.timer import Timer
 
-from microscope_tui.errors import MicroscopeError
+from microscope_tui.errors import Fault, MicroscopeError
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Request
 from microscope_tui.tui.data.desk import Desk
-from microscope_tui.tui.data.inbox import CHECK_EVERY, INTERVAL, Inbox, Post
+from microscope_tui.tui.data.inbox import INTERVAL, Inbox, Post, Rounds
 from microscope_tui.tui.data.source import Source
+from microscope_tui.tui.data.variants import near
 from microscope_tui.tui.errands import errand
 from microscope_tui.tui.keys import key_of
 
@@ -41,7 +43,7 @@ class Clerk:
         self._source, self._desk, self._pump, self._changed = source, desk, pump, changed
         self._delivered = 0.0
         self._due = False
-        self._checking = False
+        self._rounds = Rounds(source, pump, self._awaiting, self._listed)
         self._wanted: tuple[Request, ...] = ()
         self._missing: list[Request] = []
         """What is to be measured when the requests have settled."""
@@ -65,16 +67,20 @@ class Clerk:
         self._ask([request for request in requests if not self._desk.holds(request)], then, settle=settle)
 
     def ask_again(self, requests: Sequence[Request]) -> None:
-        """Ask for every request that nothing is under way for; what is measured already is only read."""
+        """Ask for every request that nothing is under way for, and let paused jobs go on; what is measured already is
+        only read."""
         self._desk.worker = None
         self._want(requests)
+        for request in requests:
+            if paused := self._desk.of(request).paused:
+                self._resume(paused)
         self._ask([request for request in requests if not self._desk.of(request).waiting])
 
     def worker_asked(self) -> None:
         """The worker was asked for something: it is there again if it was not."""
         self._desk.worker_back()
         self.inbox.follow()
-        self._check_later()
+        self._rounds.begin()
 
     def arrived(self) -> None:
         """There is news: file it now, or when a quarter of a second has passed since the last time."""
@@ -133,22 +139,22 @@ class Clerk:
             then()
 
         def look_up(request: Request) -> None:
-            def find() -> Measurement | None:
-                self._source.check(request)
-                return self._source.recall(request)
+            bare = not self._source.read_only and next(self._desk.stand_ins(request), None) is None
 
-            def found(measurement: Measurement | None) -> None:
+            def find() -> tuple[Request, Measurement | None]:
+                self._source.check(request)
+                measurement = self._source.recall(request)
+                return self._stand_in(request) if measurement is None and bare else (request, measurement)
+
+            def found(answer: tuple[Request, Measurement | None]) -> None:
+                of, measurement = answer
                 if measurement:
-                    self._desk.measured(request, measurement)
-                else:
+                    self._desk.measured(of, measurement)
+                if of != request or not measurement:
                     missing.add(request)
                 answered()
 
-            def failed(sentence: str) -> None:
-                self._desk.failed(request, sentence)
-                answered()
-
-            errand(self._pump, find, found, failed)
+            self._errand(request, find, found, answered)
 
         if not asked:
             then()
@@ -156,6 +162,14 @@ class Clerk:
             self._desk.forget(request)
         for request in asked:
             look_up(request)
+
+    def _stand_in(self, request: Request) -> tuple[Request, Measurement | None]:
+        """What is on the disk of the nearest variant, to be shown until the request is measured."""
+        for other in near(request):
+            with suppress(MicroscopeError):  # it was not asked for: why it cannot be read is not said
+                if measurement := self._source.recall(other):
+                    return other, measurement
+        return request, None
 
     def _settled(self) -> None:
         """Have measured what was missing and is still looked at."""
@@ -193,12 +207,20 @@ class Clerk:
             self._submit(rest)
             self._changed()
 
-        def failed(sentence: str) -> None:
-            self._desk.failed(request, sentence)
+        def failed() -> None:
             self._submit(rest)
             self._changed()
 
-        errand(self._pump, submit, submitted, failed)
+        self._errand(request, submit, submitted, failed)
+
+    def _resume(self, job: Job) -> None:
+        """Let a paused job go on."""
+
+        def resumed(_: None) -> None:
+            self.worker_asked()
+            self._changed()
+
+        self._errand(job.request, lambda: self._source.resume(job.id), resumed, self._changed)
 
     def _recall(self, request: Request) -> None:
         """A job is done: read its result."""
@@ -213,7 +235,7 @@ class Clerk:
             self._desk.measured(request, measurement)
             self._changed()
 
-        self._errand(request, read, found)
+        self._errand(request, read, found, self._changed)
 
     def _read_partial(self, job: Job) -> None:
         def found(measurement: Measurement | None) -> None:
@@ -221,14 +243,27 @@ class Clerk:
                 self._desk.measured(job.request, measurement)
                 self._changed()
 
-        self._errand(job.request, lambda: self._source.partial(job.id), found)
+        self._errand(job.request, lambda: self._source.partial(job.id), found, self._changed)
 
-    def _errand(self, request: Request, work: Callable[[], T], then: Callable[[T], None]) -> None:
+    def _errand(
+        self, request: Request, work: Callable[[], T], then: Callable[[T], None], otherwise: Callable[[], None]
+    ) -> None:
+        """Do `work` for a request and call `then` with its result, or file why there is none and call `otherwise`."""
+        fault: Fault | None = None
+
+        def noting() -> T:
+            nonlocal fault
+            try:
+                return work()
+            except MicroscopeError as error:
+                fault = error.fault
+                raise
+
         def failed(sentence: str) -> None:
-            self._desk.failed(request, sentence)
-            self._changed()
+            self._desk.failed(request, sentence, fault)
+            otherwise()
 
-        errand(self._pump, work, then, failed)
+        errand(self._pump, noting, then, failed)
 
     def _deliver(self) -> None:
         self._due, self._delivered = False, time.monotonic()
@@ -238,7 +273,7 @@ class Clerk:
             job = post.jobs[job_id]
             if job.kind is JobKind.MEASURE and self._desk.holds(job.request):
                 self._read_partial(job)
-        if post.ended is not None and self._awaiting():
+        if post.ended is not None and any(k.waiting and not k.paused for k in self._desk.known.values()):
             self._desk.worker_gone(post.ended)
         self._changed(post)
 
@@ -252,21 +287,9 @@ class Clerk:
     def _awaiting(self) -> bool:
         return any(known.waiting for known in self._desk.known.values())
 
-    def _check_later(self) -> None:
-        """While something is awaited, look at the list of jobs now and then."""
-        if not self._checking:
-            self._checking = True
-            self._pump.set_timer(CHECK_EVERY, self._check)
-
-    def _check(self) -> None:
-        self._checking = False
-        if self._awaiting():
-            errand(self._pump, self._source.jobs, self._checked, lambda _: self._check_later())
-
-    def _checked(self, jobs: Sequence[Job]) -> None:
+    def _listed(self, jobs: Sequence[Job]) -> None:
         self._take_jobs(jobs)
         self._desk.list_jobs(jobs)
-        self._check_later()
         self._changed()
 
 

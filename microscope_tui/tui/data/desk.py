@@ -6,21 +6,24 @@ belongs to, so a result that comes after the user moved on is kept for later and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from microscope_tui.errors import Fault
 from microscope_tui.results import Measurement
 from microscope_tui.terms import Job, JobKind, JobState, Request
+from microscope_tui.tui.data.variants import same_but_for_variant
 from microscope_tui.tui.keys import key_of
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one request. `error` is a sentence to show."""
+    """What is known of one request. `error` is a sentence to show, `fault` what that is about."""
 
     measurement: Measurement | None = None
     job: Job | None = None
     error: str | None = None
+    fault: Fault | None = None
 
     @property
     def complete(self) -> bool:
@@ -30,6 +33,11 @@ class Known:
     def waiting(self) -> bool:
         """Whether a job is queued or running for it."""
         return self.job is not None and not self.job.state.ended and not self.complete
+
+    @property
+    def paused(self) -> Job | None:
+        """The job that was set aside half-way: nothing comes of it until it is told to go on."""
+        return self.job if self.waiting and self.job and self.job.state is JobState.PAUSED else None
 
 
 @dataclass
@@ -52,6 +60,12 @@ class Desk:
         """Whether the request was asked for already."""
         return request in self.known
 
+    def stand_ins(self, request: Request) -> Iterator[Request]:
+        """What is measured that differs from a request in its variant alone, in the order in which it was asked for."""
+        for other, known in self.known.items():
+            if known.measurement and same_but_for_variant(other, request):
+                yield other
+
     def forget(self, request: Request) -> None:
         """Ask for it anew: what was measured stays on the screen meanwhile, an error does not."""
         self.known[request] = Known(measurement=self.of(request).measurement)
@@ -66,10 +80,10 @@ class Desk:
         known = self.of(request)
         if known.complete and not measurement.complete:
             return
-        self.known[request] = replace(known, measurement=measurement, error=None)
+        self.known[request] = replace(known, measurement=measurement, error=None, fault=None)
 
-    def failed(self, request: Request, sentence: str) -> None:
-        self.known[request] = replace(self.of(request), error=sentence, job=None)
+    def failed(self, request: Request, sentence: str, fault: Fault | None = None) -> None:
+        self.known[request] = replace(self.of(request), error=sentence, fault=fault, job=None)
 
     def job(self, job: Job) -> None:
         """File the state of a job, and what it means for its request."""
@@ -80,12 +94,13 @@ class Desk:
         known = self.known.get(job.request)
         if known is None or (known.job is not None and job.is_older(known.job)):
             return
-        error = known.error
+        error, fault = known.error, known.fault
         if job.state is JobState.FAILED:
             error = job.error or f"The worker gave no reason: see the log ({key_of('jobs')})."
+            fault = job.fault
         elif not job.state.ended:
-            error = None
-        self.known[job.request] = replace(known, job=job, error=error)
+            error, fault = None, None
+        self.known[job.request] = replace(known, job=job, error=error, fault=fault)
 
     def list_jobs(self, jobs: Iterable[Job]) -> None:
         """Take the list of jobs as the store has it."""
@@ -95,8 +110,8 @@ class Desk:
         """The worker ended: what waited for it will not come."""
         self.worker = sentence
         for request, known in self.known.items():
-            if known.waiting:
-                self.known[request] = replace(known, error=sentence, job=None)
+            if known.waiting and not known.paused:
+                self.known[request] = replace(known, error=sentence, fault=Fault.WORKER, job=None)
                 if known.job:
                     self.cut_off[request] = known.job
 
@@ -105,7 +120,7 @@ class Desk:
         for request, job in self.cut_off.items():
             known = self.known.get(request)
             if known and known.job is None:
-                self.known[request] = replace(known, error=None, job=job)
+                self.known[request] = replace(known, error=None, fault=None, job=job)
         self.worker = None
         self.cut_off.clear()
 

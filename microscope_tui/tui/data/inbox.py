@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from textual.message import Message
@@ -12,6 +12,7 @@ from textual.message_pump import MessagePump
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job
 from microscope_tui.tui.data.source import Source
+from microscope_tui.tui.errands import errand
 from microscope_tui.tui.keys import key_of
 
 INTERVAL = 0.25
@@ -83,6 +84,35 @@ class Inbox:
         with self._lock:
             change(self._post)
         self._pump.post_message(Arrived())
+
+
+class Rounds:
+    """Looks at the list of jobs now and then while something is `awaited`, and hands it to `listed`."""
+
+    def __init__(
+        self,
+        source: Source,
+        pump: MessagePump,
+        awaited: Callable[[], bool],
+        listed: Callable[[Sequence[Job]], None],
+    ) -> None:
+        self._source, self._pump, self._awaited, self._listed = source, pump, awaited, listed
+        self._under_way = False
+
+    def begin(self) -> None:
+        """Go on from now, unless that is being done."""
+        if not self._under_way:
+            self._under_way = True
+            self._pump.set_timer(CHECK_EVERY, self._look)
+
+    def _look(self) -> None:
+        self._under_way = False
+        if self._awaited():
+            errand(self._pump, self._source.jobs, self._found, lambda _: self.begin())
+
+    def _found(self, jobs: Sequence[Job]) -> None:
+        self._listed(jobs)
+        self.begin()
 
 
 def _gone(why: str) -> str:

@@ -35,10 +35,12 @@ class WorkerSource:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limit = settings.cache_limit
-        self._lock = threading.Lock()
+        # Two locks: the store is read while a worker starts, which takes seconds.
+        self._opening, self._connecting = threading.Lock(), threading.Lock()
+        self._closed = threading.Event()
         self._opened: Store | None = None
         self._client: Client | None = None
-        self._follower: Client | None = None
+        self._followers: set[Client] = set()
 
     def check(self, request: Request) -> None:
         locate_model(request.model)
@@ -100,8 +102,15 @@ class WorkerSource:
     def follow(self) -> Iterator[News]:
         from microscope_tui.worker.client import Client
 
-        self._follower = Client.connect(self._settings.cache, start=False)
-        yield from self._follower.follow()
+        if self._closed.is_set():
+            return
+        with Client.connect(self._settings.cache, start=False) as follower:
+            self._followers.add(follower)
+            try:
+                if not self._closed.is_set():  # while there was nobody yet to be closed
+                    yield from follower.follow()
+            finally:
+                self._followers.discard(follower)
 
     def models(self) -> Sequence[Entry]:
         from microscope_tui.catalogue.listing import known_models
@@ -138,13 +147,14 @@ class WorkerSource:
         return str(self._store().gc())
 
     def close(self) -> None:
-        with self._lock:
-            for held in (self._client, self._follower, self._opened):
-                if held is not None:
-                    held.close()
+        """Waits for nobody: not for a worker that is being started."""
+        self._closed.set()
+        for held in (*tuple(self._followers), self._client, self._opened):
+            if held is not None:
+                held.close()
 
     def _store(self) -> Store:
-        with self._lock:
+        with self._opening:
             if self._opened is None:
                 from microscope_tui.store import Store
 
@@ -152,7 +162,7 @@ class WorkerSource:
             return self._opened
 
     def _worker(self) -> Client:
-        with self._lock:
+        with self._connecting:
             if self._client is None:
                 from microscope_tui.worker.client import Client
 

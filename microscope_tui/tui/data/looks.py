@@ -14,7 +14,7 @@ from textual.message_pump import MessagePump
 
 from microscope_tui.errors import MicroscopeError
 from microscope_tui.terms import Job, JobKind, JobState, Request
-from microscope_tui.tui.data.inbox import CHECK_EVERY
+from microscope_tui.tui.data.inbox import Rounds
 from microscope_tui.tui.data.source import Source
 from microscope_tui.tui.errands import errand
 
@@ -78,7 +78,7 @@ class Looks:
         """Jobs that nobody here waited for any more: where they were cancelled it was not by the user."""
         self._renewed: set[tuple[Look, int]] = set()
         """What was made anew of so many examples."""
-        self._checking = False
+        self._rounds = Rounds(source, pump, self._awaiting, self.arrived)
 
     def of(self, look: Look) -> Seen:
         return self._seen.get(look, Seen())
@@ -158,7 +158,7 @@ class Looks:
                     self._put(look, Seen(value, more=True))
                 self._worker_asked()
                 self._job(job)
-                self._check_later()
+                self._rounds.begin()
             else:
                 self._put(look, Seen(value))
 
@@ -221,16 +221,8 @@ class Looks:
             self._seen[look] = seen
             self._changed()
 
-    def _check_later(self) -> None:
-        if not self._checking:
-            self._checking = True
-            self._pump.set_timer(CHECK_EVERY, self._check)
-
-    def _check(self) -> None:
-        self._checking = False
-        if any(seen.waiting for seen in self._seen.values()):
-            errand(self._pump, self._source.jobs, self.arrived, lambda _: None)
-            self._check_later()
+    def _awaiting(self) -> bool:
+        return any(seen.waiting for seen in self._seen.values())
 
 
 def is_part(value: Value) -> bool:

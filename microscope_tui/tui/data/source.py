@@ -108,7 +108,8 @@ class Source(Protocol):
         libraries. None when it is not."""
 
     def follow(self) -> Iterator[News]:
-        """What the worker tells from now on; ends when the worker does. Does not start one."""
+        """Every job as it stands, then what the worker tells; ends when the worker does, and at `close`. Does not start
+        one."""
 
     def models(self) -> Sequence[Entry]:
         """Models to offer."""

@@ -224,13 +224,17 @@ def _in_cells(run: re.Match[str]) -> str:
     return f' x="{" ".join(f"{x:g}" for x in list(at)[:-1])}" {y}{rest}>{said}<'
 
 
-def file_stem(session: Session, now: datetime) -> str:
-    """A file name that says what is in it, the slices with their options and the variant, safe on every file system."""
+def file_stem(session: Session, now: datetime, what: str = "") -> str:
+    """A file name that says what is in it, the slices with their options and the variant, safe on every file system.
+
+    `what` a screen that looks closer shows stands for the metric: dimension's rows and a difference are none of it.
+    """
     models = dict.fromkeys(short_name(curve.model) for curve in session.curves)
     slices = dict.fromkeys(slice_names([curve.slice])[0] for curve in session.curves)
-    variant = [session.metric, session.method(), *(f"without-{what}" for what in session.without or ())]
-    variant += ["one-tile"] * session.one_tile + [f"n-{session.rows}"] * bool(session.rows)
-    variant += ["difference"] * session.differing
+    variant = [what] if what else [session.metric, session.method()]
+    variant += [*(f"without-{rows}" for rows in session.without or ()), *["one-tile"] * session.one_tile]
+    if not what:
+        variant += [f"n-{session.rows}"] * bool(session.rows) + ["difference"] * session.differing
     parts = (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.") for words in (models, slices, variant))
     name = "-".join(part[:60].strip("-.") for part in parts if part)
     return f"{name}-{now:%Y%m%d-%H%M%S}"

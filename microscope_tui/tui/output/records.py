@@ -142,7 +142,7 @@ def worst_records(worst: WorstTokens, layers: Iterable[int]) -> Iterator[Record]
                 "token": token.token,
                 "modality": token.modality,
                 "group": token.group,
-                "residual": token.residual,
+                "residual_by_fold": token.residual,
             }
 
 

@@ -132,7 +132,7 @@ def of_whom(held: Held) -> str:
 
 
 def total_text(stock: Stock) -> str:
-    """How full the cache is, and what takes the most by kind."""
+    """How full the cache is, and what takes the most by kind; the bookkeeping is what says what belongs to what."""
     share = stock.size / stock.limit if stock.limit else 0.0
     full = min(round(share * METER), METER)
     lines = [
@@ -144,5 +144,7 @@ def total_text(stock: Stock) -> str:
         kinds[held.kind] += held.size
     by_kind = [f"{kind} {size_text(size)}" for kind, size in kinds.most_common(4)]
     damaged = [f"{stock.damaged} damaged, set aside"] if stock.damaged else []
-    lines.append(" · ".join((f"{len(stock.held)} values", *by_kind, *damaged)))
+    rest = stock.size - kinds.total()
+    bookkeeping = [f"bookkeeping {size_text(rest)}"] if rest > 0 else []
+    lines.append(" · ".join((f"{len(stock.held)} values", *by_kind, *bookkeeping, *damaged)))
     return "\n".join(lines)

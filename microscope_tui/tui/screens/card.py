@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -21,11 +21,8 @@ from microscope_tui.tui.content.names import labels_of
 from microscope_tui.tui.content.view import pane_views
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.screens.dialog import Dialog
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.themes import MARKERS, Palette
-
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
-
 
 WIDEST_NAME = 26
 """Columns of what a line is about, at most."""
@@ -91,27 +88,27 @@ class Card(Dialog[None]):
         return Text(row.name, style=palette.faint if row.signed else colour), text
 
 
-def card_of_metric(explorer: Explorer) -> Card:
+def card_of_metric(place: Place) -> Card:
     """The card of the metric in the pane in focus, with the explorer's cursor."""
 
     def make() -> Sequence[Section]:
-        session, desk, requests = explorer.session, explorer.desk, explorer.requests
+        session, desk, requests = place.session, place.desk, place.requests
         view = pane_views(session, desk, requests)[session.pane]
         curves = {curve.slot: each for curve, each in zip(session.curves, shown(desk, requests), strict=True)}
-        return metric_card(view, session.layer, session.metric, session.method(explorer.methods), curves)
+        return metric_card(view, session.layer, session.metric, session.method(place.methods), curves)
 
-    modality, stream = explorer.session.focus
-    title = f"{explorer.session.metric} of {modality} · {stream}"
-    return Card(title, make, explorer.action_layer, explorer.palette)
+    modality, stream = place.session.focus
+    title = f"{place.session.metric} of {modality} · {stream}"
+    return Card(title, make, place.action_layer, place.palette)
 
 
-def card_of_differences(explorer: Explorer) -> Card:
+def card_of_differences(place: Place) -> Card:
     """All in which the explorer's curves differ."""
-    curves = explorer.session.curves
+    curves = place.session.curves
     labels = labels_of(curves)
 
     def make() -> Sequence[Section]:
-        each = shown(explorer.desk, explorer.requests)
+        each = shown(place.desk, place.requests)
         return contrast_card(each, labels, [curve.slot for curve in curves])
 
-    return Card(" against ".join(labels), make, explorer.action_layer, explorer.palette)
+    return Card(" against ".join(labels), make, place.action_layer, place.palette)

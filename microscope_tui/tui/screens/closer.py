@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -29,12 +29,13 @@ from microscope_tui.tui.keys import key_of
 from microscope_tui.tui.output.export import file_stem, saved, write
 from microscope_tui.tui.output.records import Record, to_csv
 from microscope_tui.tui.screens.leaving import Leaving
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.bar import Bar
 from microscope_tui.tui.widgets.canvas import centred
 
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
+WHOLE = 10_000
+"""Cells of a line that is copied: room for all of it."""
 
 
 class Closer(Leaving[None]):
@@ -60,10 +61,15 @@ class Closer(Leaving[None]):
     LAYERED: ClassVar[bool] = True
     """Whether it is about one layer after another."""
 
-    def __init__(self, explorer: Explorer, model: int = 0) -> None:
+    @property
+    def saved_as(self) -> str:
+        """What the files are called in which this is saved."""
+        return self.NAME
+
+    def __init__(self, place: Place, model: int = 0) -> None:
         """`model` is the number, among those on the slice, of the one that a screen of one model shows."""
         super().__init__()
-        self.explorer = explorer
+        self.place = place
         self.model = model
         self._small = False
 
@@ -107,12 +113,12 @@ class Closer(Leaving[None]):
         yield Static(id="small")
 
     def on_mount(self) -> None:
-        self.explorer.watchers.append(self.show)
+        self.place.watchers.append(self.show)
         self.call_after_refresh(self.show)
 
     def on_unmount(self) -> None:
-        self.explorer.watchers.remove(self.show)
-        self.explorer.looks.wait(self, ())
+        self.place.watchers.remove(self.show)
+        self.place.looks.wait(self, ())
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -129,11 +135,11 @@ class Closer(Leaving[None]):
         """Show what there is; every widget paints only what has changed."""
         if not self.is_mounted or not self.is_current or self._small or not self.children:  # its widgets go before it
             return
-        explorer, colours, width = self.explorer, self.palette, self.size.width
-        header = header_line(explorer.session, explorer.desk, explorer.requests, colours, width)
+        place, colours, width = self.place, self.palette, self.size.width
+        header = header_line(place.session, place.desk, place.requests, colours, width)
         self.query_one("#header", Bar).show(*header, colours.bar)
         self.show_body()
-        explorer.looks.wait(self, self.asked)
+        place.looks.wait(self, self.asked)
         self._renew()
         self.query_one("#title", Bar).show(*self.title_line(), colours.background)
         self.query_one("#footer", Bar).show(keys_line(self.KEYS, colours, width), (), colours.bar)
@@ -146,7 +152,7 @@ class Closer(Leaving[None]):
 
     @property
     def palette(self) -> Palette:
-        return self.explorer.palette
+        return self.place.palette
 
     @property
     def coloured(self) -> bool:
@@ -156,35 +162,35 @@ class Closer(Leaving[None]):
 
     @property
     def ascii(self) -> bool:
-        return self.explorer.settings.ascii
+        return self.place.settings.ascii
 
     @property
     def thin(self) -> bool:
         """Whether the user wants little to be drawn, for a slow line."""
-        return self.explorer.session.thin
+        return self.place.session.thin
 
     @property
     def requests(self) -> tuple[Request, ...]:
         """The requests on the slice that is looked at, one a model."""
-        return tuple(r for r in self.explorer.requests if r.slice == self.explorer.session.slice)
+        return tuple(r for r in self.place.requests if r.slice == self.place.session.slice)
 
     def slot(self, request: Request) -> int:
         """The number that gives a model its colour and its sign."""
-        session = self.explorer.session
-        return session.slots[self.explorer.requests.index(request)] if request in self.explorer.requests else 0
+        session = self.place.session
+        return session.slots[self.place.requests.index(request)] if request in self.place.requests else 0
 
     def sign(self, request: Request) -> str:
         return MARKERS[self.slot(request) % len(MARKERS)]
 
     @property
     def at_layer(self) -> int:
-        return max(self.explorer.session.layer, 0)
+        return max(self.place.session.layer, 0)
 
     @property
     def last_example(self) -> int | None:
         """The number of the slice's last example, None while it is not known."""
         request = self.requests[0]
-        preview, measured = self.explorer.looks.of(Look(request, JobKind.PREVIEW)).value, self.explorer.desk.of(request)
+        preview, measured = self.place.looks.of(Look(request, JobKind.PREVIEW)).value, self.place.desk.of(request)
         if isinstance(preview, Preview):
             return preview.total - 1
         if (measurement := measured.measurement) and measurement.complete:
@@ -194,7 +200,7 @@ class Closer(Leaving[None]):
     @property
     def example(self) -> int:
         """The number of the example that is looked at; another slice may have fewer than the one before."""
-        wanted, last = self.explorer.example, self.last_example
+        wanted, last = self.place.example, self.last_example
         return wanted if last is None else max(0, min(wanted, last))
 
     def key(self, action: str) -> str:
@@ -203,20 +209,20 @@ class Closer(Leaving[None]):
 
     def see(self, look: Look) -> Seen:
         """What is known of a look; it is asked for."""
-        return self.explorer.looks.ask(look)
+        return self.place.looks.ask(look)
 
     def _renew(self) -> None:
         """What was made of fewer examples than are measured by now is made anew."""
         for look in self.asked:
-            value, measured = self.explorer.looks.of(look).value, self.measured(look)
+            value, measured = self.place.looks.of(look).value, self.measured(look)
             if measured and isinstance(value, (TokenTable, WorstTokens, Cloud)) and value.walked < measured.examples:
-                self.explorer.looks.renew(look, measured.examples)
+                self.place.looks.renew(look, measured.examples)
 
     def measured(self, look: Look) -> Measurement | None:
         """The whole measurement of the rows that are looked at, None while there is none."""
         for request in self.requests:
             if Look(replace(request, streams=look.request.streams), look.kind, look.example) == look:
-                known = self.explorer.desk.of(request)
+                known = self.place.desk.of(request)
                 return known.measurement if known.complete else None
         return None
 
@@ -228,25 +234,26 @@ class Closer(Leaving[None]):
             (line, colour, False) for line in textwrap.wrap(said, max(width - 4, 8), break_on_hyphens=False)
         ]
         if severe:
-            hint = f"{self.key('again')} asks again · {self.key('back')} goes back"
+            again = "" if self.place.desk.read_only else f"{self.key('again')} asks again · "
+            hint = f"{again}{self.key('back')} goes back"
             lines += [("", palette.faint, False), (hint, palette.faint, False)]
         return centred(lines, width, height, palette.background)
 
     def waiting_for(self, look: Look, width: int, height: int) -> list[Strip]:
         """Why a look has no value yet, in the middle of a field."""
-        return self.message(*status_of_look(self.explorer.looks.of(look), self.explorer.desk), width, height)
+        return self.message(*status_of_look(self.place.looks.of(look), self.place.desk), width, height)
 
     def no_card(self, look: Look) -> Sequence[Section]:
         """What a card says of what is not there yet."""
-        why, severe = status_of_look(self.explorer.looks.of(look), self.explorer.desk)
+        why, severe = status_of_look(self.place.looks.of(look), self.place.desk)
         return [Section("Nothing to see yet", (Row("", why, severe),))]
 
     # What the user does
 
     def move_layer(self, by: int, last: int) -> None:
         """Move the cursor of layers, which is the explorer's own."""
-        session = self.explorer.session
-        self.explorer.session = replace(session, layer=max(0, min(self.at_layer + by, last)))
+        session = self.place.session
+        self.place.session = replace(session, layer=max(0, min(self.at_layer + by, last)))
         self.show()
 
     def action_back(self) -> None:
@@ -270,7 +277,7 @@ class Closer(Leaving[None]):
             return
         below = next((each for each in self.app.screen_stack if isinstance(each, Closer) and screen == each.KEYS), None)
         if below is None:
-            self.app.switch_screen(self.explorer.closer(screen, self.model))
+            self.app.switch_screen(self.place.closer(screen, self.model))
             return
         below.model = self.model
         while self.app.screen is not below:
@@ -279,12 +286,12 @@ class Closer(Leaving[None]):
     def action_card(self) -> None:
         from microscope_tui.tui.screens.card import Card
 
-        title = f"{self.NAME.replace('-', ' ')} of {self.explorer.session.slice}"
+        title = f"{self.NAME.replace('-', ' ')} of {self.place.session.slice}"
         self.app.push_screen(Card(title, self.card, self.action_layer if self.LAYERED else None, self.palette))
 
     def action_again(self) -> None:
         for look in self.asked:
-            self.explorer.looks.again(look)
+            self.place.looks.again(look)
         self.show()
 
     def action_export(self) -> None:
@@ -293,14 +300,14 @@ class Closer(Leaving[None]):
         if not values:
             self.notify("There is nothing to save yet.", severity="warning")
             return
-        stem, records = f"{file_stem(self.explorer.session, datetime.now())}-{self.NAME}", self.records(everything=True)
+        stem, records = file_stem(self.place.session, datetime.now(), self.saved_as), self.records(everything=True)
 
         def save() -> list[Path]:
             data = json.dumps([value.to_json() for value in values], ensure_ascii=False)
-            return write(self.explorer.saves_to, {f"{stem}.csv": to_csv(records), f"{stem}.json": data + "\n"})
+            return write(self.place.saves_to, {f"{stem}.csv": to_csv(records), f"{stem}.json": data + "\n"})
 
         errand(
-            self.explorer,
+            self.place,
             save,
             lambda paths: self.app.notify(saved(paths), markup=False),
             lambda sentence: self.app.notify(sentence, severity="error", markup=False),
@@ -314,16 +321,16 @@ class Closer(Leaving[None]):
 
     def _copy(self, text: str, what: str) -> None:
         if text:
-            self.explorer.copy(text, what)
+            self.place.copy(text, what)
         else:
             self.notify("There is nothing to copy yet.", severity="warning")
 
     def action_theme(self) -> None:
-        self.explorer.action_theme()
+        self.place.action_theme()
         self.show()
 
     def action_picture(self) -> None:
-        self.explorer.action_picture()
+        self.place.action_picture(self.saved_as)
 
     async def action_help(self) -> None:
         await self.run_action(f"app.help_on('{self.KEYS}')")

@@ -6,7 +6,7 @@ import textwrap
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -25,16 +25,16 @@ from microscope_tui.tui.content.spans import Ends, Part, Span
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings, key_of
 from microscope_tui.tui.output.records import Record, example_records
-from microscope_tui.tui.screens.closer import Closer
+from microscope_tui.tui.screens.closer import WHOLE, Closer
 from microscope_tui.tui.screens.find import Find
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
 from microscope_tui.tui.widgets.picture import picture_rows
 
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
-
 FEW_COLOURS = "No picture: this terminal shows too few colours for it."
 THIN = "No picture: little is drawn, for a slow line ({key} in the explorer)."
+BARS = 3
+"""Lines above and below the list and the example."""
 WIDE = 100
 """Columns from which the list and the example stand side by side."""
 PICTURE = 0.5
@@ -56,8 +56,8 @@ class Examples(Closer):
     Examples.-narrow #card { width: 1fr; height: 2fr; }
     """
 
-    def __init__(self, explorer: Explorer, model: int = 0) -> None:
-        super().__init__(explorer, model)
+    def __init__(self, place: Place, model: int = 0) -> None:
+        super().__init__(place, model)
         self.filter = ALL
         self._top = 0
         self._pages: list[int] = []
@@ -67,6 +67,8 @@ class Examples(Closer):
         """The examples that are still to be looked through, the next one last."""
         self._listing: Listing | None = None
         self._listed: dict[str, Sequence[int]] = {}
+        self._tallest = 0
+        """Lines of the longest example without a picture that was looked at."""
         self._made_of: tuple[object, ...] = ()
 
     def body(self) -> ComposeResult:
@@ -86,7 +88,7 @@ class Examples(Closer):
         pages = tuple(value for value in values if isinstance(value, Preview))
         if not pages or pages[0].start:
             return None
-        measured = tuple((request, self.explorer.desk.of(request).measurement) for request in self.requests)
+        measured = tuple((request, self.place.desk.of(request).measurement) for request in self.requests)
         made_of = (*map(id, pages), *((request, id(m)) for request, m in measured))  # the listing keeps them alive
         if self._listing is None or made_of != self._made_of:
             self._listing, self._listed, self._made_of = Listing(pages, measured), {}, made_of
@@ -104,7 +106,7 @@ class Examples(Closer):
     @property
     def at(self) -> int:
         """The place in the list of the example that is looked at, the nearest one where the filter leaves it out."""
-        listed, wanted = self.listed, self.explorer.example
+        listed, wanted = self.listed, self.place.example
         after = bisect_left(listed, wanted)
         near = [i for i in (after - 1, after) if 0 <= i < len(listed)]
         return min(near, key=lambda i: abs(listed[i] - wanted), default=0)
@@ -133,11 +135,24 @@ class Examples(Closer):
         if self._ahead:  # no more are held at once
             self._pages = [*self._pages[:1], self._ahead[-1] // PAGE * PAGE]
         self.query_one("#list", Canvas).show(self._list, self.palette.background)
-        self.query_one("#card", Canvas).show(self._card, self.palette.background)
+        card = self.query_one("#card", Canvas)
+        card.show(self._card, self.palette.background)
+        card.styles.height = self._height()
 
     def on_resize(self, event: events.Resize) -> None:
         """Side by side only a few words of a question have room."""
         self.set_class(event.size.width < WIDE, "-narrow")
+        self._tallest = 0
+
+    def _height(self) -> int | None:
+        """The lines of the example below the list, where it has no picture: the list has the others. It has not fewer
+        for a shorter one, so that the list does not move from example to example. None is for its share of the room."""
+        listing, (width, height) = self.listing, self.size
+        if listing is None or self._draws or width >= WIDE:
+            return None
+        if self.listed and (card := listing.cards.get(self.listed[self.at])):
+            self._tallest = max(self._tallest, len(self._lines(listing, card, width, height)))
+        return min(self._tallest, 2 * (height - BARS) // 3) or None
 
     def _look_through(self) -> None:
         """Look for the words as far as pages are here; what comes after is asked for, page by page."""
@@ -155,7 +170,7 @@ class Examples(Closer):
             self._ahead.pop()
             if index in cards and says(cards[index], words):
                 self._ahead = []
-                self.explorer.example = index
+                self.place.example = index
                 return
             if not self._ahead:
                 self.notify(f"No example of these has the words “{self._sought}”.", markup=False)
@@ -200,11 +215,19 @@ class Examples(Closer):
         if index not in listing.cards:
             page = replace(self.asked[0], example=index // PAGE * PAGE)
             return self.waiting_for(page, width, height)
-        card = listing.cards[index]
-        palette = self.palette
-        words = [row(parts, width, palette.background) for parts in self._words(listing, card, width - 2)]
+        return self._lines(listing, listing.cards[index], width, height)[:height]
+
+    def _lines(self, listing: Listing, card: ExampleCard, width: int, height: int) -> list[Strip]:
+        """An example, its pictures as large as `height` lines leave room for."""
+        words = [row(parts, width, self.palette.background) for parts in self._words(listing, card, width - 2)]
         room = max(height - len(words) - 1, int(PICTURE * height)) if card.pictures else 0
-        return [*self._pictures(card, width, room), *words][:height]
+        return [*self._pictures(card, width, room), *words]
+
+    @property
+    def _draws(self) -> bool:
+        """Whether there are pictures, and they are drawn."""
+        cards = self.listing.cards.values() if self.listing else ()
+        return self.coloured and not self.thin and any(card.pictures for card in cards)
 
     def _pictures(self, card: ExampleCard, width: int, height: int) -> list[Strip]:
         """The pictures side by side."""
@@ -245,7 +268,7 @@ class Examples(Closer):
         for request in self.requests:
             said.append(self._verdict(request, card, dict(answers).get(request), width))
         if card.hint and not unusable(card):
-            said += [[("", palette.text, False)]]
+            said.append([])
             said += [[(f" {line}", palette.faint, False)] for line in textwrap.wrap(f"hint: {card.hint}", width)]
         return said
 
@@ -257,7 +280,7 @@ class Examples(Closer):
         if answer:
             text = f"{'right' if answer.right else 'wrong'}: {letter(answer.chosen)}, margin {answer.margin:+.2f}"
             return [name, (text, palette.good if answer.right else palette.error, False)]
-        measurement = self.explorer.desk.of(request).measurement
+        measurement = self.place.desk.of(request).measurement
         skipped = measurement and card.key in {each.example for each in measurement.skipped}
         why = "has skipped it" if skipped else "answers nothing" + (": there are no choices" * (not card.choices))
         if measurement is None or not measurement.complete:
@@ -280,7 +303,7 @@ class Examples(Closer):
         listing = self.listing
         if listing is None or not self.listed:
             return ""
-        words = self._words(listing, listing.card(self.listed[self.at]), 10_000)
+        words = self._words(listing, listing.card(self.listed[self.at]), WHOLE)
         return "\n".join("".join(text for text, _, _ in parts).strip() for parts in words)
 
     # What the user does
@@ -298,7 +321,7 @@ class Examples(Closer):
             self._go_to(int(typed), listing)
         else:
             self._sought = typed
-            after = bisect_right(self.listed, self.explorer.example)
+            after = bisect_right(self.listed, self.place.example)
             self._ahead = [*self.listed[after:], *self.listed[:after]][::-1]
         self.show()
 
@@ -307,7 +330,7 @@ class Examples(Closer):
             self.notify(f"There is no example {number:,}: the last one is {listing.total - 1:,}.", severity="warning")
             return
         self._ahead = []
-        self.explorer.example = number
+        self.place.example = number
         if number not in self.listed:
             self.notify(f"Example {number:,} is not {self.filter}: all are shown.")
             self.filter, self._top = ALL, 0
@@ -324,7 +347,7 @@ class Examples(Closer):
         listed = self.listed
         self._ahead = []
         if listed:
-            self.explorer.example = listed[max(0, min(self.at + by, len(listed) - 1))]
+            self.place.example = listed[max(0, min(self.at + by, len(listed) - 1))]
             self.show()
 
     def action_example(self, by: int) -> None:
@@ -342,8 +365,8 @@ class Examples(Closer):
 
     def action_open(self) -> None:
         if self.listed:
-            self.explorer.example = self.listed[self.at]
-            self.app.push_screen(self.explorer.closer("tokens", self.model))
+            self.place.example = self.listed[self.at]
+            self.app.push_screen(self.place.closer("tokens", self.model))
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
         if message.canvas.id == "list" and self._top + message.y < len(self.listed):

@@ -150,6 +150,11 @@ class Explorer(Choosing):
         return curves if self.has_class("-roomy") else 1
 
     @property
+    def read_below(self) -> int:
+        """How many lines below the panes are not to be covered: those of the values at the cursor, and the keys."""
+        return self._inspected + 1
+
+    @property
     def requests(self) -> tuple[Request, ...]:
         if self._asked is None or self._asked[0] is not self.session:  # every line of a list asks for them
             self._asked = self.session, self.session.requests(self.settings)

@@ -33,12 +33,12 @@ class Exporting(Moving):
             return Path.cwd()
         return Path()
 
-    def action_picture(self) -> None:
-        """Save the screen as it is."""
+    def action_picture(self, what: str = "") -> None:
+        """Save the screen as it is; `what` it shows if it is not the explorer."""
         from microscope_tui.tui.output import export  # what saves and copies is imported when it is asked for
 
         screen, folder = self.app.export_screenshot(), self.saves_to
-        name = f"{export.file_stem(self.session, datetime.now())}-screen.svg"
+        name = f"{export.file_stem(self.session, datetime.now(), what)}-screen.svg"
         errand(
             self,
             lambda: export.write(folder, {name: export.bare(screen)}),

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
 
-from microscope_tui.inspection import Cloud
+from microscope_tui.inspection import Cloud, Projection
 from microscope_tui.terms import JobKind, Modality, Request, Stream
 from microscope_tui.tui.content.cards import Row, Section
 from microscope_tui.tui.content.closer_cards import map_card, massive_rows
@@ -26,12 +26,10 @@ from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, cloud_records
 from microscope_tui.tui.screens.onemodel import OneModel
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.themes import KINDS, MARKERS
 from microscope_tui.tui.widgets.canvas import Canvas, row
 from microscope_tui.tui.widgets.scatter import Scatter
-
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
 
 MOST = 2
 """Models side by side."""
@@ -48,9 +46,9 @@ class Map(OneModel):
     NAME = "map"
     DEFAULT_CSS = "Map #map-1 { border-left: solid $line; }"
 
-    def __init__(self, explorer: Explorer, model: int = 0) -> None:
-        super().__init__(explorer, model)
-        _, stream = explorer.session.focus
+    def __init__(self, place: Place, model: int = 0) -> None:
+        super().__init__(place, model)
+        _, stream = place.session.focus
         self.stream = stream
         self.whole = False
         self.by_model = False
@@ -76,6 +74,10 @@ class Map(OneModel):
         if len(requests) <= MOST:
             return ""
         return f"{', '.join(str(requests.index(r) + 1) for r in self.side_by_side)} of {len(requests)}"
+
+    @property
+    def saved_as(self) -> str:
+        return f"{self.NAME}-{'t-SNE' if self.tsne else 'PCA'}"
 
     @property
     def asked(self) -> Sequence[Look]:
@@ -129,7 +131,9 @@ class Map(OneModel):
         kept = [i for i, modality in enumerate(cloud.modality) if self.modality in (None, modality)]
         layer = cloud.points[self.at_layer]
         series = [slot if self.by_model else tuple(Modality).index(cloud.modality[i]) for i in kept]
-        scatter = Scatter([layer[i] for i in kept], series, palette, self.whole, kinds=not self.by_model)
+        limited = cloud.projection is not Projection.TSNE
+        points = [layer[i] for i in kept]
+        scatter = Scatter(points, series, palette, self.whole, kinds=not self.by_model, limited=limited)
         label = shorten(short_name(request.model), max(width // 4, 8))
         named = (f" {MARKERS[slot % len(MARKERS)]} {label} ", palette.of(slot), True)
         head: list[Part] = [
@@ -147,10 +151,10 @@ class Map(OneModel):
 
     def _not_yet(self, look: Look, cloud: Cloud, width: int, height: int) -> list[Strip]:
         """Why a layer is not there whose turn has not come."""
-        seen, made = self.explorer.looks.of(look), len(cloud.points)
+        seen, made = self.place.looks.of(look), len(cloud.points)
         there = f"layers 0 to {made - 1}" if made > 1 else "layer 0"
         said = f"layer {self.at_layer} comes later: {there} of {cloud.layers} are there"
-        return self.message(f"{said} · {status_of_look(seen, self.explorer.desk)[0]}", False, width, height)
+        return self.message(f"{said} · {status_of_look(seen, self.place.desk)[0]}", False, width, height)
 
     def _legend(self, cloud: Cloud, width: int) -> list[Part]:
         """What the colours mean, and how many rows there are of each."""

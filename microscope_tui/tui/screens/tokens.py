@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -22,14 +22,13 @@ from microscope_tui.tui.content.tokens import Quantity, Scale, Tokens
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, token_record, token_records
+from microscope_tui.tui.screens.closer import WHOLE
 from microscope_tui.tui.screens.onemodel import OneModel
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
 from microscope_tui.tui.widgets.heat import HEAD, Heat
 from microscope_tui.tui.widgets.patches import Patches
 from microscope_tui.tui.widgets.picturefield import BARE, TINTED, VALUES, PictureField
-
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
 
 WIDE = 100
 """Columns from which the tokens and the picture stand side by side."""
@@ -50,9 +49,9 @@ class TokenScreen(OneModel):
     TokenScreen #detail { height: 5; }
     """
 
-    def __init__(self, explorer: Explorer, model: int = 0, token: int | None = None) -> None:
+    def __init__(self, place: Place, model: int = 0, token: int | None = None) -> None:
         """`token` is where the cursor starts; its picture is unfolded."""
-        super().__init__(explorer, model)
+        super().__init__(place, model)
         self.quantity = Quantity.RESIDUAL
         self._instead = False
         """Whether another quantity is shown until that one is known."""
@@ -68,6 +67,10 @@ class TokenScreen(OneModel):
             yield Canvas(id="heat")
             yield Canvas(id="picture")
         yield Canvas(id="detail")
+
+    @property
+    def saved_as(self) -> str:
+        return f"{self.NAME}-example-{self.example}"
 
     @property
     def asked(self) -> Sequence[Look]:
@@ -193,10 +196,10 @@ class TokenScreen(OneModel):
         """The exact values at the cursor, and the words of the lens."""
         if (reading := self.reading) is None:
             return []
-        return [row(parts, width, self.palette.background) for parts in self.detail(reading).lines()][:height]
+        return [row(parts, width, self.palette.background) for parts in self.detail(reading).lines(width)][:height]
 
     def detail(self, reading: Reading) -> Detail:
-        measured = self.explorer.desk.of(self.request).complete
+        measured = self.place.desk.of(self.request).complete
         return Detail(reading.tokens, reading.line, self.at_layer, self.quantity, self.palette, measured)
 
     def card(self) -> Sequence[Section]:
@@ -217,7 +220,8 @@ class TokenScreen(OneModel):
     def at_cursor(self) -> str:
         if (reading := self.reading) is None:
             return ""
-        return "\n".join("".join(text for text, _, _ in parts).strip() for parts in self.detail(reading).lines())
+        lines = self.detail(reading).lines(WHOLE)
+        return "\n".join("".join(text for text, _, _ in parts).strip() for parts in lines)
 
     # What the user does
 
@@ -294,7 +298,7 @@ class TokenScreen(OneModel):
     def action_example(self, by: int) -> None:
         """The next example of the slice, as far as it is known how many there are."""
         number, last = self.example + by, self.last_example
-        self.explorer.example = max(0, number if last is None else min(number, last))
+        self.place.example = max(0, number if last is None else min(number, last))
         self.show()
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -16,16 +16,14 @@ from microscope_tui.tui.content.cards import Section
 from microscope_tui.tui.content.closer_cards import worst_card
 from microscope_tui.tui.content.readout import figure, shorten
 from microscope_tui.tui.content.spans import Ends, Span
-from microscope_tui.tui.content.tokens import Quantity
+from microscope_tui.tui.content.tokens import BY_FOLD, BY_FOLD_SHORT
 from microscope_tui.tui.data.looks import Look
 from microscope_tui.tui.keys import bindings
 from microscope_tui.tui.output.records import Record, worst_records
 from microscope_tui.tui.screens.onemodel import OneModel
+from microscope_tui.tui.screens.place import Place
 from microscope_tui.tui.themes import KINDS
 from microscope_tui.tui.widgets.canvas import Canvas, row, scrolled
-
-if TYPE_CHECKING:
-    from microscope_tui.tui.screens.explorer import Explorer
 
 HEAD = 1
 """Lines above the list."""
@@ -38,8 +36,8 @@ class Worst(OneModel):
     KEYS = "worst"
     NAME = "worst-tokens"
 
-    def __init__(self, explorer: Explorer, model: int = 0) -> None:
-        super().__init__(explorer, model)
+    def __init__(self, place: Place, model: int = 0) -> None:
+        super().__init__(place, model)
         self.modality: Modality | None = None
         self.at = 0
         self._top = 0
@@ -89,12 +87,12 @@ class Worst(OneModel):
     def _ask_when_measured(self) -> None:
         """Ask once more when the measurement is there whose maps and sample were missing."""
         look = self.asked[0]
-        if not self.explorer.desk.of(self.request).complete:
+        if not self.place.desk.of(self.request).complete:
             self._too_early.add(look)
         elif look in self._too_early:
             self._too_early.remove(look)
             if self.see(look).error:
-                self.explorer.looks.again(look)
+                self.place.looks.again(look)
 
     def _rows(self, width: int, height: int) -> list[Strip]:
         value = self.value
@@ -116,7 +114,7 @@ class Worst(OneModel):
         names = [where(token) for token in tokens]
         wide = max(map(cell_len, names))
         which = f"the {len(tokens)} worst of {self.modality or 'all modalities together'}"
-        head = f"{Quantity.RESIDUAL.short:>11}   {'example':<{wide}}  token     {which}"
+        head = f"{BY_FOLD_SHORT:>12}  {'example':<{wide}}  token     {which}"
         rows = [row([(head, palette.faint, False)], width, palette.background)]
         for number, token in enumerate(shown, self._top):
             name = names[number] + " " * (wide - cell_len(names[number]))
@@ -165,7 +163,7 @@ class Worst(OneModel):
             return ""
         token = self.listed[min(self.at, len(self.listed) - 1)]
         where = f"example {token.index} ({token.example}), token {token.position} “{token.token}”, {token.modality}"
-        return f"{self.request.model}, layer {self.at_layer}: {Quantity.RESIDUAL.said} {token.residual:.6g} at {where}"
+        return f"{self.request.model}, layer {self.at_layer}: {BY_FOLD} {token.residual:.6g} at {where}"
 
     # What the user does
 
@@ -193,8 +191,8 @@ class Worst(OneModel):
     def action_open(self) -> None:
         if self.listed:
             token = self.listed[self.at]
-            self.explorer.example = token.index
-            self.app.push_screen(self.explorer.closer("tokens", self.model, token.position))
+            self.place.example = token.index
+            self.app.push_screen(self.place.closer("tokens", self.model, token.position))
 
     def on_canvas_clicked(self, message: Canvas.Clicked) -> None:
         if message.y >= HEAD and self._top + message.y - HEAD < len(self.listed):

@@ -9,6 +9,7 @@ from functools import cached_property
 from rich.cells import cell_len, set_cell_size
 from textual.strip import Strip
 
+from microscope_tui.tui.content.names import told_apart
 from microscope_tui.tui.content.readout import WARNING, choose, fit, shorten, shorten_end, wrapped
 from microscope_tui.tui.content.spans import Part
 from microscope_tui.tui.content.status import REMEDIES
@@ -18,8 +19,9 @@ from microscope_tui.tui.themes import MARKERS, Palette
 from microscope_tui.tui.widgets.canvas import row
 from microscope_tui.tui.widgets.chart import Drawing, drawing
 
-VALUES = 32
-"""Cells that a line of values needs beside the name: its sign, a value, a star and an interval."""
+VALUES, SIGNS, RATIO = 33, 3, 10
+"""Cells that a line of values needs beside the name: the sign of its curve, a value, a star and an interval; those that
+the signs of differences need; and those of n/d, which there is to be room for where names are cut anyway."""
 LEAST_CHART = 6
 """Rows that a chart needs: so many are kept from the lines of values where there are several."""
 
@@ -93,8 +95,8 @@ class Face:
         signs = [(f" {_sign(series)} ", palette.of(series.number), series.pinned) for series in view.series]
         close = [(f"{' ' * (not i)}{_sign(s)}", palette.of(s.number), s.pinned) for i, s in enumerate(view.series)]
         legend = [
-            (f" {_sign(series)} {shorten(series.label, room)} ", palette.of(series.number), series.pinned)
-            for series in view.series
+            (f" {_sign(series)} {label} ", palette.of(series.number), series.pinned)
+            for series, label in zip(view.series, told_apart([s.label for s in view.series], room), strict=True)
         ]
         for left, right in (
             ([title, meaning, partial], legend),
@@ -116,9 +118,12 @@ class Face:
         parts: list[Part] = [(f" {_sign(series)} ", colour, True)]
         if not self.titled:
             narrowest = min(self.width, self.least)
-            most = max(narrowest // 4, narrowest - VALUES - 2 * bool(self.view.less), 8)
-            length = min(max(cell_len(s.label) for s in self.view.series), most)
-            parts.append((set_cell_size(shorten(series.label, length), length) + "  ", colour, series.pinned))
+            labels = [s.label for s in self.view.series]
+            room = narrowest - VALUES - SIGNS * bool(self.view.less)
+            whole = max(map(cell_len, labels)) <= room
+            names = told_apart(labels, room if whole else max(room - RATIO, narrowest // 4, 8))
+            name = names[self.view.series.index(series)]
+            parts.append((set_cell_size(name, max(map(cell_len, names))) + "  ", colour, series.pinned))
         edge = self.width - (not self.titled) - len(end)  # nothing is written up to the line of a frame
         room = edge - _length(*parts)
         if series.profile is None:

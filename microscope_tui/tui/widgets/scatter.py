@@ -38,6 +38,8 @@ class Scatter:
     whole: bool = False
     kinds: bool = False
     """Whether the series are modalities, by their places among them."""
+    limited: bool = True
+    """Whether the limits of the plane are said: of one whose distances mean nothing they mean nothing either."""
 
     @property
     def limits(self) -> tuple[Range, Range]:
@@ -73,7 +75,7 @@ class Scatter:
             for series_, columns in groupby(range(width), key=lambda x, y=y: most.get((y, x))):  # type: ignore[misc]
                 segments.append(self._piece(series_, [dots.get((y, x), 0) for x in columns]))
             lines.append(Strip(segments).adjust_cell_length(width, style(palette.text, palette.background)))
-        places = (f"x {across.low:.3g} … {across.high:.3g}", f"y {up.low:.3g} … {up.high:.3g}")
+        places = (f"x {across.low:.3g} … {across.high:.3g}", f"y {up.low:.3g} … {up.high:.3g}") if self.limited else ()
         beyond = (f"{outside:,} of {len(self.points):,} outside",) if outside else ()
         said = " " + "   ".join((*beyond, *places))
         if len(said) > width:  # on a narrow map with fewer words
