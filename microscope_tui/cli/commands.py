@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from microscope_tui import __version__
 from microscope_tui.catalogue.locate import full_name
 from microscope_tui.cli.interrupt import interrupt
 from microscope_tui.cli.options import PROGRAM, open_store, request_of, settings_of, slice_of
@@ -112,8 +113,10 @@ def _nearest(settings: Settings, request: Request) -> str:
     has = {word for p in found.profiles for word in (p.metric, p.modality, p.stream)}
     lacks = [word for word in (*request.metrics, *request.modalities, *request.streams) if word not in has]
     how = ", ".join(filter(None, (made_otherwise(request, found), f"without {' and '.join(lacks)}" if lacks else "")))
-    how = how or "made of files that are not here or have changed"
-    return f"of this model and slice it has one {how}, which `{PROGRAM} --read-only` shows; "
+    version = found.provenance.get("versions", {}).get("microscope_tui", __version__)
+    if not how:
+        how = f"made by version {version}" if version != __version__ else "made of other files, or of files that are not here"
+    return f"of this model and slice it has one {how}, which `{PROGRAM} --read-only --cache {settings.cache}` shows; "
 
 
 def plan(options: argparse.Namespace) -> int:

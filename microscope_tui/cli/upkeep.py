@@ -64,7 +64,7 @@ def jobs(options: argparse.Namespace) -> int:
         )
         for job in known
     ]
-    header = ("job", "state", "kind", "done of", "model", "slice", "variant", "error")
+    header = ("job", "state", "kind", "done", "model", "slice", "variant", "error")
     table(header, rows, names=("model", "slice"))
     return 0
 

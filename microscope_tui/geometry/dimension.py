@@ -305,8 +305,7 @@ class Ratios:
 def _estimate(ratios: Ratios, method: str, blank: Estimate) -> Estimate:
     k = ratios.radii.shape[1]
     if not len(ratios.radii):
-        far = f"no row has {k} neighbours in other examples" if ratios.apart else "distances of rows overflow float64"
-        return replace(blank, reason=far)
+        return replace(blank, reason=f"no row has {k} neighbours in other examples")
     r1, r2 = ratios.radii[:, 0], ratios.radii[:, 1]
     zero = int((r1 == 0).sum())
     if zero and method in DIFFERENT_ROWS:

@@ -104,7 +104,7 @@ class Collected:
     size: int
 
     def __str__(self) -> str:
-        return f"Removed {self.files} leftovers, {size_text(self.size)}."
+        return f"Removed {self.files} leftover{'' if self.files == 1 else 's'}, {size_text(self.size)}."
 
 
 @dataclass(frozen=True)

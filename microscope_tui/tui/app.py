@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
+from rich.console import RenderableType
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -42,7 +44,7 @@ from microscope_tui.tui.state import Remembered
 from microscope_tui.tui.themes import palettes, widget_theme
 
 AROUND = 3
-"""Cells on both sides of what is told."""
+"""Cells on both sides of what is told, together."""
 KEEP_EVERY = 5.0
 """Seconds between two looks whether the session has changed."""
 
@@ -212,9 +214,19 @@ class ExplorerApp(App[int], inherit_bindings=False):
 
     def _come_back(self) -> None:
         """After a stop that nobody announced the shell has left its own modes and lines on the terminal."""
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(signal.SIGCONT)  # `bg` wakes us, and the terminal stops us, any number of times
         with self.suspend():
-            pass
+            self._heed_the_shell(loop)
         self.action_redraw()
+
+    def exit(self, result: int | None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Leave; from here on the terminal is not taken again, whatever signal comes."""
+        with contextlib.suppress(RuntimeError):  # without a loop nothing is heeded
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTSTP, signal.SIGCONT):
+                loop.remove_signal_handler(number)
+        super().exit(result, return_code, message)
 
     def action_command_palette(self) -> None:
         """Every action by name."""

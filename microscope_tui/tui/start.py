@@ -102,10 +102,12 @@ def run(settings: Settings, session: Session, *, given: Collection[str] = (), so
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether a folder with a store in it may not be written, as the store itself would say: it can be looked at."""
+    """Whether a folder of ours with a store in it may not be written, as `store.folder.prepare` would say (which takes
+    too long to import here): it can be looked at."""
     try:
-        writable = folder.stat().st_mode & stat.S_IWUSR and os.access(folder, os.W_OK | os.X_OK)
-        return not writable and (folder / "store").is_dir()
+        found = folder.stat()
+        writable = found.st_mode & stat.S_IWUSR and os.access(folder, os.W_OK | os.X_OK)
+        return not writable and found.st_uid == os.geteuid() and (folder / "store").is_dir()
     except OSError:
         return False
 

@@ -140,8 +140,8 @@ class Keeper:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """While no other explorer reads the names to change them. Who is waited for in vain, or cannot be on this file
-    system, is not waited for: each write is whole in any case."""
+    """While no other explorer reads the names to change them. After `PATIENCE`, or where the file system has no such
+    locks, one goes on without: each write is whole in any case."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + PATIENCE
     try:

@@ -299,11 +299,11 @@ def stop(cache: Path, timeout: float = STOP_SECONDS) -> bool:
     cache = prepare(cache, read_only=True)
     if not is_held(cache):
         return False
-    deadline = time.monotonic() + timeout
     try:
         connection = dial(cache)
     except MicroscopeError:
         connection = None
+    deadline = time.monotonic() + timeout  # from now on: one that does not answer has only now been told
     if connection is None:
         _terminate(cache)
     else:

@@ -53,8 +53,8 @@ class Remote:
     def gpu_failed(self, job_id: str) -> bool:
         return bool(self._ask("gpu_failed", job_id))
 
-    def halted(self, job_id: str, *, later: bool = False) -> Job:
-        return Job.from_json(self._ask("halted", job_id, later))
+    def halted(self, job_id: str) -> Job:
+        return Job.from_json(self._ask("halted", job_id))
 
     def end(self, job_id: str, state: JobState, error: str | None = None, fault: Fault | None = None) -> Job:
         return Job.from_json(self._ask("end", job_id, state, error, fault))

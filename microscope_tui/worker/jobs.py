@@ -131,7 +131,7 @@ class Queue:
             job = self.job(job_id)
             if job.state is JobState.PAUSED:
                 return self.put_back(job_id)
-            if job.becoming is JobState.PAUSED:  # it has not noticed yet
+            if job.becoming is JobState.PAUSED:  # where it has stopped already, `halted` lets it wait
                 return self._set(replace(job, becoming=None))
             return job
 
@@ -157,7 +157,7 @@ class Queue:
             job = self.job(job_id)
             if job.state.waits:
                 return self._become(job, state)
-            if job.state is JobState.RUNNING:
+            if job.state is JobState.RUNNING and job.becoming is not JobState.CANCELLED:
                 return self._set(replace(job, becoming=state))
             return job
 
@@ -214,13 +214,12 @@ class Queue:
     def should_stop(self, job_id: str) -> bool:
         return self._stopping or self._jobs[job_id].becoming is not None
 
-    def halted(self, job_id: str, *, later: bool = False) -> Job:
-        """Sets what becomes of a running job that has stopped, or will with its process; `later`: the next goes on."""
+    def halted(self, job_id: str) -> Job:
+        """Sets what becomes of a running job that has stopped, or will with its process: what it was told to, else it
+        waits, also where it was told to go on while it was stopping."""
         with self._changed:
             job = self._jobs[job_id]
-            if (self._stopping or later) and not job.becoming:
-                return self.put_back(job_id)
-            return self._become(job, job.becoming or JobState.CANCELLED)
+            return self._become(job, job.becoming) if job.becoming else self.put_back(job_id)
 
     def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None:
         """How far a running job is; screens hear it at the next `tell`, `keep` writes it to the disk."""

@@ -104,8 +104,8 @@ class Lane(threading.Thread):
                 return queue.partial(job_id)
             case ["gpu_failed", job_id]:
                 return queue.gpu_failed(job_id)
-            case ["halted", job_id, later]:
-                return self._done(queue.halted(job_id, later=later))
+            case ["halted", job_id]:
+                return self._done(queue.halted(job_id))
             case ["end", job_id, state, error, fault]:
                 return self._done(queue.end(job_id, JobState(state), error, Fault(fault) if fault else None))
             case ["wait_for_room", job_id, error]:

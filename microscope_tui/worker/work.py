@@ -88,7 +88,7 @@ class Desk(Protocol):
     def progress(self, job_id: str, progress: Progress, *, keep: bool) -> None: ...
     def partial(self, job_id: str) -> None: ...
     def gpu_failed(self, job_id: str) -> bool: ...
-    def halted(self, job_id: str, *, later: bool = False) -> Job: ...
+    def halted(self, job_id: str) -> Job: ...
     def end(self, job_id: str, state: JobState, error: str | None = None, fault: Fault | None = None) -> Job: ...
     def wait_for_room(self, job_id: str, error: str) -> Job: ...
 
@@ -209,7 +209,7 @@ class Work(threading.Thread):
                 else:
                     self._look(job, store)
         except Cancelled as error:
-            log.info("job %s is %s: %s", job.id, self._queue.halted(job.id, later=self.device_lost).state, error)
+            log.info("job %s is %s: %s", job.id, self._queue.halted(job.id).state, error)
         except DiskFull as error:
             self._queue.wait_for_room(job.id, f"{error} The job goes on by itself then.")
             log.error("job %s waits: %s", job.id, error)
@@ -221,7 +221,7 @@ class Work(threading.Thread):
             text = " ".join(str(error).split())
             self.device_lost = lost_device(error)
             if self.device_lost and self._queue.gpu_failed(job.id):
-                self._queue.halted(job.id, later=True)
+                self._queue.halted(job.id)
             elif self.device_lost:
                 self._fail(
                     job,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import microscope_tui
 from microscope_tui.cli import main
 from microscope_tui.store import Store
 from microscope_tui.terms import Job, JobState, Progress, Request, SliceSpec
@@ -137,11 +138,11 @@ def test_the_list_of_jobs_says_what_is_counted(tmp_path: Path, capsys: pytest.Ca
             store.put_job(job)
     assert main(["jobs", "--cache", str(tmp_path)]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    begin, end = header.index("done of"), header.index("model")
+    begin, end = header.index("done"), header.index("model")
     assert [row[begin:end].strip() for row in rows] == ["64/64", "9/9 layers", ""]
 
 
-def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
+def test_read_only_changes_nothing_and_says_so(tmp_path, capsys, monkeypatch):
     few = ["demo:omnifusion", "demo:scienceqa?count=4", "--metric", "anisotropy", "--stream", "main", "--csv"]
 
     def refused(*arguments):
@@ -167,12 +168,17 @@ def test_read_only_changes_nothing_and_says_so(tmp_path, capsys):
     assert main([*theirs, "cache", "import", archive]) == 0
     capsys.readouterr()
     for more, apart in (
-        ([], "made of files that are not here or have changed"),
+        ([], "made of other files, or of files that are not here"),
         (["--folds", "3", "--dtype", "bfloat16", "--metric", "dimension"], "in float32, 10 folds, without dimension"),
         (["--modality", "text", "audio"], "without audio"),
     ):
         said = refused(*theirs, "measure", *few, *more)
-        assert f": of this model and slice it has one {apart}, which `microscope-tui --read-only` shows; leave" in said
+        shown = f"`microscope-tui --read-only --cache {tmp_path}/theirs` shows"
+        assert f": of this model and slice it has one {apart}, which {shown}; leave" in said
+    with monkeypatch.context() as patch:
+        patch.setattr("microscope_tui.cli.commands.__version__", "9.9")
+        made = f"made by version {microscope_tui.__version__}"
+        assert f"it has one {made}, which" in refused(*theirs, "measure", *few)
     assert "one" not in refused(*theirs, "measure", *few, "--without", "sinks").partition("measured: ")[2]
     for action in (["clear"], ["gc"], ["verify"], ["rm", min(held)], ["import", archive]):
         assert "read-only" in refused("cache", *action)

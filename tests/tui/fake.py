@@ -181,7 +181,7 @@ class FakeSource:
         return self.damage
 
     def tidy(self) -> str:
-        return "Removed 2 orphan files, 0.1 MB."
+        return "Removed 2 leftovers, 0.1 MB."
 
     def close(self) -> None:
         self.closed = True

@@ -199,7 +199,7 @@ def test_looks_that_were_made_are_shown_and_others_are_said_to_be_missing(looked
     with pytest.raises(MicroscopeError, match=r"no map of main, .* there is one of residual and of update: u"):
         looked_at.submit(main, JobKind.MAP)
     with pytest.raises(
-        MicroscopeError, match=r"^This cache holds no t-SNE map of main, and opened read-only it gets none\.$"
+        MicroscopeError, match=r"^This cache holds no t-SNE map of main, and none is made, for it is open read-only\.$"
     ):
         looked_at.submit(main, JobKind.TSNE)
     with pytest.raises(MicroscopeError, match="This cache holds no tokens of example 4, and"):
@@ -245,7 +245,7 @@ def test_the_pickers_offer_what_there_are_results_of(source: ArchiveSource):
 
 def test_nothing_is_measured_removed_or_steered(source: ArchiveSource, cache: Path):
     before = fingerprint(cache)
-    with pytest.raises(MicroscopeError, match=r"^Not measured, and read-only nothing is: the cache has nothing of it"):
+    with pytest.raises(MicroscopeError, match=r"^Not measured, for this cache is open read-only: it has nothing of it"):
         source.submit(Request("demo:llava-next", SLICE))
     with pytest.raises(MicroscopeError, match="only other rows of it"):
         source.submit(Request(THEIRS, SLICE, without=("duplicates",)))
@@ -324,7 +324,7 @@ async def test_the_explorer_starts_on_what_is_there_and_says_what_it_is(source: 
             assert e.explorer.requests[0].without == ()
             assert not e.explorer.requests[0].one_tile
             assert "still" not in str(e.explorer.query_one("#pane-0").border_title)
-        await e.until(lambda: "Not measured, and read-only nothing is: the cache has only other rows" in e.notes)
+        await e.until(lambda: "Not measured, for this cache is open read-only: it has only other rows" in e.notes)
         await e.press("S")  # which is there
         await e.until(lambda: "without sinks" in e.bar("metric"))
         await e.pilot.pause()
@@ -363,7 +363,7 @@ def test_a_cache_that_cannot_be_written_is_looked_at_without_being_told_to(cache
                 return " ".join(terminal.text.replace("▌", " ").split())
 
             terminal.until(lambda: terminal.braille > 40 and all(text in said() for text in shown))
-            terminal.press("D", lambda: "read-only nothing is: the cache has only other rows" in said())
+            terminal.press("D", lambda: "open read-only: it has only other rows" in said())
             terminal.child.send("q")
             assert terminal.end() == 0
             assert terminal.is_clean()

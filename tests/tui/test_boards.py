@@ -304,7 +304,7 @@ async def test_the_cache_is_verified_and_tidied_up():
         await e.press("v")
         await e.until(lambda: "its digest differs" in text_of(e, "#said"))
         await e.press("g")
-        await e.until(lambda: "2 orphan files" in text_of(e, "#said"))
+        await e.until(lambda: "2 leftovers" in text_of(e, "#said"))
 
 
 @pytest.mark.parametrize(("size", "full"), [(0, 0), (50, 12), (100, 24), (250, 24)])

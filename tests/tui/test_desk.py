@@ -6,6 +6,7 @@ import pytest
 
 from microscope_tui.terms import Job, JobState, Request
 from microscope_tui.tui.data.desk import Desk
+from microscope_tui.tui.data.variants import near
 from tests.tui.fake import MODELS, SLICE, made_up
 
 REQUEST = Request(MODELS[0], SLICE)
@@ -99,3 +100,12 @@ def test_what_was_asked_for_anew_is_not_given_its_old_job_when_a_worker_is_back(
     assert desk.of(REQUEST).waiting
     assert desk.of(REQUEST).error is None
     assert desk.of(other).error == "no such model"
+
+
+def test_variants_that_are_near_are_others_and_each_comes_once():
+    usual = Request(MODELS[0], SLICE)
+    for request in (usual, replace(usual, without=("sinks",)), replace(usual, one_tile=True, matched=9)):
+        found = list(near(request))
+        assert request not in found
+        assert len(found) == len(set(found))
+        assert (usual in found) == (request != usual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -10,8 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.app import App
+from textual.drivers._writer_thread import MAX_QUEUED_WRITES, WriterThread
 
+from microscope_tui.tui.output.sparing import SparingDriver
 from tests.terminal import Terminal
+from tests.tui.driving import explorer
+from tests.tui.fake import FakeSource, made_up
 from tests.tui.shell import PROMPT
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -111,9 +117,32 @@ def test_behind_and_to_the_fore_again(shell: Terminal):
     shell.screen.reset()
     shell.press("fg\r", lambda: "layer 12" in shell.text and shell.braille > 80)
     shell.settle()  # what is typed while the terminal is taken is dropped with what was typed for the shell
+    assert shell.raw.count(b"\x1b[?1049h") == 1
     shell.press("\x1b[C", lambda: "layer 13" in shell.text)
     shell.press("q", lambda: prompted(shell))
     assert shell.is_clean()
+
+
+async def test_who_leaves_takes_the_terminal_no_more():
+    signals = (signal.SIGTSTP, signal.SIGCONT)
+    async with explorer(FakeSource([made_up()])) as e:
+        assert signal.SIG_DFL not in map(signal.getsignal, signals)
+        e.pilot.app.exit(0)
+        assert {signal.SIG_DFL} == {*map(signal.getsignal, signals)}
+
+
+async def test_a_terminal_that_is_not_ours_is_written_to_by_nobody():
+    heeded = {number: signal.getsignal(number) for number in (signal.SIGTSTP, signal.SIGCONT)}
+    driver = SparingDriver(App())
+    for number, before in heeded.items():  # which it has taken
+        signal.signal(number, before)
+    driver._writer_thread = thread = WriterThread(io.StringIO())
+    thread.start()
+    driver.write("x")
+    for _ in range(3 * MAX_QUEUED_WRITES):  # more than the queue of a thread that has ended would hold
+        driver.close()
+        driver.write("x")
+    assert not thread.is_alive()
 
 
 @needs_proc

@@ -236,7 +236,8 @@ async def test_what_is_paused_is_said_wherever_it_is_looked_at_and_r_lets_it_go_
         assert "only 8 examples so far: paused at 8 of 64 ex, r goes on" in card(e)
         await e.press("escape")
         source.news.put(MicroscopeError(DIED))  # one that only has what is paused ends by itself
-        await e.until(lambda: not e.explorer.clerk.inbox.following)
+        inbox = e.explorer.clerk.inbox
+        await e.until(lambda: not inbox.following and inbox._post.ended is None)  # and that was taken
         await e.pilot.pause()
         assert "paused at 8 of 64 ex: r goes on" in e.bar("header")
         await e.press("r")

@@ -208,6 +208,11 @@ def test_labels_are_short_unless_that_makes_them_the_same():
         (("count=64", "filter=image count=64"), 14, ("count=64", "filter=image…")),
         (("llava-v1.6-vicuna-7b-hf", "llava-v1.6-mistral-7b-hf"), 12, ("…vicuna…", "…mistral…")),
         (("org/aaaaaaXbbbbbbbb", "org/aaaaaaYbbbbbbbb"), 8, ("…Xbbbbb…", "…Ybbbbb…")),
+        (
+            ("run20240101seed1cosine", "run20240101seed2cosine", "run20250101seed1cosine"),
+            8,
+            ("…1cosine", "…2cosine", "…50101s…"),
+        ),
         (("aaaaaaaaaaaa", "aaaaaaaaaaaaa"), 8, ("…a", "…aa")),
         (("omnifusion-base",), 9, ("omni…base",)),
         (("same", "same"), 9, ("same", "same")),
@@ -218,6 +223,7 @@ def test_of_labels_that_are_cut_what_tells_them_apart_is_kept(
     labels: tuple[str, ...], width: int, cut: tuple[str, ...]
 ):
     assert told_apart(labels, width) == cut
+    assert len(set(cut)) == len(set(labels))
     assert all(cell_len(text) <= width for text in cut)
 
 

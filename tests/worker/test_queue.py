@@ -178,6 +178,11 @@ def test_a_paused_job_needs_no_worker_and_one_asked_to_pause_can_think_again(tmp
     assert (queue.pause(job).state, queue.should_stop(job)) == (JobState.RUNNING, True)
     assert (queue.resume(job).progress.phase, queue.should_stop(job)) == ("starting", False)
     queue.pause(job)
+    assert queue.should_stop(job)
+    queue.resume(job)
+    assert queue.halted(job).state is JobState.QUEUED, "told to go on while it was stopping"
+    queue.take()
+    queue.pause(job)
     queue.stop()
     assert queue.halted(job).state is JobState.PAUSED, "also when the worker ends at that moment"
     for act in (queue.pause, queue.resume, queue.cancel, lambda job_id: queue.move(job_id, 0)):
@@ -185,6 +190,18 @@ def test_a_paused_job_needs_no_worker_and_one_asked_to_pause_can_think_again(tmp
             act("nothing")
     assert queue.cancel(job).state is JobState.CANCELLED
     assert queue.resume(job).state is queue.pause(job).state is JobState.CANCELLED, "ended is ended"
+
+
+def test_what_is_being_cancelled_is_not_paused(tmp_path: Path) -> None:
+    """It would stand beside the job that was asked for anew."""
+    queue = Queue(Store(tmp_path / "cache"), Events(lambda: None), "worker.log")
+    job = queue.submit(REQUEST).id
+    queue.take()
+    queue.cancel(job)
+    again = queue.submit(REQUEST).id
+    assert queue.pause(job).becoming is JobState.CANCELLED
+    assert queue.halted(job).state is JobState.CANCELLED
+    assert [each.id for each in queue.jobs if not each.state.ended] == [again]
 
 
 @pytest.mark.parametrize("words", [{}, {JobState.PAUSED: "holding on", JobState.CANCELLED: "giving up"}])

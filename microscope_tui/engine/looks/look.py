@@ -106,11 +106,13 @@ def _made(
 
         start = example or 0
         if not 0 <= start < len(slice_):
-            raise MicroscopeError(f"There is no example {start} in {request.slice}: it has {len(slice_):,}.")
+            sentence = f"There is no example {start} in {request.slice}: it has {len(slice_):,}."
+            raise MicroscopeError(sentence, fault=Fault.SLICE)
         return preview(slice_, start, tell), {}, None
     if kind is JobKind.TOKENS and (example is None or not 0 <= example < len(slice_)):
         raise MicroscopeError(
-            f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0."
+            f"There is no example {example} in {request.slice}: it has {len(slice_):,}, counted from 0.",
+            fault=Fault.SLICE,
         )
     model, files = MODELS.open(request, tell, memory_check=memory_check)
     from microscope_tui.engine.looks.cloud import cloud

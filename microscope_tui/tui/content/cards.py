@@ -94,14 +94,14 @@ def metric_card(
     traps += [Row("", view.otherwise, True)] * bool(view.otherwise)
     sections = (
         Section("At the cursor", tuple(numbers)),
-        *told_apart((*traps, *known)),
+        *by_harm((*traps, *known)),
         Section("Of the whole measurement", tuple(whole)),
         Section(f"{metric} · {method}", tuple(row for row in what if row.text)),
     )
     return tuple(section for section in sections if section.rows)
 
 
-def told_apart(rows: Iterable[Row]) -> list[Section]:
+def by_harm(rows: Iterable[Row]) -> list[Section]:
     """What to be careful about here, and apart from it what is looked at and does no harm."""
     told = list(rows)
     severe, harmless = (tuple(row for row in told if row.severe is wrong) for wrong in (True, False))

@@ -10,7 +10,7 @@ from microscope_tui.inspection import Cloud, Projection, WorstToken, WorstTokens
 from microscope_tui.methods import RAZZHIGAEV_2024
 from microscope_tui.terms import SINK_RATIO, Modality, Request
 from microscope_tui.tui.content.browse import Listing
-from microscope_tui.tui.content.cards import STREAMS, Row, Section, told_apart
+from microscope_tui.tui.content.cards import STREAMS, Row, Section, by_harm
 from microscope_tui.tui.content.detail import value_text
 from microscope_tui.tui.content.names import short_name
 from microscope_tui.tui.content.tokens import BY_FOLD, MEANING, Line, Quantity, Tokens
@@ -68,7 +68,7 @@ def tokens_card(tokens: Tokens, line: Line, layer: int, quantity: Quantity) -> S
     )
     sections = (
         Section("At the cursor", tuple(here)),
-        *told_apart(_token_traps(tokens, line, layer)),
+        *by_harm(_token_traps(tokens, line, layer)),
         Section(quantity.said, (Row("formula", MEANING[quantity]), *(Row(*each) for each in HOW[quantity]))),
         Section("Logit lens", of_lens if table.lens else ()),
     )
@@ -113,7 +113,7 @@ def worst_card(value: WorstTokens, layer: int, token: WorstToken | None) -> Sequ
     )
     sections = (
         Section("At the cursor", tuple(here)),
-        *told_apart(Row("", note, True) for note in value.notes),
+        *by_harm(Row("", note, True) for note in value.notes),
         Section("Worst tokens", how),
     )
     return [section for section in sections if section.rows]
@@ -152,7 +152,7 @@ def map_card(shown: Sequence[tuple[int, Request, Cloud]], layer: int) -> Sequenc
     how = MAPS[first.projection]
     return [
         Section(f"Layer {layer}", tuple(here)),
-        *told_apart(traps),
+        *by_harm(traps),
         Section("Map", (*(Row(*each) for each in how), Row("stream", STREAMS[first.stream]))),
     ]
 
@@ -183,7 +183,7 @@ def examples_card(listing: Listing, slots: Sequence[int]) -> Sequence[Section]:
     )
     return [
         Section("Answers", tuple(rows)),
-        *told_apart(traps),
+        *by_harm(traps),
         Section("How they are scored", how),
     ]
 

@@ -32,12 +32,17 @@ def told_apart(labels: Sequence[str], width: int) -> tuple[str, ...]:
     """Labels in at most `width` cells each: what a label has in common with others is cut before what it alone has."""
     shared = Counter(word for label in set(labels) for word in {*map(_bare, WORD.findall(label))})
     cut = {label: _without_shared(label, shared, width) for label in labels}
-    for twins in [[label for label in cut if cut[label] == text] for text in set(cut.values())]:
-        if len(twins) > 1:
-            letters = zip(*twins, strict=False)
-            start = next((i for i, each in enumerate(letters) if len(set(each)) > 1), min(map(len, twins)) - 1)
-            cut |= {label: "…" + shorten_end(label[start:], width - 1) for label in twins}
-    return tuple(cut[label] for label in labels)
+    apart = dict(cut)
+    for label, text in cut.items():
+        if twins := [other for other in cut if other != label and cut[other] == text]:
+            start = max(min(_alike(label, twin), len(label) - 1, len(twin) - 1) for twin in twins)
+            apart[label] = "…" + shorten_end(label[start:], width - 1)
+    return tuple(apart[label] for label in labels)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two labels begin alike with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _without_shared(label: str, shared: Counter[str], width: int) -> str:

@@ -98,10 +98,10 @@ class ArchiveSource:
             of = f" of {request.streams[0]}" if kind in MAPS else "" if example is None else f" of example {example}"
             instead = self._instead(request, kind)
             what = f"{KIND_WORDS[kind]}{of}"
-            raise MicroscopeError(f"This cache holds no {what}, and opened read-only it gets none{instead}.")
+            raise MicroscopeError(f"This cache holds no {what}, and none is made, for it is open read-only{instead}.")
         has = "only other rows of it" if (request.model, str(request.slice)) in self._known() else "nothing of it"
         raise MicroscopeError(
-            f"Not measured, and read-only nothing is: the cache has {has} "
+            f"Not measured, for this cache is open read-only: it has {has} "
             f"({request.model} on {request.slice}). Choose something else.",
             fault=Fault.MODEL,
         )

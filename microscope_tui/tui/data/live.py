@@ -107,7 +107,7 @@ class WorkerSource:
         with Client.connect(self._settings.cache, start=False) as follower:
             self._followers.add(follower)
             try:
-                if not self._closed.is_set():  # while there was nobody yet to be closed
+                if not self._closed.is_set():  # `close` may have come before it could see this follower
                     yield from follower.follow()
             finally:
                 self._followers.discard(follower)

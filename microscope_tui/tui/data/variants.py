@@ -29,8 +29,8 @@ def same_but_for_variant(one: Request, other: Request) -> bool:
 
 
 def near(request: Request) -> Iterator[Request]:
-    """Requests of other variants: those that are one key away, what is taken back before what is added, and then the
-    usual one."""
+    """Requests of other variants, each once: those that are one key away, what is taken back before what is added, and
+    then the usual one."""
     names = dict.fromkeys((*request.without, *LEFT_OUT))
     toggled = [
         *(replace(request, without=tuple({*request.without} ^ {name})) for name in names),
@@ -39,8 +39,8 @@ def near(request: Request) -> Iterator[Request]:
         replace(request, reference=not request.reference),
         *([replace(request, matched=None)] if request.matched else []),
     ]
-    yield from sorted(toggled, key=_unusual)
-    yield replace(request, without=(), one_tile=False, before=False, reference=False, matched=None)
+    usual = replace(request, without=(), one_tile=False, before=False, reference=False, matched=None)
+    yield from dict.fromkeys(each for each in (*sorted(toggled, key=_unusual), usual) if each != request)
 
 
 def _unusual(request: Request) -> int:

@@ -244,8 +244,15 @@ class SparingDriver(LinuxDriver):
     PAPER = Paper()
     """Of the process, which has one terminal. To be forgotten when something else may have painted there."""
 
+    @property
+    def _writes(self) -> bool:
+        """Not while the terminal is not ours, as after `bg`: nobody empties the queue then, and a full one blocks."""
+        return self._writer_thread is not None and self._writer_thread.is_alive()
+
+    def close(self) -> None:
+        if self._writes:
+            super().close()
+
     def write(self, data: str) -> None:
-        if not (self._writer_thread and self._writer_thread.is_alive()):
-            return  # the terminal is not ours, as after `bg`: nobody empties the queue, which would fill up and block
-        if spared := self.PAPER.spared(data, self._get_terminal_size()):
+        if self._writes and (spared := self.PAPER.spared(data, self._get_terminal_size())):
             super().write(spared)
