@@ -90,24 +90,28 @@ def pressed(screen: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.timeout(900)
-def test_every_key_of_every_screen(tmp_path: Path):
+@pytest.mark.parametrize("screen", TABLES)
+def test_every_key_of_every_screen(tmp_path: Path, screen: str):
+    """Each in a program of its own, for the keys of one choose what others show."""
     terminal = Terminal("tests.tui.served", cwd=tmp_path, ESCDELAY="20")
     try:
         terminal.until(lambda: terminal.braille > 80)
-        for screen in TABLES:
-            for key, action in pressed(screen):
-                if not is_at(screen, terminal.text):
-                    _back_to_the_panes(terminal)
-                    terminal.press(WAYS[screen][0], partial(_is_at, terminal, screen))
-                before = terminal.text
-                terminal.child.send(sent(key))
-                if action == "back":  # else the next key could be one for the screen below
-                    terminal.until(lambda screen=screen: not is_at(screen, terminal.text))  # type: ignore[misc]
-                elif action == "help":  # which may look like the screen below
-                    terminal.until(lambda before=before: terminal.text != before)  # type: ignore[misc]
-                    _back_to_the_panes(terminal)
-                terminal.settle(QUIET)
-            _back_to_the_panes(terminal)
+        for key, action in pressed(screen):
+            if not is_at(screen, terminal.text):
+                _back_to_the_panes(terminal)
+                for opening in WAYS[screen][0]:
+                    terminal.child.send(opening)
+                    terminal.settle(QUIET)  # there must be examples before one can be found
+                terminal.until(partial(_is_at, terminal, screen))
+            before = terminal.text
+            terminal.child.send(sent(key))
+            if action == "back":  # else the next key could be one for the screen below
+                terminal.until(lambda: not is_at(screen, terminal.text))
+            elif action == "help":  # which may look like the screen below
+                terminal.until(lambda before=before: terminal.text != before)  # type: ignore[misc]
+                _back_to_the_panes(terminal)
+            terminal.settle(QUIET)
+        _back_to_the_panes(terminal)
         terminal.child.send("q")
         assert terminal.end() == 0
         assert terminal.is_clean()

@@ -133,8 +133,8 @@ class Closer(Leaving[None]):
 
     def show(self) -> None:
         """Show what there is; every widget paints only what has changed."""
-        if not self.is_mounted or not self.is_current or self._small or not self.children:  # its widgets go before it
-            return
+        if not self.is_mounted or not self.is_current or self._small or not self.app.is_running:
+            return  # while the program leaves, widgets go before their screen, one by one
         place, colours, width = self.place, self.palette, self.size.width
         header = header_line(place.session, place.desk, place.requests, colours, width)
         self.query_one("#header", Bar).show(*header, colours.bar)

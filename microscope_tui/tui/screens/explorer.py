@@ -219,7 +219,7 @@ class Explorer(Choosing):
 
     def show(self) -> None:
         """Show the session and the desk; every widget draws again only what changed."""
-        if not self._composed:
+        if not self._composed or not self.app.is_running:
             return
         measurements = self.measurements
         self.session = moves.appear(self.session, modalities_measured(measurements))
@@ -294,10 +294,13 @@ class Explorer(Choosing):
         message.tell()
 
     def on_arrived(self, message: Arrived) -> None:
-        self.clerk.arrived()
+        if self.app.is_running:
+            self.clerk.arrived()
 
     def _changed(self, post: Post | None = None) -> None:
         """The clerk knows more: show it, on the list of jobs too where that is open."""
+        if not self.app.is_running:
+            return  # while the program leaves, widgets go before their screen, one by one
         if post and (board := self._board) and board.is_current and board.is_mounted:
             board.show(list(self.desk.jobs.values()))
             if post.ended is not None:
