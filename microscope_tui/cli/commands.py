@@ -114,12 +114,9 @@ def _nearest(settings: Settings, request: Request) -> str:
     lacks = [word for word in (*request.metrics, *request.modalities, *request.streams) if word not in has]
     how = ", ".join(filter(None, (made_otherwise(request, found), f"without {' and '.join(lacks)}" if lacks else "")))
     version = found.provenance.get("versions", {}).get("microscope_tui", __version__)
-    if not how:
-        how = (
-            f"made by version {version}"
-            if version != __version__
-            else "made of other files, or of files that are not here"
-        )
+    if not how and version != __version__:
+        how = f"made by version {version}"
+    how = how or "made of other files, or of files that are not here"
     return f"of this model and slice it has one {how}, which `{PROGRAM} --read-only --cache {settings.cache}` shows; "
 
 

@@ -102,7 +102,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_another_is_named(tmp_path: P
     folder.chmod(0o500)
     try:
         with opened("--cache", str(folder)) as terminal:
-            terminal.until(lambda: all(word in terminal.text for word in ("is read-only:", "--read-only", "--cache")))
+            terminal.until(lambda: all(word in terminal.text for word in ("read-only:", "--read-only", "--cache")))
             terminal.press("2", lambda: "dimension" in terminal.text)
             for key, title in (("j", "Jobs"), ("K", "Cache")):
                 terminal.press(key, partial(is_open, terminal, title))
