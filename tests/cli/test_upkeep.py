@@ -208,13 +208,14 @@ def test_what_work_in_the_middle_leaves_is_named(capsys):
         (["cache", "ls", "--all"], "--all says what is exported: `microscope-tui cache ls` does not take it."),
         (["jobs", "--pause", "x", "--json"], "--json says how the list is printed: `microscope-tui jobs --pause` does"),
         (["cache", "export", "."], "The archive . would be a folder: give it the name of a file."),
-        (["cache", "export", "/tmp"], "The archive /tmp would be a folder: give it the name of a file."),
-        (["cache", "export", "/tmp/nowhere/x.tar"], "The archive /tmp/nowhere/x.tar cannot be written (No such file"),
-        (["cache", "import", "/tmp/nowhere.tar"], "The archive /tmp/nowhere.tar cannot be read (No such file or dir"),
+        (["cache", "export", ".."], "The archive .. would be a folder: give it the name of a file."),
+        (["cache", "export", "nowhere/x.tar"], "The archive nowhere/x.tar cannot be written (No such file"),
+        (["cache", "import", "nowhere.tar"], "The archive nowhere.tar cannot be read (No such file or dir"),
         (["--read-only", "cache", "gc"], "was opened read-only, to be looked at: leave out read-only."),
     ],
 )
-def test_what_has_no_effect_or_no_place_is_refused_in_a_sentence(arguments, said, capsys):
+def test_what_has_no_effect_or_no_place_is_refused_in_a_sentence(arguments, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
